@@ -1,0 +1,80 @@
+"""The blocks encoders and decoder are built from. Legend: B batch, K objects, C channels, h w height and width at the block's stride.
+
+A concatenation of what each object has and what all objects share never happens: a convolution of it is the sum of a convolution of
+either part, and the shared part's is computed once however many objects there are.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convolve_parts(convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *, shared_first: bool = False) -> Tensor:
+    """`convolution` of the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w] (expanded over K) along channels.
+
+    Returns [B, K, C, h', w']; equal to convolving the concatenation up to rounding. `shared_first` gives the order of the channels.
+    """
+    batch, objects, own_channels = per_object.shape[:3]
+    if shared_first:
+        shared_weight, own_weight = convolution.weight.split([shared.shape[1], own_channels], dim=1)
+    else:
+        own_weight, shared_weight = convolution.weight.split([own_channels, shared.shape[1]], dim=1)
+    geometry = (convolution.stride, convolution.padding, convolution.dilation)
+    common = F.conv2d(shared, shared_weight, convolution.bias, *geometry)
+    own = F.conv2d(per_object.flatten(0, 1), own_weight, None, *geometry)
+    return own.unflatten(0, (batch, objects)) + common.unsqueeze(1)
+
+
+class ResBlock(nn.Module):
+    """x → conv1(relu(x)) → conv2(relu(·)), plus a skip that is a 3×3 convolution of x where the width changes. Biased, no norm. Source: STM, section 3.1."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.downsample = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] → [B, C', h, w]."""
+        skip = x if self.downsample is None else self.downsample(x)
+        return skip + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+    def forward_parts(self, per_object: Tensor, shared: Tensor) -> Tensor:
+        """The block on the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w]. Returns [B * K, C', h, w]."""
+        skip = convolve_parts(self.downsample, per_object, shared).flatten(0, 1)
+        hidden = convolve_parts(self.conv1, F.relu(per_object), F.relu(shared)).flatten(0, 1)
+        return skip + self.conv2(F.relu(hidden))
+
+
+class _ChannelGate(nn.Module):
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))
+        return x * gate.sigmoid()[:, :, None, None]
+
+
+class _SpatialGate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.spatial = nn.Module()
+        self.spatial.conv = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * self.spatial.conv(pooled).sigmoid()
+
+
+class CBAM(nn.Module):
+    """Channel gate, then spatial gate. [B, C, h, w] → [B, C, h, w]. Source: CBAM (Woo et al., ECCV 2018), without its batch norm as in STCN."""
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.ChannelGate = _ChannelGate(channels, reduction)  # capitals: the names of the public checkpoints
+        self.SpatialGate = _SpatialGate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.SpatialGate(self.ChannelGate(x))

@@ -1,0 +1,98 @@
+"""What a network is made of: frozen descriptions, and the presets as values. Legend: C channels."""
+
+import dataclasses
+from typing import Any, Literal
+
+from util.errors import InputError
+
+Similarity = Literal["l2", "dot", "cosine"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """A residual encoder to stride 16: 7×7 stem at stride 2, max pooling, three stages at strides 4, 8 and 16.
+
+    `block` is torchvision's residual block: "bottleneck" widens `planes` by 4, "basic" by 1.
+    """
+
+    block: Literal["basic", "bottleneck"]
+    stem_channels: int
+    planes: tuple[int, int, int]
+    depths: tuple[int, int, int]
+    convolution_bias: bool = False
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Output channels at strides 4, 8 and 16."""
+        expansion = 4 if self.block == "bottleneck" else 1
+        return tuple(planes * expansion for planes in self.planes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """All that is needed to build a network. The defaults of `similarity` and the presets' sizes are STCN's."""
+
+    name: str
+    key_encoder: EncoderConfig
+    value_encoder: EncoderConfig
+    key_channels: int
+    value_channels: int
+    decoder_channels: tuple[int, int, int]  # at strides 16, 8 and 4
+    attention_reduction: int = 16
+    similarity: Similarity = "l2"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values only, so that a checkpoint holding them needs no pickled code."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "NetworkConfig":
+        """The inverse of as_dict. Raises InputError where a field is unknown or missing."""
+
+        def tuples(fields: dict[str, Any]) -> dict[str, Any]:
+            return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+        try:
+            encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
+            return NetworkConfig(**{**tuples(values), **encoders})
+        except (TypeError, KeyError) as error:
+            raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    config.name: config
+    for config in (
+        NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
+            name="stcn",
+            key_encoder=EncoderConfig(block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)),
+            value_encoder=EncoderConfig(block="basic", stem_channels=64, planes=(64, 128, 256), depths=(2, 2, 2), convolution_bias=True),
+            key_channels=64,
+            value_channels=512,
+            decoder_channels=(512, 256, 256),
+        ),
+        NetworkConfig(  # trained from scratch, and quick enough for two CPU cores
+            name="stcn_small",
+            key_encoder=EncoderConfig(block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)),
+            value_encoder=EncoderConfig(block="basic", stem_channels=24, planes=(32, 64, 128), depths=(1, 1, 2), convolution_bias=True),
+            key_channels=64,
+            value_channels=128,
+            decoder_channels=(128, 80, 64),
+        ),
+        NetworkConfig(  # for tests: milliseconds a frame
+            name="tiny",
+            key_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1)),
+            value_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1), convolution_bias=True),
+            key_channels=8,
+            value_channels=16,
+            decoder_channels=(16, 12, 8),
+            attention_reduction=4,
+        ),
+    )
+}
+
+
+def preset(name: str) -> NetworkConfig:
+    """The configuration called `name`. Raises InputError, listing the valid names, for another."""
+    if name not in PRESETS:
+        raise InputError(f"network {name!r} is not known; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,111 @@
+"""Key and value encoders. Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from model.blocks import CBAM, ResBlock, convolve_parts
+from model.config import EncoderConfig
+
+_BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+OBJECT_CHANNELS = 2  # the object's mask, and the sum of the other objects' masks
+
+
+class ResidualEncoder(nn.Module):
+    """Stem and three residual stages of a ResNet (He et al., 2016) from torchvision's blocks; attribute names are those of the public checkpoints."""
+
+    def __init__(self, config: EncoderConfig, in_channels: int, stage_names: Sequence[str]):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, config.stem_channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(config.stem_channels)
+        self.stage_names = tuple(stage_names)
+        channels = config.stem_channels
+        for name, planes, depth, stride in zip(stage_names, config.planes, config.depths, (1, 2, 2), strict=True):
+            stage = _residual_stage(_BLOCKS[config.block], channels, planes, depth, stride)
+            self.add_module(name, stage)
+            channels = planes * _BLOCKS[config.block].expansion
+        self._initialise(config.convolution_bias)
+
+    def _initialise(self, bias: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if bias:
+                    module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
+
+    def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From the stem convolution's output [B, C, H / 2, W / 2] to features at strides 4, 8 and 16."""
+        x = F.max_pool2d(F.relu(self.bn1(x)), 3, stride=2, padding=1)
+        features = []
+        for name in self.stage_names:
+            x = getattr(self, name)(x)
+            features.append(x)
+        return tuple(features)
+
+
+def _residual_stage(block: type[nn.Module], in_channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
+    out_channels = planes * block.expansion
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+    blocks = [block(in_channels, planes, stride, downsample)]
+    return nn.Sequential(*blocks, *(block(out_channels, planes) for _ in range(depth - 1)))
+
+
+class KeyEncoder(ResidualEncoder):
+    """Image → features at strides 4, 8, 16. Source: STCN, section 3.1."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__(config, in_channels=3, stage_names=("res2", "layer2", "layer3"))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised images [B, 3, H, W] → features at strides 4, 8 and 16."""
+        return self.stages(self.conv1(images))
+
+
+class KeyProjection(nn.Module):
+    """Stride-16 feature → key: one 3×3 convolution, no activation. Source: STCN, section 3.2."""
+
+    def __init__(self, in_channels: int, key_channels: int):
+        super().__init__()
+        self.key_proj = nn.Conv2d(in_channels, key_channels, 3, padding=1)
+        nn.init.orthogonal_(self.key_proj.weight)
+        nn.init.zeros_(self.key_proj.bias)
+
+    def forward(self, feature_s16: Tensor) -> Tensor:
+        """[B, C, h, w] → [B, C^k, h, w]."""
+        return self.key_proj(feature_s16)
+
+
+class _Fuser(nn.Module):
+    """Joins an object's feature with the image's stride-16 feature (feature reuse). Source: STCN, section 3.1."""
+
+    def __init__(self, own_channels: int, shared_channels: int, out_channels: int, reduction: int):
+        super().__init__()
+        self.block1 = ResBlock(own_channels + shared_channels, out_channels)
+        self.attention = CBAM(out_channels, reduction)
+        self.block2 = ResBlock(out_channels, out_channels)
+
+    def forward(self, per_object: Tensor, shared: Tensor) -> Tensor:
+        x = self.block1.forward_parts(per_object, shared)
+        return self.block2(x + self.attention(x))
+
+
+class ValueEncoder(ResidualEncoder):
+    """Image, an object's mask, the other objects' masks and the key encoder's stride-16 feature → value. Source: STCN, section 3.1."""
+
+    def __init__(self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int):
+        super().__init__(config, in_channels=3 + OBJECT_CHANNELS, stage_names=("layer1", "layer2", "layer3"))
+        nn.init.orthogonal_(self.conv1.weight[:, 3:])
+        self.fuser = _Fuser(config.channels[-1], feature_channels, value_channels, reduction)
+
+    def forward(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, K, H, W] in 0..1 → values [B, K, C^v, h, w]."""
+        batch, objects = masks.shape[:2]
+        stem = convolve_parts(self.conv1, torch.stack([masks, others], dim=2), images, shared_first=True)
+        feature = self.stages(stem.flatten(0, 1))[-1]
+        values = self.fuser(feature.unflatten(0, (batch, objects)), feature_s16)
+        return values.unflatten(0, (batch, objects))

@@ -1,0 +1,43 @@
+"""Training losses. Legend: B batch, K objects, H W image size."""
+
+import dataclasses
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BootstrapConfig:
+    """Which pixels count: all until `start_iteration`, then the hardest, falling linearly to `final_fraction` at `end_iteration`. Source: MiVOS, section 4."""
+
+    start_iteration: int = 20_000
+    end_iteration: int = 70_000
+    final_fraction: float = 0.15
+
+    def fraction_at(self, iteration: int) -> float:
+        """Fraction of pixels, in (0, 1], that count at an iteration (from 0)."""
+        if iteration < self.start_iteration:
+            return 1.0
+        progress = (iteration - self.start_iteration) / max(self.end_iteration - self.start_iteration, 1)
+        return 1.0 - (1.0 - self.final_fraction) * min(progress, 1.0)
+
+
+def bootstrapped_cross_entropy(logits: Tensor, labels: Tensor, fraction: float) -> Tensor:
+    """Mean cross entropy over each sample's hardest pixels, averaged over the batch.
+
+    logits [B, K + 1, H, W], background first (-inf for an object the sample does not have), labels [B, H, W] in 0..K,
+    fraction of pixels in (0, 1]. Returns a scalar.
+    """
+    loss = F.cross_entropy(logits.float(), labels.long(), reduction="none").flatten(1)
+    if fraction < 1:
+        loss = loss.topk(int(loss.shape[1] * fraction), dim=1, sorted=False).values
+    return loss.mean()
+
+
+def mean_iou(prediction: Tensor, labels: Tensor, num_objects: int) -> Tensor:
+    """Intersection over union of label maps [..., H, W], averaged over objects 1..num_objects; for watching a run, not a score of record. Returns a scalar."""
+    scores = []
+    for obj in range(1, num_objects + 1):
+        ours, truth = prediction == obj, labels == obj
+        scores.append((ours & truth).sum() / (ours | truth).sum().clamp(min=1))
+    return sum(scores) / len(scores)

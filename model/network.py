@@ -1,0 +1,81 @@
+"""The network: what is learned, and nothing of any video. Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16."""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from model.config import NetworkConfig, preset
+from model.decoder import Decoder
+from model.encoders import KeyEncoder, KeyProjection, ValueEncoder
+
+STRIDE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameFeatures:
+    """What is computed once a frame, however many objects there are."""
+
+    key: Tensor  # [B, C^k, h, w]: queries the memory, and enters it as the frame's memory key
+    appearance: Tensor  # [B, C^v, h, w]: the frame's own appearance for the decoder (`key_comp` of the public checkpoints)
+    feature_s16: Tensor  # [B, C, h, w]
+    feature_s8: Tensor  # [B, C, 2h, 2w]
+    feature_s4: Tensor  # [B, C, 4h, 4w]
+
+    def __getitem__(self, index: slice) -> "FrameFeatures":
+        """The features of some of the frames."""
+        return FrameFeatures(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+
+
+class VOSNetwork(nn.Module):
+    """Key encoder, value encoder and decoder of STCN; one class for training and inference, for any number of objects.
+
+    Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang, NeurIPS 2021), section 3.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        channels_s4, channels_s8, channels_s16 = config.key_encoder.channels
+        self.key_encoder = KeyEncoder(config.key_encoder)
+        self.value_encoder = ValueEncoder(config.value_encoder, channels_s16, config.value_channels, config.attention_reduction)
+        self.key_proj = KeyProjection(channels_s16, config.key_channels)
+        self.key_comp = nn.Conv2d(channels_s16, config.value_channels, 3, padding=1)
+        self.decoder = Decoder(config.value_channels, (channels_s4, channels_s8), config.decoder_channels)
+
+    def encode_key(self, images: Tensor) -> FrameFeatures:
+        """Normalised RGB images [B, 3, H, W] → their features; see util.images.normalise_images."""
+        feature_s4, feature_s8, feature_s16 = self.key_encoder(images)
+        return FrameFeatures(self.key_proj(feature_s16), self.key_comp(feature_s16), feature_s16, feature_s8, feature_s4)
+
+    def encode_value(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor | None = None) -> Tensor:
+        """Values [B, K, C^v, h, w] of K objects.
+
+        images [B, 3, H, W] as given to encode_key, feature_s16 of the same frames, masks [B, K, H, W] in 0..1. others [B, K, H, W]: for
+        each object the sum of the other objects' masks; computed from `masks` unless given (where `masks` holds only some of the objects).
+        """
+        if others is None:
+            others = masks.sum(1, keepdim=True) - masks
+        return self.value_encoder(images, feature_s16, masks, others)
+
+    def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
+        """readout [B, K, C^v, h, w] and the features of the same B frames → logits [B, K, H, W], one an object, independent of each other."""
+        return self.decoder(readout, features.appearance, features.feature_s8, features.feature_s4)
+
+
+def build_network(name_or_config: str | NetworkConfig) -> VOSNetwork:
+    """A freshly initialised network of a preset (`stcn`, `stcn_small`, `tiny`) or of a configuration. Raises InputError for an unknown name."""
+    config = name_or_config if isinstance(name_or_config, NetworkConfig) else preset(name_or_config)
+    return VOSNetwork(config)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of learned values."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Evaluation mode for every batch norm: its statistics stay fixed; scale and shift still learn (STCN's published training)."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
