@@ -1,0 +1,25 @@
+"""What is read: videos with masks for the engine."""
+
+from dataset.davis import DavisDataset
+from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile
+from dataset.label_map import LabelMap, read_label_map, read_palette
+from dataset.prefetch import prefetch
+from dataset.video import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
+from dataset.youtube_vos import YoutubeDataset
+
+__all__ = [
+    "DavisDataset",
+    "Frame",
+    "GenericDataset",
+    "LabelMap",
+    "SingleVideoDataset",
+    "TruncatedVideoError",
+    "Video",
+    "VideoDataset",
+    "VideoFile",
+    "YoutubeDataset",
+    "check_masks",
+    "prefetch",
+    "read_label_map",
+    "read_palette",
+]

@@ -1,0 +1,80 @@
+"""DAVIS 2016 and 2017, as published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset.frame_source import FolderSource
+from dataset.masked_video import MaskedVideo
+from dataset.video import Video, VideoDataset, select_names
+from util.errors import InputError
+
+_FRAMES, _MASKS = Path("JPEGImages/480p"), Path("Annotations/480p")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    folder: str  # beside which the split may also lie in ROOT itself
+    lists: tuple[str, ...]  # under ImageSets; the first that exists
+    single_object: bool = False
+
+
+_SPLITS = {
+    "val": _Split(folder="trainval", lists=("2017/val.txt",)),
+    "testdev": _Split(folder="test-dev", lists=("2017/test-dev.txt",)),
+    "2016val": _Split(folder="trainval", lists=("2016/val.txt", "480p/val.txt"), single_object=True),
+}
+
+
+class DavisDataset(VideoDataset):
+    """A split of DAVIS at 480p: frames from JPEGImages/480p, the first frame's mask alone from Annotations/480p.
+
+    root holds those folders and ImageSets itself, or in trainval/ (test-dev/ for testdev). split: 'val' and 'testdev' are DAVIS-2017's; '2016val' is
+    DAVIS-2016's, whose ids are one object, whichever release the masks are of. sequences: some of the split, or any other that has a folder of frames.
+    Raises InputError where the layout, the list or a sequence is missing.
+    """
+
+    def __init__(self, root: str | Path, split: str = "val", sequences: Sequence[str] | None = None, *, colours: bytes | None = None):
+        if split not in _SPLITS:
+            raise InputError(f"no split '{split}' of DAVIS; there are: {' '.join(_SPLITS)}")
+        self.root = Path(root)
+        self._split = _SPLITS[split]
+        self._colours = colours
+        self._folder = self._find_folder()
+        self.names = select_names(self._listed_names(split, sequences), sequences, str(self._folder / _FRAMES), self._folder / _FRAMES)
+
+    def open(self, name: str) -> Video:
+        source = FolderSource.of_folder(self._folder / _FRAMES / name)
+        mask = self._folder / _MASKS / name / f"{source.name_of(0)}.png"
+        if not mask.is_file():
+            raise InputError(f"{mask}: no such mask; DAVIS gives the first frame's")
+        return MaskedVideo(name, source, {0: mask}, colours=self._colours, single_object=self._split.single_object)
+
+    def truth_folder(self) -> Path:
+        """The folder of VIDEO/FRAME.png masks, complete but for testdev."""
+        return self._folder / _MASKS
+
+    def _find_folder(self) -> Path:
+        for folder in (self.root / self._split.folder, self.root):
+            if (folder / _FRAMES).is_dir():
+                return folder
+        raise InputError(f"{self.root}: no {_FRAMES} here or in {self._split.folder}/; give the folder of DAVIS at 480p")
+
+    def _listed_names(self, split: str, sequences: Sequence[str] | None) -> list[str]:
+        lists = self._folder / "ImageSets"
+        for name in self._split.lists:
+            if (lists / name).is_file():
+                names = _read_list(lists / name)
+                if not names:
+                    raise InputError(f"{lists / name}: lists no sequence")
+                return names
+        if sequences is not None:  # named one by one: the split's list is not needed
+            return sorted(folder.name for folder in (self._folder / _FRAMES).iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        others = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt")) if lists.is_dir() else []
+        raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}")
+
+
+def _read_list(path: Path) -> list[str]:
+    """Names, one a line, or DAVIS-2016's lines of a frame and its mask ('/JPEGImages/480p/bear/00000.jpg /Annotations/…'), in order, each once."""
+    first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    return list(dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words))

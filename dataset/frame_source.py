@@ -1,0 +1,185 @@
+"""Where a video's images come from: a folder of files, or a video file. Legend: H W height and width in pixels."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataset.image_file import image_sizes, list_files, place, read_image, size_text
+from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
+from util.errors import InputError
+
+# OpenCV's FFmpeg reports damage on stderr in many lines of its own; ours is one line, raised
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+# Containers whose header states the number of frames; for others OpenCV computes it from duration and rate, give or take
+_EXACT_COUNT_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")
+
+
+class FrameSource(ABC):
+    """The images of one video, by position. count: how many, None where unknown."""
+
+    count: int | None
+    frames_per_second: float | None = None
+
+    @abstractmethod
+    def name_of(self, index: int) -> str:
+        """The file stem for results at this position."""
+
+    @abstractmethod
+    def index_of(self, mask: Path) -> int:
+        """The position a mask file belongs to by its name. Raises InputError where there is none."""
+
+    @abstractmethod
+    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) that images(index, mask_size) will have, without decoding more than one frame."""
+
+    @abstractmethod
+    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
+        """RGB uint8 [H, W, 3], from position start to the end, all of one size. mask_size (H, W): see FolderSource."""
+
+
+class FolderSource(FrameSource):
+    """Image files in natural order.
+
+    Frames are turned upright as their EXIF data asks, unless only the frames as stored fit the mask: masks are drawn by tools that turn and by tools that
+    do not, and the mask's size tells which.
+    """
+
+    def __init__(self, paths: list[Path]):
+        self.count = len(paths)
+        self._paths = paths
+        self._positions = {path.stem: index for index, path in enumerate(paths)}
+
+    @classmethod
+    def of_folder(cls, folder: Path, complete: bool = True) -> "FolderSource":
+        """All images of a folder. complete: refuse a numbering with holes (see refuse_lost_frames). Raises InputError where there are none."""
+        paths = list_files(folder)
+        if not paths:
+            raise InputError(f"{folder}: no frames; a folder of .jpg or .png files is needed")
+        if complete:
+            refuse_lost_frames(paths)
+        return cls(paths)
+
+    def __contains__(self, stem: str) -> bool:
+        return stem in self._positions
+
+    def name_of(self, index: int) -> str:
+        return self._paths[index].stem
+
+    def index_of(self, mask: Path) -> int:
+        if mask.stem not in self._positions:
+            raise InputError(f"{place(mask)}: no frame {mask.stem} in {self._paths[0].parent}; put the frame back or remove the mask")
+        return self._positions[mask.stem]
+
+    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
+        stored, shown = image_sizes(self._paths[index])
+        size = shown if self._upright(stored, shown, mask_size) else stored
+        _refuse_tiny(size, self._paths[index])
+        return size
+
+    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
+        upright = self._upright(*image_sizes(self._paths[start]), mask_size)
+        first_size = None
+        for path in self._paths[start:]:
+            image = read_image(path, upright)
+            size = image.shape[:2]
+            if first_size is None:
+                _refuse_tiny(size, path)
+                first_size = size
+            if size != first_size:
+                raise InputError(f"{place(path)}: frame of {size_text(size)} in a video of {size_text(first_size)}; all frames must have one size")
+            yield image
+
+    @staticmethod
+    def _upright(stored: tuple[int, int], shown: tuple[int, int], mask_size: tuple[int, int]) -> bool:
+        return not (tuple(mask_size) == stored != shown)
+
+
+class FileSource(FrameSource):
+    """A video file read by OpenCV, turned upright as its metadata asks. Masks and results are named by position: 00000, 00001, …"""
+
+    def __init__(self, path: Path):
+        self._path = path
+        capture = self._open()
+        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+        self.count = int(count) if count > 0 else None
+        self.frames_per_second = rate if 1 <= rate <= 1000 else None
+
+    def name_of(self, index: int) -> str:
+        return f"{index:05d}"
+
+    def index_of(self, mask: Path) -> int:
+        if not (mask.stem.isascii() and mask.stem.isdigit()):
+            raise InputError(f"{place(mask)}: not the number of a frame; name masks of a video file by frame, from 00000.png")
+        index = int(mask.stem)
+        if self.count is not None and index >= self.count:
+            raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {self.count} frames; name masks by frame, from 00000.png")
+        return index
+
+    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
+        images = self.images(0, mask_size)
+        size = next(images).shape[:2]
+        images.close()
+        return size
+
+    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
+        capture = self._open()
+        read = 0
+        try:
+            while capture.grab():
+                if read >= start:
+                    decoded, image = capture.retrieve()
+                    if not decoded:
+                        break
+                    if read == start:
+                        _refuse_tiny(image.shape[:2], self._path)
+                    yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                read += 1
+        finally:
+            capture.release()
+        self._refuse_early_end(read, start)
+
+    def _open(self) -> cv2.VideoCapture:
+        if not self._path.is_file():
+            raise InputError(f"{self._path}: no such video; give a video file or a folder of frames")
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise InputError(f"{self._path}: cannot be opened as a video; it is damaged, cut short, or of a kind that OpenCV does not read")
+        return capture
+
+    def _refuse_early_end(self, read: int, start: int) -> None:
+        if read <= start:
+            raise InputError(f"{self._path}: no frame {start} can be read; the file is damaged or its mask is named for a frame that is not there")
+        stated = self.count or 0
+        tolerated = 0 if self._path.suffix.lower() in _EXACT_COUNT_SUFFIXES else max(1, stated // 100)
+        if read < stated - tolerated:
+            raise TruncatedVideoError(f"{self._path}: ends after {read} of {stated} frames; results are for the frames read: copy or convert the video again")
+
+
+def _refuse_tiny(size: tuple[int, int], path: Path) -> None:
+    if min(size) < MINIMUM_SIDE_PIXELS:
+        raise InputError(f"{place(path)}: frame of {size_text(size)}; the shorter side must have at least {MINIMUM_SIDE_PIXELS} pixels")
+
+
+def refuse_lost_frames(paths: list[Path]) -> None:
+    """Raise InputError where numbered frames, otherwise evenly spaced, lack a few (one, or a tenth at most): files were lost.
+
+    A numbering with more holes than that is sparse on purpose, and so is one whose gaps are no multiples of the usual one.
+    """
+    if len(paths) < 3 or not all(path.stem.isascii() and path.stem.isdigit() for path in paths):
+        return
+    numbers = [int(path.stem) for path in paths]
+    gaps = np.diff(numbers)
+    step = int(gaps.min())
+    if step < 1 or (gaps % step).any():
+        return
+    missing = int((gaps // step - 1).sum())
+    if 0 < missing <= max(1, len(paths) // 10):
+        hole = int(np.flatnonzero(gaps > step)[0])
+        name = str(numbers[hole] + step).zfill(len(paths[hole].stem))
+        raise InputError(f"{place(paths[hole].with_stem(name))}: frame missing between {paths[hole].name} and {paths[hole + 1].name}; put it back, or renumber")

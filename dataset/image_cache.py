@@ -1,0 +1,89 @@
+"""Images and label maps of the training sets, decoded once and kept while there is room. Legend: H W height and width as stored."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from util.errors import InputError
+
+DEFAULT_CACHE_BYTES = 1_500_000_000
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 RGB [H, W, 3]. Raises InputError naming a file that is missing or damaged."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Object ids uint8 [H, W], 0 background, of an indexed mask, or of a grey one.
+
+    255 as the only id means the one object (1), beside other ids it is void (0). Grey masks reaching 128 are binary, cut there
+    however soft their edges.
+    Raises InputError naming a file that is missing, damaged or coloured.
+    """
+    try:
+        with Image.open(path) as image:
+            indexed = image.mode == "P"
+            pixels = np.array(image if image.mode in ("P", "L") else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable mask ({error}); replace or remove it") from error
+    if pixels.ndim == 3:
+        if (pixels[..., :1] != pixels).any():
+            raise InputError(f"{path}: coloured mask; training masks must be indexed PNGs of object ids, or black and white")
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if not indexed and pixels.max() >= 128:
+        return (pixels >= 128).astype(np.uint8)
+    void = pixels == 255
+    if void.any():
+        pixels[void] = 0 if ((pixels > 0) & ~void).any() else 1
+    return pixels
+
+
+class ImageCache:
+    """Decoded files, the least recently used forgotten beyond `max_bytes`. Each worker process has its own: a copy sent to another process starts empty."""
+
+    def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES):
+        self.max_bytes = max_bytes
+        self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def image(self, path: Path) -> np.ndarray:
+        """uint8 RGB [H, W, 3], not to be written to. Errors as read_image."""
+        return self._get(path, read_image)
+
+    def labels(self, path: Path) -> np.ndarray:
+        """Object ids uint8 [H, W], not to be written to. Errors as read_labels."""
+        return self._get(path, read_labels)
+
+    def pair(self, image_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """An image and its labels. Raises InputError where their sizes differ."""
+        image, labels = self.image(image_path), self.labels(labels_path)
+        if image.shape[:2] != labels.shape:
+            sizes = f"{labels.shape[1]}x{labels.shape[0]} but {image_path.name} is {image.shape[1]}x{image.shape[0]}"
+            raise InputError(f"{labels_path}: mask is {sizes}; a mask must have its image's size")
+        return image, labels
+
+    def _get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+        if path in self._arrays:
+            self._arrays.move_to_end(path)
+            return self._arrays[path]
+        array = read(path)
+        array.flags.writeable = False
+        self._arrays[path] = array
+        self._bytes += array.nbytes
+        while self._bytes > self.max_bytes:
+            self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return array
+
+    def __getstate__(self) -> dict:
+        return {"max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(state["max_bytes"])

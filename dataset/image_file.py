@@ -1,0 +1,100 @@
+"""Still images from files, in the order and the orientation a person means. Legend: H W height and width in pixels."""
+
+import contextlib
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from util.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png",)
+EXIF_ORIENTATION = 0x0112
+EXIF_QUARTER_TURNS = (5, 6, 7, 8)  # the orientations that swap width and height
+
+# Pillow reports damage in many ways, by format and by place; all of them mean that this file is not a whole image
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def place(path: Path) -> str:
+    """How an error names a file: its folder and its name."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(H, W) as people write it: width × height."""
+    return f"{size[1]}x{size[0]}"
+
+
+def natural_key(path: Path) -> tuple:
+    """Sorts 2.jpg before 10.jpg and frame_9 before frame_10; names of equal numbers (1, 01) by their spelling."""
+    parts = re.split(r"([0-9]+)", path.stem)
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], path.name
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+    """The files of these suffixes (any case) in natural order. Hidden files (macOS '._x') and everything else (Thumbs.db) are passed over.
+
+    Raises InputError where the folder is missing or two files share a stem.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a folder of {'/'.join(s[1:] for s in suffixes)} files is needed")
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()), key=natural_key)
+    stems: dict[str, Path] = {}
+    for file in files:
+        other = stems.setdefault(file.stem, file)
+        if other is not file:
+            raise InputError(f"{place(file)}: {other.name} has the same name but for its ending; keep one of them")
+    return files
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """A Pillow image, its pixels not yet decoded; any damage met inside the block becomes an InputError that names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{place(path)}: no such file; put it back or leave the video out") from error
+    except _DECODING_ERRORS as error:
+        finding = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"damaged or unreadable ({error})"
+        raise InputError(f"{place(path)}: {finding}; replace the file") from error
+
+
+def load_image(path: Path) -> Image.Image:
+    """A Pillow image with all its pixels decoded. Raises InputError, naming the file, where it is missing, truncated or no image."""
+    with open_image(path) as image:
+        image.load()
+    return image
+
+
+def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(H, W) as stored and (H, W) as shown, that is, after the turn its EXIF data asks for. Reads the header alone."""
+    with open_image(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(EXIF_ORIENTATION) in EXIF_QUARTER_TURNS
+    return (height, width), ((width, height) if turned else (height, width))
+
+
+def read_image(path: Path, upright: bool = True) -> np.ndarray:
+    """An image file of any kind as RGB uint8 [H, W, 3]. Raises InputError, naming the file, where it is missing, truncated or no image.
+
+    upright applies the turn that EXIF data asks for, as every viewer does. Grey is repeated, alpha dropped, CMYK converted, 16 bits cut to the upper 8.
+    Decoded by Pillow, whose pixels equal OpenCV's but which, unlike OpenCV, refuses a truncated file instead of filling it with grey.
+    """
+    image = load_image(path)
+    if upright:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise InputError(f"{place(path)}: floating-point pixels; frames are 8-bit images")
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
+        grey = (np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,112 @@
+"""The systems, side by side: rows of one table. Everything a run can change has its name here."""
+
+import dataclasses
+import typing
+from typing import Any
+
+from util.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """What is remembered of a video. `policy` names a row of inference.memory.POLICIES."""
+
+    policy: str = "every-k"
+    write_every_frames: int = 5
+    include_last: bool = False  # also hold the previous frame, which the next write replaces
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SystemConfig:
+    """One system: which network it was published with, and how it runs. The defaults are STCN's (section 4)."""
+
+    name: str
+    memory: MemoryConfig = MemoryConfig()
+    clip_length: int = 1  # frames predicted together before the memory is updated
+    top_k: int = 20
+    resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
+    amp: bool = False  # mixed precision
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return dataclasses.asdict(self)
+
+
+SYSTEMS: dict[str, SystemConfig] = {config.name: config for config in (SystemConfig(name="stcn"),)}
+
+# short names of settings: the flags of the command line and the keywords of VideoSegmenter
+SHORT_NAMES = {
+    "mem_every": "memory.write_every_frames",
+    "include_last": "memory.include_last",
+    "memory": "memory.policy",
+    "top_k": "top_k",
+    "clip_length": "clip_length",
+    "resolution": "resolution",
+    "amp": "amp",
+}
+
+
+def system_config(system: str, **overrides: Any) -> SystemConfig:
+    """The settings of a system with some of them changed, checked.
+
+    Overrides are short names (mem_every=3, memory="first-and-latest", top_k=50) or full ones ("memory.write_every_frames"); values
+    may be texts, as from a command line. Raises InputError for an unknown system or setting (listing the valid ones), a value of the
+    wrong type or out of range.
+    """
+    if system not in SYSTEMS:
+        raise InputError(f"system {system!r} is not known; choose one of {', '.join(SYSTEMS)}")
+    config = SYSTEMS[system]
+    for name, value in overrides.items():
+        config = _replace(config, SHORT_NAMES.get(name, name), value)
+    _check(config)
+    return config
+
+
+def setting_names(config: Any = None, prefix: str = "") -> list[str]:
+    """Full names of all settings, as `--set` takes them."""
+    config = config or next(iter(SYSTEMS.values()))
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        names += setting_names(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else [prefix + field.name]
+    return [name for name in names if name != "name"]
+
+
+def _replace(config: Any, name: str, value: Any, full_name: str = "") -> Any:
+    full_name = full_name or name
+    head, _, rest = name.partition(".")
+    types = typing.get_type_hints(type(config))
+    if full_name not in setting_names() or head not in types:
+        raise InputError(f"setting {full_name!r} is not known; the settings are {', '.join(setting_names())}")
+    if rest:
+        return dataclasses.replace(config, **{head: _replace(getattr(config, head), rest, value, full_name)})
+    return dataclasses.replace(config, **{head: _typed(value, types[head], full_name)})
+
+
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _typed(value: Any, kind: type, name: str) -> Any:
+    if kind is bool and isinstance(value, str) and value.lower() in _TRUTH:
+        return _TRUTH[value.lower()]
+    if kind is int and isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    if type(value) is not kind:
+        raise InputError(f"setting {name}={value!r}: {'true or false' if kind is bool else 'a whole number' if kind is int else 'a text'} is expected")
+    return value
+
+
+def _check(config: SystemConfig) -> None:
+    from inference.memory import POLICIES  # the table of policies needs MemoryConfig first
+
+    for name, value in (("top_k", config.top_k), ("memory.write_every_frames", config.memory.write_every_frames), ("clip_length", config.clip_length)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+    if config.resolution != -1 and config.resolution < 16:
+        raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+    if config.memory.policy not in POLICIES:
+        raise InputError(f"memory {config.memory.policy!r} is not known; choose one of {', '.join(POLICIES)}")
+    POLICIES[config.memory.policy](config.memory)

@@ -1,0 +1,134 @@
+"""The memory of one video. Legend: K objects, C channels, N memory elements (pixels at stride 16), M query positions.
+
+The bank stores and reads; what enters and what stays is a policy's business. Keys exist once, however many objects there are; each
+object has a table of values beside them. Rows are in order of time, so an object that joined late reads the rows from its first frame on.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from model.config import Similarity
+from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
+
+_CHUNK_ELEMENTS = 8 * 1024 * 1024  # similarities held at a time (32 MB in float32), whatever the memory's size
+_GROWTH = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectGroup:
+    """Objects that joined at the same frame: they read the same elements, with one top-k and one set of weights."""
+
+    object_ids: tuple[int, ...]
+    first_element: int
+
+
+class MemoryBank:
+    """Keys, their squared norms, per-object values and each element's frame, in preallocated tables of which the first `size` rows are in use.
+
+    capacity: elements to make room for at first (known for bounded policies and videos of known length); the tables grow if that is passed.
+    """
+
+    def __init__(self, *, similarity_kind: Similarity = "l2", capacity: int = 0):
+        self.similarity_kind = similarity_kind
+        self.size = 0
+        self._temporary_from: int | None = None  # rows from here on leave with the next write
+        self._reserved = capacity
+        self._keys: Tensor | None = None
+        self._norms: Tensor | None = None
+        self._frames: Tensor | None = None
+        self._values: dict[int, Tensor] = {}
+        self._first_frames: dict[int, int] = {}
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Ids that have values here, in the order they joined."""
+        return tuple(self._values)
+
+    @property
+    def frame_indices(self) -> list[int]:
+        """Frames of which elements are held, in order of time."""
+        return [] if self._frames is None else self._frames[: self.size].unique(sorted=True).tolist()
+
+    @property
+    def megabytes(self) -> float:
+        """Memory of the tables, in 10^6 bytes."""
+        tables = [table for table in (self._keys, self._norms, self._frames, *self._values.values()) if table is not None]
+        return sum(table.numel() * table.element_size() for table in tables) / 1e6
+
+    def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False) -> None:
+        """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
+
+        Temporary elements are replaced by the next write. Every object in the bank must have values (assertion).
+        """
+        assert set(values) >= set(self._values), "an object without values would read rows never written"
+        self.drop_temporary()
+        count = key.shape[0]
+        self._make_room(key, values, self.size + count)
+        rows = slice(self.size, self.size + count)
+        self._keys[rows], self._norms[rows], self._frames[rows] = key, squared_norm(key), frame_index
+        for object_id, value in values.items():
+            self._values[object_id][rows] = value
+            self._first_frames.setdefault(object_id, frame_index)
+        if temporary:
+            self._temporary_from = self.size
+        self.size += count
+
+    def drop_temporary(self) -> None:
+        """Forget the temporary elements, if any."""
+        if self._temporary_from is not None:
+            self.size, self._temporary_from = self._temporary_from, None
+
+    def remove_object(self, object_id: int) -> None:
+        """Forget an object and free its values."""
+        del self._values[object_id], self._first_frames[object_id]
+
+    def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
+        """Readout [K, M, C^v] of `object_ids` for query_key [M, C^k]: softmax over the top_k most similar elements since each object's first frame.
+
+        Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
+        """
+        keys, norms = self._keys[: self.size], self._norms[: self.size]
+        groups = self._groups(object_ids)
+        value_channels = self._values[object_ids[0]].shape[1]
+        readout = query_key.new_empty(len(object_ids), query_key.shape[0], value_channels)
+        slot = {object_id: number for number, object_id in enumerate(object_ids)}
+        chunk = max(_CHUNK_ELEMENTS // self.size, 1)
+        for start in range(0, query_key.shape[0], chunk):
+            queries = slice(start, start + chunk)
+            scores = similarity(keys, query_key[queries], norms, self.similarity_kind)
+            for group in groups:
+                weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
+                for object_id in group.object_ids:
+                    values = self._values[object_id][group.first_element : self.size]
+                    readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
+        return readout
+
+    def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
+        frames = self._frames[: self.size]
+        by_first: dict[int, list[int]] = {}
+        for object_id in object_ids:
+            by_first.setdefault(self._first_frames[object_id], []).append(object_id)
+        return [ObjectGroup(tuple(ids), int(torch.searchsorted(frames, first))) for first, ids in by_first.items()]
+
+    def _make_room(self, key: Tensor, values: Mapping[int, Tensor], needed: int) -> None:
+        if self._keys is None:
+            capacity = max(needed, self._reserved)
+            self._keys = key.new_empty(capacity, key.shape[1])
+            self._norms = key.new_empty(capacity)
+            self._frames = torch.empty(capacity, dtype=torch.int64, device=key.device)
+        elif needed > len(self._keys):
+            capacity = max(needed, int(len(self._keys) * _GROWTH))
+            self._keys, self._norms, self._frames = (self._grown(table, capacity) for table in (self._keys, self._norms, self._frames))
+            for object_id in self._values:  # one at a time, so that only one old table lives beside its successor
+                self._values[object_id] = self._grown(self._values[object_id], capacity)
+        for object_id, value in values.items():
+            if object_id not in self._values:
+                self._values[object_id] = value.new_empty(len(self._keys), value.shape[1])
+
+    def _grown(self, table: Tensor, capacity: int) -> Tensor:
+        larger = table.new_empty(capacity, *table.shape[1:])
+        larger[: self.size] = table[: self.size]
+        return larger

@@ -1,0 +1,26 @@
+"""Memorise the annotated frames and the previous frame. Source: STM, section 4.3 (Table 4: first & previous)."""
+
+from inference.config import MemoryConfig
+from inference.memory.policy import MemoryPolicy, Write
+from util.errors import InputError
+
+
+class FirstAndLatest(MemoryPolicy):
+    """Annotated frames are kept; the previous frame is held for now, rewritten every frame. Two frames' worth of memory with one annotated frame."""
+
+    def __init__(self, config: MemoryConfig):
+        super().__init__(config)
+        if config.include_last:
+            raise InputError("memory first-and-latest holds the last frame already; leave --include_last out")
+
+    def annotated(self, frame_index: int) -> None:
+        pass
+
+    def memorise(self, frame_index: int) -> Write:
+        return Write.TEMPORARY
+
+    def frames_until_write(self, frame_index: int) -> int:
+        return 1
+
+    def frames_held(self, frame_count: int) -> int:
+        return min(frame_count, 2)

@@ -1,0 +1,204 @@
+"""Scoring a folder of results against a folder of truth.
+
+Legend: H W height and width of a frame in pixels. Two passes over the truth: which ids each frame shows (from this the protocol decides what is scored),
+then J and F frame by frame. Frames are the unit of parallel work, on threads: decoding, cv2 and numpy leave the interpreter lock, and unlike processes
+threads start at once and are safe in a program that also runs torch.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from util.errors import InputError
+
+from .folders import VideoFolders, find_videos, ids_in, read_labels
+from .metrics import boundary_accuracy, region_similarity, statistics
+from .protocols import PROTOCOLS, VOID, Categories, Protocol, Selection, TruthVideo, read_categories
+from .report import ObjectScores, Report, Scores, overall_scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FrameTask:
+    truth: Path
+    result: Path
+    object_ids: tuple[int, ...]  # those scored on this frame
+    only_id: int | None  # the video's one object, where it has but one
+    ignore_void: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FrameScores:
+    measures: dict[int, tuple[float, float]]  # object id -> J, F
+    result_ids: frozenset[int]
+
+
+def score_folder(
+    truth: Path | str,
+    results: Path | str,
+    *,
+    protocol: str = "davis",
+    sequences: Sequence[str] | None = None,
+    meta: Path | str | None = None,
+    train_meta: Path | str | None = None,
+    workers: int | None = None,
+) -> Report:
+    """J and F of every object of a folder of results. Always computed anew from the files.
+
+    truth: a folder of VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations. results: VIDEO/FRAME.png, itself or in Annotations.
+    protocol: "davis", "strict" or "youtube" (see PROTOCOLS). sequences: score these alone; otherwise every sequence of the truth needs results.
+    meta: YouTube-VOS's meta.json, for the protocol youtube alone; train_meta: that of the training set, which says what was seen (looked for in
+    train/ beside meta where not given). workers: threads, by default as many as there are cores.
+    Raises InputError where a sequence or frame is missing, a file is broken, sizes differ, results hold ids that the truth does not know, or nothing
+    is left to score.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: no such protocol; choose one of {' '.join(PROTOCOLS)}")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least one is needed")
+    rules = PROTOCOLS[protocol]
+    categories = _categories(rules, meta, train_meta)
+    folders = find_videos(Path(truth), Path(results), sequences)
+    with ThreadPoolExecutor(workers or _core_count()) as pool:
+        try:
+            objects, notes = _score_videos(folders, rules, categories, pool.map)
+        except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not objects:
+        raise InputError(f"{truth}: no object has a frame to score; {' · '.join(notes)}")
+    if categories:
+        notes += _notes_on_categories(categories, objects)
+    return Report(
+        protocol=rules.name, protocol_title=rules.title, overall=overall_scores(objects, youtube=categories is not None), objects=objects, notes=notes
+    )
+
+
+def _categories(rules: Protocol, meta: Path | str | None, train_meta: Path | str | None) -> Categories | None:
+    if rules.name != "youtube":
+        if meta is not None or train_meta is not None:
+            raise InputError(f"--meta: of no use to the protocol {rules.name}; leave it out, or choose --protocol youtube")
+        return None
+    if meta is None:
+        raise InputError("--protocol youtube: it needs the objects' categories; give YouTube-VOS's meta.json with --meta")
+    return read_categories(Path(meta), None if train_meta is None else Path(train_meta))
+
+
+def _core_count() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _score_videos(
+    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, parallel_map: Callable[..., Iterator]
+) -> tuple[list[ObjectScores], list[str]]:
+    """A row per object, and what the reader must be told of them."""
+    videos = _survey(folders, parallel_map)
+    selections = [rules.select(video, categories) for video in videos]
+    tasks = [_frame_tasks(*parts, rules.ignore_void) for parts in zip(folders, videos, selections, strict=True)]
+    frame_scores = parallel_map(_score_frame, [task for video_tasks in tasks for task in video_tasks.values()])
+    objects, notes = [], []
+    for video, selection, video_tasks in zip(videos, selections, tasks, strict=True):
+        by_position = {position: next(frame_scores) for position in video_tasks}
+        _check_result_ids(video, selection, by_position)
+        objects += _object_scores(video, selection, by_position)
+        notes += [*selection.notes, *_notes_on_unscored(video, selection)]
+    return objects, notes
+
+
+def _survey(folders: Sequence[VideoFolders], parallel_map: Callable[..., Iterator]) -> list[TruthVideo]:
+    """Which ids each frame of the truth shows. 255 is void, unless it is the only id of its video: then it is the object (DAVIS-2016)."""
+    paths = [folder.truth / f"{name}.png" for folder in folders for name in folder.frame_names]
+    ids = parallel_map(lambda path: ids_in(read_labels(path)), paths)
+    videos = []
+    for folder in folders:
+        frame_ids = [next(ids) for _ in folder.frame_names]
+        all_ids = frozenset().union(*frame_ids)
+        has_void = VOID in all_ids and len(all_ids) > 1
+        if has_void:
+            frame_ids = [present - {VOID} for present in frame_ids]
+        videos.append(TruthVideo(name=folder.name, frame_names=folder.frame_names, frame_ids=frame_ids, has_void=has_void))
+    return videos
+
+
+def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, ignore_void: bool) -> dict[int, _FrameTask]:
+    """The frames on which at least one object is scored, by position. Raises InputError naming the first without a result."""
+    only_id = min(selection.known_ids) if len(selection.known_ids) == 1 else None
+    tasks = {}
+    for position, name in enumerate(folder.frame_names):
+        object_ids = tuple(scored.object_id for scored in selection.objects if position in scored.frames)
+        if not object_ids:
+            continue
+        tasks[position] = _FrameTask(
+            truth=folder.truth / f"{name}.png",
+            result=folder.result / f"{name}.png",
+            object_ids=object_ids,
+            only_id=only_id,
+            ignore_void=ignore_void and video.has_void,
+        )
+    missing = [task.result for task in tasks.values() if not task.result.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none); segment this video again")
+    return tasks
+
+
+def _score_frame(task: _FrameTask) -> _FrameScores:
+    truth, result = read_labels(task.truth), read_labels(task.result)
+    if truth.shape != result.shape:
+        sizes = [f"{labels.shape[1]}x{labels.shape[0]}" for labels in (result, truth)]
+        raise InputError(f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]}; results must have the size of the truth")
+    result_ids = ids_in(result)
+    if task.only_id is not None:  # 0/255 and 0/1 say the same of one object; _check_result_ids refuses the rest
+        result = np.where(result != 0, np.uint8(task.only_id), np.uint8(0))
+    if task.ignore_void:
+        void = truth == VOID
+        truth, result = np.where(void, 0, truth), np.where(void, 0, result)
+    measures = {}
+    for object_id in task.object_ids:
+        masks = truth == object_id, result == object_id
+        measures[object_id] = region_similarity(*masks), boundary_accuracy(*masks)
+    return _FrameScores(measures=measures, result_ids=result_ids)
+
+
+def _check_result_ids(video: TruthVideo, selection: Selection, frames: dict[int, _FrameScores]) -> None:
+    """Raises InputError where the results hold an id that the truth does not: most often another numbering, whose scores would mean nothing.
+
+    Where the truth has a single object and the results a single id, these belong together if either writes it as 255 (DAVIS-2016).
+    """
+    found = frozenset().union(*(scores.result_ids for scores in frames.values()))
+    one_each = len(selection.known_ids) == len(found) == 1
+    if found <= selection.known_ids or (one_each and VOID in found | selection.known_ids):
+        return
+    stranger = min(found - selection.known_ids)
+    position = next(position for position, scores in frames.items() if stranger in scores.result_ids)
+    known = " ".join(map(str, sorted(selection.known_ids)))
+    raise InputError(f"{video.name}/{video.frame_names[position]}.png: id {stranger} in the results, the truth has {known}; write the ids of the truth")
+
+
+def _object_scores(video: TruthVideo, selection: Selection, frames: dict[int, _FrameScores]) -> list[ObjectScores]:
+    rows = []
+    for scored in selection.objects:
+        if not scored.frames:
+            continue
+        measures = np.array([frames[position].measures[scored.object_id] for position in scored.frames])
+        scores = Scores.of(*(statistics(values) for values in measures.T))
+        rows.append(ObjectScores(sequence=video.name, object_id=scored.object_id, frames=len(measures), seen=scored.seen, **vars(scores)))
+    return rows
+
+
+def _notes_on_unscored(video: TruthVideo, selection: Selection) -> list[str]:
+    if not video.object_ids:
+        return [f"{video.name}: no object in the truth, nothing scored"]
+    return [
+        f"{video.name}: object {scored.object_id} has no frame to score between its first mask and the end" for scored in selection.objects if not scored.frames
+    ]
+
+
+def _notes_on_categories(categories: Categories, objects: Sequence[ObjectScores]) -> list[str]:
+    if categories.seen is None:
+        return ["which categories were seen in training is unknown, so G is not given; name the training set's meta.json with --train_meta"]
+    absent = [kind for kind, seen in (("seen", True), ("unseen", False)) if all(row.seen is not seen for row in objects)]
+    return [f"no object is of a category {kind} in training; G is the mean of the other two" for kind in absent]

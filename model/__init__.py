@@ -1,0 +1,20 @@
+"""What is learned: networks, matching, training rollout, checkpoints."""
+
+from model.checkpoint import load_network, save_weights
+from model.config import PRESETS, EncoderConfig, NetworkConfig
+from model.network import FrameFeatures, VOSNetwork, build_network, parameter_count
+from model.rollout import Rollout, RolloutResult
+
+__all__ = [
+    "PRESETS",
+    "EncoderConfig",
+    "FrameFeatures",
+    "NetworkConfig",
+    "Rollout",
+    "RolloutResult",
+    "VOSNetwork",
+    "build_network",
+    "load_network",
+    "parameter_count",
+    "save_weights",
+]

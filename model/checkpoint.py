@@ -1,0 +1,150 @@
+"""Loading and saving weights: our own files and the public checkpoints of STCN, by the same names."""
+
+import dataclasses
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.config import PRESETS, NetworkConfig
+from model.network import VOSNetwork, build_network
+from util.errors import InputError
+from util.files import atomic_write
+
+_MASK_WEIGHT = "value_encoder.conv1.weight"
+_DERIVED = "relative_position_index"  # a constant of the window size in public PCVOS checkpoints
+_SHOWN = 3
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """The dictionary in a .pth file, on the CPU. Nothing pickled is run. Raises InputError where the file is missing or is not a checkpoint."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path) or "weights only" in str(error).lower() and _looks_pickled(path):
+            raise InputError(f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))") from error
+        raise InputError(f"{path}: not a checkpoint (a .pth file made by torch.save was expected)") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}; a dictionary of names and tensors was expected")
+    return content
+
+
+def _looks_pickled(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"  # the opcode that starts every pickle since protocol 2
+
+
+def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint") -> dict[str, Tensor]:
+    """The flat name → tensor dict of a network: bare or inside a training checkpoint, with or without DistributedDataParallel's `module.` prefix."""
+    for wrapper in ("network", "state_dict", "model"):
+        if isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    state = {name.removeprefix("module."): value for name, value in content.items() if not name.endswith(_DERIVED)}
+    strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if strange or not state:
+        found = f"{strange[0]!r} is not a tensor" if strange else "it is empty"
+        raise InputError(f"{path}: holds no network's weights ({found})")
+    return state
+
+
+def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint") -> NetworkConfig:
+    """The preset whose names and shapes are those of `state`. Raises InputError naming the first entries that fit no preset."""
+    misfits = {name: _misfits(state, config) for name, config in PRESETS.items()}
+    for name, wrong in misfits.items():
+        if not wrong:
+            return PRESETS[name]
+    nearest = min(misfits, key=lambda name: len(misfits[name]))
+    wrong = misfits[nearest]
+    raise InputError(f"{path}: fits no network ({', '.join(PRESETS)}); for the nearest, {nearest}, {len(wrong)} entries do not fit, first {'; '.join(wrong[:_SHOWN])}")
+
+
+def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in VOSNetwork(config).state_dict().items()}
+    wrong = [f"{name} is missing" for name in expected if name not in state]
+    wrong += [f"{name} is not known" for name in state if name not in expected]
+    for name in expected.keys() & state.keys():
+        found = tuple(state[name].shape)
+        four_channels = expected[name][:1] + (expected[name][1] - 1,) + expected[name][2:] if name == _MASK_WEIGHT else None
+        if found not in (expected[name], four_channels):
+            wrong.append(f"{name} is {list(found)}, not {list(expected[name])}")
+    return wrong
+
+
+def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", *, train_on: bool = False) -> None:
+    """Load `state` strictly. A 4-channel first convolution of the value encoder (single-object pretraining) is widened: with zeros for inference,
+    with an orthogonal initialisation if `train_on`. Raises InputError naming the first entries that do not fit."""
+    wrong = _misfits(state, network.config)
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} entries do not fit network {network.config.name}, first {'; '.join(wrong[:_SHOWN])}")
+    weight = state[_MASK_WEIGHT]
+    missing = network.value_encoder.conv1.weight.shape[1] - weight.shape[1]
+    if missing:
+        others = weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])
+        state = {**state, _MASK_WEIGHT: torch.cat([weight, nn.init.orthogonal_(others) if train_on else others], dim=1)}
+    network.load_state_dict(state)
+
+
+def load_network(path: str | os.PathLike, network: str | NetworkConfig | None = None, *, train_on: bool = False) -> VOSNetwork:
+    """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes."""
+    content = read_checkpoint(path)
+    state = network_state(content, path)
+    if network is None:
+        stored = content.get("network_config")
+        network = NetworkConfig.from_dict(stored) if isinstance(stored, dict) else recognise_preset(state, path)
+    built = build_network(network)
+    load_state(built, state, path, train_on=train_on)
+    return built
+
+
+def save_weights(path: str | os.PathLike, network: nn.Module, *, half: bool = False) -> None:
+    """Write the network alone as a flat name → tensor dict in the public naming, atomically. `half`: 16-bit floats, for shipping."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if half:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    save_checkpoint(path, state)
+
+
+def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
+    """torch.save, atomically: the file is whole or absent."""
+    with atomic_write(path) as file:
+        torch.save(content, file)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """Everything needed to go on training where it stopped."""
+
+    network: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    iteration: int  # steps done; the data position follows from it
+    torch_random_state: Tensor
+    network_config: dict[str, Any]
+    training_config: dict[str, Any]
+    git_commit: str | None
+
+    @staticmethod
+    def from_checkpoint(path: str | os.PathLike) -> "TrainingState":
+        """Raises InputError where the file holds only a network, or is damaged."""
+        content = read_checkpoint(path)
+        try:
+            return TrainingState(**content)
+        except TypeError as error:
+            raise InputError(f"{path}: not a training checkpoint ({error}); to start from its network alone use --load_network") from error
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write atomically."""
+        save_checkpoint(path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})

@@ -1,0 +1,49 @@
+"""Score a folder of label maps against the truth: J and F per object and overall.
+
+python scripts/score.py --truth DIR --results DIR [--protocol davis|strict|youtube] [--json FILE] [--csv FILE]
+"""
+
+if not __package__:  # started by path: start again as a module of the repository, where the packages are found
+    from _as_module import restart
+
+    restart(__file__)
+
+import argparse
+from pathlib import Path
+
+from inference.scoring import PROTOCOLS, score_folder
+from util.errors import run_command
+
+
+def main() -> None:
+    """Flags, scores, table."""
+    parser = argparse.ArgumentParser(prog="score.py", description="Score a folder of label maps (VIDEO/FRAME.png) against the truth: J and F.")
+    parser.add_argument("--truth", type=Path, required=True, help="VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations")
+    parser.add_argument("--results", type=Path, required=True, help="VIDEO/FRAME.png, itself or in Annotations")
+    protocols = "; ".join(f"{protocol.name}: {protocol.title}" for protocol in PROTOCOLS.values()).replace("%", "%%")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="davis", help=protocols)
+    parser.add_argument("--meta", type=Path, help="YouTube-VOS's meta.json (protocol youtube)")
+    parser.add_argument("--train_meta", type=Path, help="the training set's meta.json, which says what categories were seen (else train/ beside --meta)")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here too")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores here too")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: a thread a core)")
+    flags = parser.parse_args()
+    report = score_folder(
+        flags.truth,
+        flags.results,
+        protocol=flags.protocol,
+        sequences=flags.sequences,
+        meta=flags.meta,
+        train_meta=flags.train_meta,
+        workers=flags.workers,
+    )
+    print(report.as_table())
+    if flags.json:
+        report.write_json(flags.json)
+    if flags.csv:
+        report.write_csv(flags.csv)
+
+
+if __name__ == "__main__":
+    run_command(main)

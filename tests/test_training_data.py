@@ -1,0 +1,336 @@
+"""Training samples: their contract, their geometry, and that they can be drawn again. Small data sets are made on the fly."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from dataset.augmentation import (
+    ClipAugmentation,
+    ColourJitter,
+    StaticAugmentation,
+    Window,
+    flipping,
+    scaling,
+    spline_displacement,
+    translation,
+    turning,
+    warp_image,
+    warp_labels,
+)
+from dataset.cutouts import CutoutBank
+from dataset.image_cache import ImageCache, read_labels
+from dataset.static import StaticDataset
+from dataset.synthetic import SyntheticClips, SyntheticConfig, make_clip
+from dataset.training import MixedTrainingData, build_sample, draw_objects, use_one_thread
+from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at
+from util.errors import InputError
+
+SIDE = 64
+QUIET = {"clip_colour": ColourJitter(), "frame_colour": ColourJitter(), "grey_probability": 0.0}
+
+
+def save_pair(image_path, mask_path, height=72, width=100, shift=0, ids=(1, 2), seed=0):
+    """A red block with id ids[0] and a blue one with ids[1] (where given) on noisy green, moved right by `shift` pixels."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), (20, 120, 30), np.uint8) + rng.integers(0, 20, (height, width, 1), dtype=np.uint8)
+    labels = np.zeros((height, width), np.uint8)
+    for number, (object_id, colour) in enumerate(zip(ids, ((230, 20, 20), (20, 20, 230)), strict=False)):
+        area = np.s_[15 + 25 * number : 35 + 25 * number, 20 + shift : 50 + shift]
+        image[area], labels[area] = colour, object_id
+    image_path.parent.mkdir(parents=True, exist_ok=True)
+    mask_path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(image_path, quality=95)
+    mask = Image.fromarray(labels)
+    mask.putpalette([value for index in range(256) for value in (index, 255 - index, index // 2)])
+    mask.save(mask_path)
+
+
+@pytest.fixture
+def davis_root(tmp_path):
+    root = tmp_path / "davis"
+    for name in ("bear", "boat"):
+        for index in range(8):
+            save_pair(
+                root / "JPEGImages/480p" / name / f"{index:05d}.jpg", root / "Annotations/480p" / name / f"{index:05d}.png", shift=2 * index, ids=(7, 200)
+            )
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/train.txt").write_text("bear\nboat\n")
+    return root
+
+
+@pytest.fixture
+def static_root(tmp_path):
+    root = tmp_path / "static"
+    for index in range(3):
+        save_pair(root / "set" / f"{index}.jpg", root / "set" / f"{index}.png", seed=index)
+    return root
+
+
+def sources(davis_root, static_root, side=SIDE):
+    stills = StaticDataset([static_root], augmentation=StaticAugmentation(crop_size=side), max_objects=2)
+    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=side), min_object_pixels=4)
+    config = SyntheticConfig(crop_size=side, max_objects=3)
+    bank = CutoutBank(stills, clips)
+    return {
+        "static": (stills, 2),
+        "video": (clips, 2),
+        "synthetic": (SyntheticClips(config), 3),
+        "cut-outs": (SyntheticClips(config, bank=bank), 3),
+        "over clips": (SyntheticClips(SyntheticConfig(crop_size=side, max_objects=3, clip_share=1.0), bank=bank, clips=clips), 3),
+    }
+
+
+@pytest.mark.parametrize("name", ["static", "video", "synthetic", "cut-outs", "over clips"])
+def test_every_source_keeps_the_contract_of_a_sample(davis_root, static_root, name):
+    source, most = sources(davis_root, static_root)[name]
+    for seed in range(15):
+        sample = source.sample(np.random.default_rng(seed), 0.3)
+        count = int(sample["num_objects"])
+        assert sample["frames"].dtype == torch.uint8 and sample["frames"].shape == (3, 3, SIDE, SIDE)
+        assert sample["labels"].dtype == torch.uint8 and sample["labels"].shape == (3, SIDE, SIDE)
+        assert sample["num_objects"].dtype == torch.int64 and 1 <= count <= most
+        assert set(sample["labels"][0].unique().tolist()) - {0} == set(range(1, count + 1))
+        assert int(sample["labels"].max()) == count
+
+
+@pytest.mark.parametrize("name", ["static", "video"])
+def test_masks_fit_the_objects_of_augmented_frames(davis_root, static_root, name):
+    source, _ = sources(davis_root, static_root)[name]
+    kind = StaticAugmentation if name == "static" else ClipAugmentation
+    source.augmentation, source.max_objects = kind(crop_size=128, **QUIET), 2
+    for seed in range(10):
+        sample = source.sample(np.random.default_rng(seed))
+        frames, labels = sample["frames"].int().numpy(), sample["labels"].numpy()
+        red_or_blue = np.maximum(frames[:, 0], frames[:, 2]) - frames[:, 1] > 60
+        inner = cv2.erode((labels > 0).astype(np.uint8).transpose(1, 2, 0), np.ones((5, 5))).transpose(2, 0, 1) > 0
+        assert red_or_blue[inner].mean() > 0.995
+        if int(sample["num_objects"]) == 2:
+            outer = cv2.dilate((labels > 0).astype(np.uint8).transpose(1, 2, 0), np.ones((5, 5))).transpose(2, 0, 1) > 0
+            assert red_or_blue[~outer].mean() < 0.005
+
+
+def test_warped_image_and_labels_are_where_the_matrix_puts_them():
+    image, labels = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
+    image[10:20, 30:40], labels[10:20, 30:40] = 255, 1
+    matrix = scaling(2, 2) @ translation(-25, -5) @ flipping(60)
+    window = Window(0, 0, 60, 40)
+    warped, mask = warp_image(image, matrix, window, 50), warp_labels(labels, matrix, window, 50)
+    expected = np.zeros((50, 50), np.uint8)
+    expected[10:30, :10] = 1  # columns 30..39 mirror to 20..29; less 25 and doubled, the five that remain fill columns 0..9
+    assert np.array_equal(mask, expected)
+    assert warped[12:28, :8].min() > 240 and warped[35:, 15:].max() < 15
+
+
+def test_strong_shrinking_averages_instead_of_aliasing():
+    checks = ((np.indices((256, 256)).sum(0) % 2) * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    shrunk = warp_image(checks, scaling(0.25, 0.25), Window(0, 0, 256, 256), 64)
+    assert np.abs(shrunk[4:-4, 4:-4].astype(int) - 127).max() <= 3
+
+
+def test_turning_keeps_its_centre_and_scales_areas():
+    matrix = turning((10.0, 20.0), 33.0, 1.5, 8.0)
+    assert np.allclose(matrix @ [10, 20, 1], [10, 20, 1])
+    assert np.isclose(np.linalg.det(matrix), 1.5**2)
+
+
+def test_spline_bends_smoothly_by_the_asked_amount():
+    fields = np.stack([spline_displacement(np.random.default_rng(seed), 128, 12, 0.02) for seed in range(20)])
+    assert 0.5 < np.median(np.abs(fields)) / (0.02 * 128) < 2
+    assert np.abs(np.diff(fields, axis=1)).max() < 2  # neighbours stay neighbours
+    assert np.abs(spline_displacement(np.random.default_rng(0), 128, 12, 0.0)).max() == 0
+
+
+def test_colour_jitter_follows_its_definitions():
+    image = np.random.default_rng(0).integers(60, 180, (16, 16, 3), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    unchanged = ColourJitter().draw(rng).apply(image)
+    brighter = ColourJitter(brightness=0.3).draw(rng)
+    grey = ColourJitter().draw(rng, grey_probability=1.0).apply(image)
+    assert np.array_equal(unchanged, image)
+    assert np.abs(brighter.apply(image) - np.clip(image * brighter.brightness, 0, 255)).max() <= 1
+    assert (grey == grey[..., :1]).all()
+    turned = ColourJitter(hue=0.5).draw(np.random.default_rng(4)).apply(image)
+    assert np.abs(turned.max(-1).astype(int) - image.max(-1)).max() <= 4 and np.abs(turned.astype(int) - image).mean() > 5
+
+
+def test_chosen_objects_are_renumbered_and_others_become_background():
+    labels = np.array([[0, 7, 200], [9, 7, 200]], np.uint8)
+    sample = build_sample([np.zeros((2, 3, 3), np.uint8)], [labels], [200, 7])
+    assert sample["labels"][0].tolist() == [[0, 2, 1], [0, 2, 1]]
+    assert draw_objects(np.random.default_rng(0), labels, 5, min_pixels=2) in ([7, 200], [200, 7])
+
+
+def test_two_objects_are_drawn_at_random_from_more():
+    labels = np.arange(5, dtype=np.uint8)[None]
+    drawn = {tuple(draw_objects(np.random.default_rng(seed), labels, 2)) for seed in range(200)}
+    assert drawn == {(a, b) for a in range(1, 5) for b in range(1, 5) if a != b}
+
+
+def test_frame_gap_curriculum_has_the_published_steps():
+    progress = (0, 0.0999, 0.1, 0.2, 0.3, 0.4, 0.8999, 0.9, 1.0)
+    assert [max_skip_at(value) for value in progress] == [5, 5, 10, 15, 20, 25, 25, 5, 5]
+    assert max_skip_at(0.85, final_share=0.2) == 5
+
+
+def test_neighbouring_frames_are_one_to_max_skip_plus_one_apart_and_reversed_half_the_time():
+    gaps, reversed_clips = [], 0
+    for seed in range(400):
+        indices = draw_frame_indices(np.random.default_rng(seed), 30, 3, 4)
+        assert 0 <= min(indices) and max(indices) < 30
+        reversed_clips += indices[0] > indices[-1]
+        gaps += np.abs(np.diff(indices)).tolist()
+        assert len(set(np.sign(np.diff(indices)))) == 1
+    assert set(gaps) == {1, 2, 3, 4, 5}
+    assert 150 < reversed_clips < 250
+
+
+def test_short_videos_get_smaller_gaps_instead_of_none():
+    for seed in range(50):
+        assert sorted(draw_frame_indices(np.random.default_rng(seed), 3, 3, 25)) == [0, 1, 2]
+
+
+def test_youtube_layout_counts_gaps_in_annotated_frames(tmp_path):
+    for index in range(0, 30, 5):
+        save_pair(tmp_path / f"train/JPEGImages/a/{index:05d}.jpg", tmp_path / f"train/Annotations/a/{index:05d}.png", ids=(1,))
+    save_pair(tmp_path / "train/JPEGImages/a/00001.jpg", tmp_path / "unused.png")  # a frame without a mask is left out
+    (video,) = find_videos(tmp_path)
+    assert video.annotation_step == 5 and [path.stem for path in video.images] == ["00000", "00005", "00010", "00015", "00020", "00025"]
+
+
+def test_subset_and_exclude_choose_the_videos(davis_root):
+    assert [video.name for video in VideoClipDataset([davis_root], exclude=["bear"]).videos] == ["boat"]
+    assert [video.name for video in VideoClipDataset([davis_root], subset=["bear"]).videos] == ["bear"]
+    with pytest.raises(InputError, match="cow: named in the subset"):
+        VideoClipDataset([davis_root], subset=["bear", "cow"])
+
+
+def test_items_are_a_function_of_seed_and_index_whatever_the_workers(davis_root, static_root):
+    weighted = [(source, 1.0) for source, _ in sources(davis_root, static_root).values()]
+    data = MixedTrainingData([*weighted, (None, 0.0)], samples=12, seed=5)
+    alone = [data[index] for index in reversed(range(12))][::-1]
+    batches = list(DataLoader(data, batch_size=3, num_workers=2, worker_init_fn=use_one_thread))
+    for name in ("frames", "labels", "num_objects"):
+        assert torch.equal(torch.cat([batch[name] for batch in batches]), torch.stack([item[name] for item in alone]))
+    other = MixedTrainingData(weighted, samples=12, seed=6)
+    assert not torch.equal(other[0]["frames"], data[0]["frames"])
+
+
+def test_sources_are_drawn_by_weight_and_told_the_progress():
+    class Recorder:
+        def __init__(self):
+            self.progress = []
+
+        def sample(self, rng, progress):
+            self.progress.append(progress)
+            return {}
+
+    often, seldom = Recorder(), Recorder()
+    data = MixedTrainingData([(often, 3.0), (seldom, 1.0)], samples=400, seed=0)
+    for index in range(400):
+        data[index]
+    assert 250 < len(often.progress) < 350 and len(often.progress) + len(seldom.progress) == 400
+    assert sorted(often.progress + seldom.progress) == [index / 400 for index in range(400)]
+    with pytest.raises(IndexError):
+        data[400]
+    with pytest.raises(ValueError, match="weights"):
+        MixedTrainingData([(often, 0.0)], samples=1, seed=0)
+
+
+def test_sampling_leaves_the_global_random_states_alone(davis_root, static_root):
+    np.random.seed(1)
+    torch.manual_seed(1)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    for source, _ in sources(davis_root, static_root).values():
+        source.sample(np.random.default_rng(0), 0.0)
+    assert np.array_equal(before[0], np.random.get_state()[1]) and torch.equal(before[1], torch.get_rng_state())
+
+
+def test_damaged_files_are_named(davis_root, static_root):
+    broken = static_root / "set/1.jpg"
+    broken.write_bytes(broken.read_bytes()[:400])
+    stills = StaticDataset([static_root], augmentation=StaticAugmentation(crop_size=SIDE))
+    with pytest.raises(InputError, match="1.jpg: not a readable image"):
+        for seed in range(50):
+            stills.sample(np.random.default_rng(seed))
+    (davis_root / "JPEGImages/480p/bear/00003.jpg").unlink()
+    with pytest.raises(InputError, match="00003.png: no frame of this name"):
+        VideoClipDataset([davis_root])
+
+
+def test_mask_of_another_size_than_its_image_is_refused(tmp_path):
+    save_pair(tmp_path / "a.jpg", tmp_path / "other/a.png")
+    Image.fromarray(np.ones((10, 10), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="a.png: mask is 10x10 but a.jpg is 100x72"):
+        StaticDataset([tmp_path]).sample(np.random.default_rng(0))
+
+
+def test_masks_without_any_object_end_with_an_error_not_an_endless_loop(tmp_path):
+    save_pair(tmp_path / "a.jpg", tmp_path / "a.png", ids=())
+    with pytest.raises(InputError, match="none with a mask"):
+        StaticDataset([tmp_path]).sample(np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [([0, 255, 255], [0, 1, 1]), ([0, 3, 255], [0, 3, 0]), ([0, 7, 200], [0, 7, 200])],
+)
+def test_255_is_the_object_where_alone_and_void_beside_ids(tmp_path, stored, expected):
+    mask = Image.fromarray(np.array([stored], np.uint8))
+    mask.putpalette(list(range(256)) * 3)
+    mask.save(tmp_path / "m.png")
+    assert read_labels(tmp_path / "m.png").tolist() == [expected]
+
+
+def test_grey_masks_with_soft_edges_are_cut_at_the_middle_and_coloured_ones_refused(tmp_path):
+    Image.fromarray(np.array([[0, 60, 127, 128, 200, 255]], np.uint8)).save(tmp_path / "soft.png")
+    Image.fromarray(np.array([[[255, 0, 0]]], np.uint8)).save(tmp_path / "colour.png")
+    assert read_labels(tmp_path / "soft.png").tolist() == [[0, 0, 0, 1, 1, 1]]
+    with pytest.raises(InputError, match="colour.png: coloured mask"):
+        read_labels(tmp_path / "colour.png")
+
+
+def test_cache_forgets_the_least_recently_used_beyond_its_budget(static_root):
+    cache = ImageCache(max_bytes=2 * 72 * 100 * 3)
+    paths = [static_root / f"set/{index}.jpg" for index in range(3)]
+    first, second = cache.image(paths[0]), cache.image(paths[1])
+    assert cache.image(paths[0]) is first
+    cache.image(paths[2])
+    assert cache.image(paths[0]) is first and cache.image(paths[1]) is not second
+
+
+def test_made_up_clips_move_smoothly_and_can_be_made_again():
+    frames, labels = make_clip(5, frames=20, height=96, width=160, objects=3)
+    assert frames.shape == (20, 96, 160, 3) and frames.dtype == np.uint8 and labels.shape == (20, 96, 160) and labels.dtype == np.uint8
+    assert set(np.unique(labels[0])) == {0, 1, 2, 3}
+    changed = [(labels[index] != labels[index + 1]).mean() for index in range(19)]
+    assert 0 < max(changed) < 0.1 and (labels[0] != labels[-1]).mean() > max(changed)
+    again = make_clip(5, frames=20, height=96, width=160, objects=3)
+    assert np.array_equal(frames, again[0]) and np.array_equal(labels, again[1])
+
+
+def test_labels_of_made_up_objects_lie_on_their_painted_outlines():
+    """A frame changes more across a label's outline than elsewhere."""
+    across, elsewhere = [], []
+    for seed in range(6):
+        frames, labels = make_clip(seed, frames=1, height=96, width=160, objects=2)
+        steps = np.abs(np.diff(frames[0].astype(int), axis=1)).sum(-1)
+        outline = np.diff(labels[0].astype(int), axis=1) != 0
+        across.append(steps[cv2.dilate(outline.astype(np.uint8), np.ones((1, 3))) > 0].mean())
+        elsewhere.append(steps[~outline].mean())
+    assert np.mean(across) > 2 * np.mean(elsewhere)
+
+
+def test_pasted_objects_cover_those_of_the_clip_below(davis_root):
+    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=SIDE, **QUIET), max_objects=1)
+    source = SyntheticClips(SyntheticConfig(crop_size=SIDE, max_objects=2, clip_share=1.0, occluder_share=0.0), clips=clips)
+    counts = [int(source.sample(np.random.default_rng(seed))["num_objects"]) for seed in range(20)]
+    assert set(counts) == {1, 2}
+
+
+def test_clips_of_another_size_than_the_composites_are_refused(davis_root):
+    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=32))
+    with pytest.raises(ValueError, match="cannot lie under"):
+        SyntheticClips(SyntheticConfig(crop_size=SIDE), clips=clips)

@@ -1,0 +1,72 @@
+"""One process or several (torchrun): ranks, and the device a process works on."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed
+
+from util.errors import InputError
+
+
+def rank() -> int:
+    """This process's number, from 0; torchrun sets it."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world_size() -> int:
+    """Number of processes; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    """True in the one process that prints and writes what all share."""
+    return rank() == 0
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end."""
+    if world_size() == 1:
+        yield
+        return
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """`auto` (CUDA where there is one, else the CPU), cpu, cuda, cuda:1, mps → a device; under torchrun each process takes its own GPU.
+
+    Raises InputError for a name that is not a device, or a device that is not there.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name}: not a device; use auto, cpu, cuda, cuda:0 or mps") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        device = torch.device("cuda", local_rank if device.index is None else device.index)
+        if device.index >= count:
+            raise InputError(f"--device {name}: this machine shows {count} CUDA device(s) to torch {torch.__version__}; use --device cpu or another index")
+        torch.cuda.set_device(device)
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: no Apple GPU is available to torch; use --device cpu")
+    elif device.type not in ("cpu", "mps"):
+        raise InputError(f"--device {name}: {device.type} is not supported; use auto, cpu, cuda or mps")
+    return device
+
+
+def gather_objects(value: object) -> list[object]:
+    """The values of all processes, in rank order, in every process."""
+    if world_size() == 1:
+        return [value]
+    gathered: list[object] = [None] * world_size()
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered
