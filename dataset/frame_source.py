@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from dataset.image_file import image_sizes, list_files, place, read_image, size_text
+from dataset.opencv_noise import opencv_silenced
 from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
 from util.errors import InputError
 
@@ -147,7 +148,8 @@ class FileSource(FrameSource):
     def _open(self) -> cv2.VideoCapture:
         if not self._path.is_file():
             raise InputError(f"{self._path}: no such video; give a video file or a folder of frames")
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        with opencv_silenced():
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise InputError(f"{self._path}: cannot be opened as a video; it is damaged, cut short, or of a kind that OpenCV does not read")
         return capture

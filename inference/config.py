@@ -56,9 +56,15 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
     if system not in SYSTEMS:
         raise InputError(f"system {system!r} is not known; choose one of {', '.join(SYSTEMS)}")
     config = SYSTEMS[system]
-    for name, value in overrides.items():
-        config = _replace(config, SHORT_NAMES.get(name, name), value)
+    full_names = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
+    for name, value in full_names.items():
+        config = _replace(config, name, value)
     _check(config)
+    if config.clip_length > 1:  # a clip system's memory is updated once a clip
+        every = full_names.get("memory.write_every_frames")
+        if every is not None and config.memory.write_every_frames != config.clip_length:
+            raise InputError(f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same")
+        config = _replace(config, "memory.write_every_frames", config.clip_length)
     return config
 
 

@@ -28,6 +28,8 @@ class EveryK(MemoryPolicy):
             return 1
         return max(self._last_kept + self.config.write_every_frames - frame_index + 1, 1)
 
-    def frames_held(self, frame_count: int) -> int:
+    def frames_held(self, frame_count: int | None) -> int | None:
+        if frame_count is None:
+            return None
         kept = 1 + max(frame_count - 2, 0) // self.config.write_every_frames  # the video's last frame is never needed
         return kept + int(self.config.include_last)

@@ -22,5 +22,5 @@ class FirstAndLatest(MemoryPolicy):
     def frames_until_write(self, frame_index: int) -> int:
         return 1
 
-    def frames_held(self, frame_count: int) -> int:
-        return min(frame_count, 2)
+    def frames_held(self, frame_count: int | None) -> int | None:
+        return 2

@@ -1,4 +1,4 @@
-"""What a memory policy answers. Legend: none."""
+"""What a memory policy answers."""
 
 import abc
 import enum
@@ -37,5 +37,5 @@ class MemoryPolicy(abc.ABC):
         """How many frames from `frame_index` on may be predicted from the memory as it is: the last of them is the next that may enter it. At least 1."""
 
     @abc.abstractmethod
-    def frames_held(self, frame_count: int) -> int:
-        """At most how many frames' worth of elements are held at a time in a video of `frame_count` frames with one annotated frame."""
+    def frames_held(self, frame_count: int | None) -> int | None:
+        """At most how many frames' worth of elements are held at a time in a video of `frame_count` frames (None: unknown) with one annotated frame; None: no bound."""

@@ -1,0 +1,6 @@
+"""What runs: the engine, memory, the runner around it, scoring."""
+
+from inference.config import SYSTEMS, MemoryConfig, SystemConfig, system_config
+from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
+
+__all__ = ["SYSTEMS", "FrameResult", "MemoryConfig", "SegmentationSession", "SystemConfig", "VideoSegmenter", "system_config"]

@@ -1,0 +1,259 @@
+"""The engine: frames stream in, label maps stream out, nothing of the video is kept but the memory.
+
+Legend: K objects, L frames of a clip, C channels, M query positions, H W frame size, h w at stride 16. A clip is the frames predicted together from one
+state of the memory.
+"""
+
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.config import SystemConfig, system_config
+from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
+from inference.memory import POLICIES, MemoryBank, Write
+from model import FrameFeatures, VOSNetwork, load_network
+from model.fusion import inference_copy
+from model.soft_aggregation import aggregate
+from util.distributed import select_device
+from util.errors import InputError
+
+SHIPPED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "stcn_small.pth"
+DEFAULT_LOOKAHEAD = 8
+_OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time: bounds memory whatever the number of objects
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameResult:
+    """One frame's segmentation, in the frame's own size."""
+
+    frame_index: int  # position among the frames given to the session, from 0
+    labels: np.ndarray  # [H, W] original ids, 0 background; uint8, or int32 where an id is above 255
+    object_ids: tuple[int, ...]  # of probabilities[1:]
+    probabilities: Tensor  # float32 [K + 1, H, W], background first
+
+
+class VideoSegmenter:
+    """Weights, a system and a device; makes a session for each video. Holds nothing of any video.
+
+    network: from build_network or load_network; an inference copy is made of it. system: a row of SYSTEMS. device: auto, cpu, cuda, cuda:1, mps.
+    overrides: settings by short or full name (mem_every=3, memory="first-and-latest", top_k=50, resolution=480, …); unknown ones raise InputError.
+    """
+
+    def __init__(self, network: VOSNetwork, system: str = "stcn", *, device: str | torch.device = "auto", **overrides: Any):
+        self.config: SystemConfig = system_config(system, **overrides)
+        self.device = select_device(str(device))
+        self.network = inference_copy(network).to(self.device, memory_format=torch.channels_last)
+
+    @staticmethod
+    def from_checkpoint(path: str | Path | None = None, system: str = "stcn", *, network: str | None = None, device: str = "auto", **overrides: Any) -> "VideoSegmenter":
+        """From a weights file, a training checkpoint or a public STCN checkpoint; None: the shipped small network. network: its preset, where not to be recognised."""
+        if path is None and not SHIPPED_WEIGHTS.is_file():
+            raise InputError(f"{SHIPPED_WEIGHTS}: the shipped weights are missing; restore the file or name a checkpoint")
+        return VideoSegmenter(load_network(SHIPPED_WEIGHTS if path is None else path, network), system, device=device, **overrides)
+
+    def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> "SegmentationSession":
+        """A session for one video. lookahead: up to how many frames between two memory writes are computed as one batch, at a latency of lookahead - 1 frames.
+        frame_count, where known, lets the memory be allocated once."""
+        return SegmentationSession(self, lookahead=lookahead, frame_count=frame_count)
+
+    def segment(self, frames: Iterable[Any], masks: Any, *, lookahead: int = DEFAULT_LOOKAHEAD) -> Iterator[FrameResult]:
+        """Segment a whole video: a result for each frame, in order.
+
+        frames: any iterable of uint8 RGB [H, W, 3]. masks: ids [H, W] for the first frame, or {frame index: ids}. Raises InputError for masks of frames
+        that never come, once the frames have ended.
+        """
+        masks = dict(masks) if isinstance(masks, Mapping) else {0: masks}
+        session = self.session(lookahead=lookahead, frame_count=len(frames) if hasattr(frames, "__len__") else None)
+        for index, frame in enumerate(frames):
+            result = session.step(frame, masks.pop(index, None))
+            if result is not None:
+                yield result
+        yield from session.flush()
+        if masks:
+            raise InputError(f"masks are given for frames {sorted(masks)}, but the video has {session.frames_given} frames (counted from 0)")
+
+
+@dataclasses.dataclass
+class _Pending:
+    """A frame to be memorised once a next frame comes to read it: the last frame of a video never is."""
+
+    frame_index: int
+    images: Tensor  # [1, 3, 16h, 16w]
+    features: FrameFeatures
+    masks: Tensor  # [1, K, 16h, 16w]
+    object_ids: tuple[int, ...]
+    temporary: bool
+
+
+class SegmentationSession:
+    """One video, streaming. `step` takes frames in order and gives results in order, each `latency_frames` calls later; `flush` gives the rest."""
+
+    def __init__(self, segmenter: VideoSegmenter, *, lookahead: int = 1, frame_count: int | None = None):
+        if lookahead < 1:
+            raise InputError(f"lookahead is {lookahead}; it must be at least 1")
+        self._network, self._device, self._config = segmenter.network, segmenter.device, segmenter.config
+        self._clip_frames = max(lookahead, self._config.clip_length)
+        self._frame_count = frame_count
+        self._policy = POLICIES[self._config.memory.policy](self._config.memory)
+        self._bank: MemoryBank | None = None
+        self._geometry: Geometry | None = None
+        self._object_ids: tuple[int, ...] = ()
+        self._pending: _Pending | None = None
+        self._buffer: list[Tensor] = []  # images of the clip being gathered
+        self._results: collections.deque[FrameResult] = collections.deque()
+        self.frames_given = 0
+
+    @property
+    def latency_frames(self) -> int:
+        """How many frames later than its frame a result comes, at most."""
+        return self._clip_frames - 1
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Objects being segmented, in the order they joined."""
+        return self._object_ids
+
+    @property
+    def memory(self) -> MemoryBank | None:
+        """The memory bank, to be looked at; None before the first mask."""
+        return self._bank
+
+    def step(self, frame: Any, mask: Any = None) -> FrameResult | None:
+        """Give the next frame, uint8 RGB [H, W, 3], and ids [H, W] where objects are given in it: new ones, or corrections of present ones.
+
+        Returns the next result that is due, or None while there is latency. Raises InputError for frames or masks that do not fit; the session then stays as it was.
+        """
+        place = f"frame {self.frames_given}"
+        image = as_image(frame, place)
+        size = tuple(image.shape[1:])
+        if self._geometry is not None and size != self._geometry.size:
+            raise InputError(f"{place}: {size[1]}×{size[0]} pixels, the frames before have {self._geometry.size[1]}×{self._geometry.size[0]}; one session takes one size")
+        labels, ids = (None, []) if mask is None else as_label_map(mask, size, place)
+        if len(set(self._object_ids) | set(ids)) > MAX_OBJECTS:
+            raise InputError(f"{place}: {len(set(self._object_ids) | set(ids))} objects; at most {MAX_OBJECTS} can be segmented")
+        self._geometry = self._geometry or Geometry.of(size, self._config.resolution)
+        self._buffer.append(image.to(self._device, non_blocking=True))
+        self.frames_given += 1
+        if labels is not None:
+            self._process_clip(labels.to(self._device), ids)
+        elif len(self._buffer) >= self._clip_target():
+            self._process_clip()
+        return self._results.popleft() if self._results else None
+
+    def flush(self) -> list[FrameResult]:
+        """The results still due, in order. Further frames may follow."""
+        if self._buffer:
+            self._process_clip()
+        results = list(self._results)
+        self._results.clear()
+        return results
+
+    def remove_object(self, object_id: int) -> None:
+        """Stop segmenting an object, from the next frame on; its values are freed. Raises InputError if it is not there."""
+        if object_id not in self._object_ids:
+            raise InputError(f"object {object_id} is not being segmented; present are {', '.join(map(str, self._object_ids)) or 'none'}")
+        if self._buffer:
+            self._process_clip()
+        self._write_pending()
+        self._object_ids = tuple(i for i in self._object_ids if i != object_id)
+        self._bank.remove_object(object_id)
+        if not self._object_ids:
+            self._bank = None
+
+    def _clip_target(self) -> int:
+        if not self._object_ids:
+            return 1
+        first = self.frames_given - len(self._buffer)
+        return min(self._clip_frames, self._policy.frames_until_write(first))
+
+    def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
+        """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
+        first, last = self.frames_given - len(self._buffer), self.frames_given - 1
+        with torch.no_grad(), self._autocast():
+            self._write_pending()
+            images = self._geometry.to_network(self._buffer)
+            self._buffer = []
+            features = self._network.encode_key(images)
+            probabilities = self._predict(features) if self._object_ids else _background(images)
+            finished = slice(0, len(images) - (labels is not None))
+            self._emit(first, self._geometry.from_network(probabilities[finished]))
+            if labels is not None:
+                known, self._object_ids = self._object_ids, self._object_ids + tuple(i for i in ids if i not in self._object_ids)
+                self._emit(last, _join(self._geometry.from_network(probabilities[-1:]), known, self._object_ids, labels, ids))
+                probabilities = _join(probabilities[-1:], known, self._object_ids, self._geometry.labels_to_network(labels), ids)
+                self._policy.annotated(last)
+                decision = Write.KEEP
+            else:
+                decision = self._policy.memorise(last) if self._object_ids else Write.NO
+            if decision is not Write.NO:
+                self._pending = _Pending(last, images[-1:], features[-1:], probabilities[-1:, 1:], self._object_ids, decision is Write.TEMPORARY)
+
+    def _predict(self, features: FrameFeatures) -> Tensor:
+        """Aggregated probabilities [L, K + 1, 16h, 16w] of the clip's frames, float32."""
+        height, width = self._geometry.grid
+        query_key = features.key.float().permute(0, 2, 3, 1).flatten(0, 2)
+        readout = self._bank.read(query_key, self._object_ids, self._config.top_k)  # [K, L * M, C^v]
+        readout = readout.unflatten(1, (-1, height, width)).permute(1, 0, 4, 2, 3)
+        logits = [
+            torch.cat([self._network.decode(readout[frames, objects], features[frames]).float() for objects in _chunks(readout.shape[1], _OBJECT_FRAMES)], dim=1)
+            for frames in _chunks(readout.shape[0], max(_OBJECT_FRAMES // readout.shape[1], 1))
+        ]
+        return aggregate(torch.cat(logits).sigmoid()).softmax(1)
+
+    def _write_pending(self) -> None:
+        """Encode and memorise the frame that waits for it."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        with torch.no_grad(), self._autocast():
+            others = pending.masks.sum(1, keepdim=True) - pending.masks
+            values = {}
+            for objects in _chunks(pending.masks.shape[1], _OBJECT_FRAMES):
+                encoded = self._network.encode_value(pending.images, pending.features.feature_s16, pending.masks[:, objects], others[:, objects])
+                for object_id, value in zip(pending.object_ids[objects], encoded[0], strict=True):
+                    values[object_id] = value.permute(1, 2, 0).flatten(0, 1)
+        if self._bank is None:
+            height, width = self._geometry.grid
+            frames_held = self._policy.frames_held(self._frame_count)
+            self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=(frames_held or 0) * height * width)
+        key = pending.features.key[0].float().permute(1, 2, 0).flatten(0, 1)
+        self._bank.write(pending.frame_index, key, values, temporary=pending.temporary)
+
+    def _emit(self, first: int, probabilities: Tensor) -> None:
+        """Queue results of frames from `first` on: probabilities [L, K + 1, H, W]."""
+        table = np.array((0, *self._object_ids), dtype=np.uint8 if max(self._object_ids, default=0) <= 255 else np.int32)
+        for offset, frame in enumerate(probabilities):
+            labels = table[frame.argmax(0).cpu().numpy()]
+            self._results.append(FrameResult(first + offset, labels, self._object_ids, frame))
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if not self._config.amp:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16)
+
+
+def _background(images: Tensor) -> Tensor:
+    return images.new_ones(len(images), 1, *images.shape[-2:])
+
+
+def _join(probabilities: Tensor, known: tuple[int, ...], all_ids: tuple[int, ...], labels: Tensor, given: Iterable[int]) -> Tensor:
+    """Predicted probabilities [1, 1 + len(known), H, W] with the objects `given` in labels [H, W]: where these lie the others are zero, and all are aggregated anew.
+
+    Returns [1, 1 + len(all_ids), H, W]. Source: STCN, section 4 (YouTube-VOS); for an object already known, ours: the same, a correction.
+    """
+    joined = probabilities.new_zeros(1, len(all_ids), *labels.shape)
+    joined[:, : len(known)] = probabilities[:, 1:] * (labels == 0)
+    for object_id in given:
+        joined[0, all_ids.index(object_id)] = labels == object_id
+    return aggregate(joined).softmax(1)
+
+
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

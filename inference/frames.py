@@ -1,0 +1,91 @@
+"""What users hand over (frames, masks) as tensors, and sizes. Legend: L frames, H W size as given, H' W' working size, h w at stride 16."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.network import STRIDE
+from util.errors import InputError
+from util.images import normalise_images
+from util.padding import Padding
+
+MAX_OBJECTS = 254
+
+
+def as_image(frame: Any, place: str) -> Tensor:
+    """A frame uint8 RGB [H, W, 3] (array or tensor; a tensor may be [3, H, W]) as a uint8 tensor [3, H, W]. Raises InputError for anything else, and below 16 pixels."""
+    image = torch.as_tensor(np.ascontiguousarray(frame) if isinstance(frame, np.ndarray) else frame)
+    if image.ndim == 3 and image.shape[-1] == 3:
+        image = image.permute(2, 0, 1)
+    if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+        raise InputError(f"{place}: frame of shape {list(image.shape)} and type {image.dtype}; RGB uint8 [H, W, 3] is expected")
+    if min(image.shape[1:]) < STRIDE:
+        raise InputError(f"{place}: frame of {image.shape[2]}×{image.shape[1]} pixels; at least {STRIDE}×{STRIDE} are needed")
+    return image
+
+
+def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, list[int]]:
+    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order. Raises InputError for another shape or type, no object, or ids below 0."""
+    labels = torch.as_tensor(np.ascontiguousarray(mask) if isinstance(mask, np.ndarray) else mask)
+    if tuple(labels.shape) != size:
+        raise InputError(f"{place}: mask of shape {list(labels.shape)}, frame of {list(size)}; a mask must have its frame's size")
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"{place}: mask of type {labels.dtype}; whole numbers are expected, the object's id at each pixel")
+    labels = labels.long()
+    ids = labels.unique().tolist()
+    if ids[0] < 0:
+        raise InputError(f"{place}: mask with id {ids[0]}; ids are 1 and above, 0 is background")
+    ids = [i for i in ids if i > 0]
+    if not ids:
+        raise InputError(f"{place}: mask without an object; leave the mask out where none is given")
+    return labels, ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """How frames of one video reach the network and results return: resized to the working resolution, padded to multiples of 16.
+
+    Published resizing acts on the normalised image, bicubic without antialiasing. Source: STCN, section 4 (YouTube-VOS).
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int]
+    padding: Padding
+
+    @staticmethod
+    def of(size: tuple[int, int], resolution: int) -> "Geometry":
+        """resolution: the working shorter side in pixels, the longer truncated to an integer; -1 leaves the size as it is."""
+        shorter = min(size)
+        working = size if resolution == -1 else tuple(int(resolution * side / shorter) if side != shorter else resolution for side in size)
+        return Geometry(size, working, Padding.to_multiple(*working, STRIDE))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """h, w: the size of keys and values."""
+        height, width = self.working_size
+        return -(-height // STRIDE), -(-width // STRIDE)
+
+    def to_network(self, images: Sequence[Tensor]) -> Tensor:
+        """uint8 images, each [3, H, W] → normalised, padded [L, 3, 16h, 16w]."""
+        batch = normalise_images(torch.stack(tuple(images)))
+        if self.working_size != self.size:
+            batch = F.interpolate(batch, self.working_size, mode="bicubic", align_corners=False)
+        return self.padding.pad(batch).contiguous(memory_format=torch.channels_last)
+
+    def labels_to_network(self, labels: Tensor) -> Tensor:
+        """Ids [H, W] → ids [16h, 16w], nearest; 0 in the padding."""
+        if self.working_size != self.size:
+            labels = F.interpolate(labels[None, None].double(), self.working_size, mode="nearest")[0, 0].long()
+        return self.padding.pad(labels)
+
+    def from_network(self, probabilities: Tensor) -> Tensor:
+        """[L, K + 1, 16h, 16w] → [L, K + 1, H, W], bilinear."""
+        probabilities = self.padding.crop(probabilities)
+        if self.working_size != self.size:
+            probabilities = F.interpolate(probabilities, self.size, mode="bilinear", align_corners=False)
+        return probabilities
