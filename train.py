@@ -1,23 +1,20 @@
 """Train a network: `torchrun --nproc_per_node=N train.py --stage 0|3|synthetic --id NAME …`, or plain `python train.py …` on one device."""
 
 import argparse
-import contextlib
 import dataclasses
 import time
 from pathlib import Path
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
-from model import PRESETS, Rollout, build_network, save_weights
+from dataset.training import training_batches
+from model import PRESETS, build_network, save_weights
 from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint
-from model.network import freeze_batch_norms
-from model.training import AUTOCAST_DTYPES, STAGES, TrainingConfig, build_average, build_optimizer, build_scheduler
-from util.distributed import is_main, process_group, rank, select_device, world_size
+from model.training import AUTOCAST_DTYPES, STAGES, Learner, TrainingConfig
+from util.distributed import is_main, process_group, select_device, world_size
 from util.errors import InputError, run_command
-from util.run_record import MetricsLog, git_commit, set_seed, write_json
+from util.run_record import MetricsLog, git_commit, write_json
 
 RUNS = Path("runs")
 
@@ -80,16 +77,6 @@ def _share(text: str) -> tuple[str, float]:
         raise InputError(f"--mix {text}: write KIND=SHARE, for instance video=0.4") from error
 
 
-def training_loader(data: torch.utils.data.Dataset, config: TrainingConfig, first_iteration: int, workers: int) -> DataLoader:
-    """This process's batches from an iteration on. Item numbers follow from the iteration alone, so a resumed run sees what it would have seen."""
-    per_rank = config.batch_size // world_size()
-    batches = [
-        range(iteration * config.batch_size + rank() * per_rank, iteration * config.batch_size + (rank() + 1) * per_rank)
-        for iteration in range(first_iteration, config.iterations)
-    ]
-    return DataLoader(data, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available(), prefetch_factor=4 if workers else None)
-
-
 def find_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     """The training checkpoint to go on with: a file, the newest of the run for `auto`, or None to start afresh."""
     if wanted != "auto":
@@ -100,105 +87,57 @@ def find_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     return found[-1] if found else None
 
 
-def train(arguments: argparse.Namespace, device: torch.device) -> None:
-    config = resolve_config(arguments, device)
+def build_learner(arguments: argparse.Namespace, config: TrainingConfig, device: torch.device) -> Learner:
+    """A network fresh, from weights, or with everything else from a training checkpoint."""
     folder = RUNS / arguments.id
     resumed = find_checkpoint(folder, arguments.load_model)
     if resumed is None and (folder / "config.json").exists():
         raise InputError(f"{folder}: this run exists; go on with it by --load_model auto, or choose another --id")
+    torch.manual_seed(config.seed)
+    network = build_network(config.network)
+    if arguments.load_network:
+        load_state(network, network_state(read_checkpoint(arguments.load_network), arguments.load_network), arguments.load_network, train_on=True)
+    learner = Learner(network, config, device)
+    if resumed:
+        learner.restore(TrainingState.from_checkpoint(resumed))
+    return learner
+
+
+def train(arguments: argparse.Namespace, device: torch.device) -> None:
+    config = resolve_config(arguments, device)
     roots = TrainingRoots(static=arguments.static_root, davis=arguments.davis_root, youtube=arguments.yv_root)
-    samples = SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)})
+    sample = SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)})
     data = build_training_data(
         roots,
-        samples,
+        sample,
         mix=dict(config.mix),
         samples=config.iterations * config.batch_size,
         seed=config.seed,
         exclude=arguments.exclude,
         cache_megabytes=arguments.cache_megabytes,
     )
-    set_seed(config.seed)
-    network = build_network(config.network)
-    if arguments.load_network:
-        load_state(network, network_state(read_checkpoint(arguments.load_network), arguments.load_network), arguments.load_network, train_on=True)
-    network.to(device, memory_format=torch.channels_last)
-    average = build_average(network, config)
-    rollout = Rollout(network, config.bootstrap)
-    optimizer = build_optimizer(network, config)
-    scheduler = build_scheduler(optimizer, config)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
-    autocast = torch.autocast(device.type, AUTOCAST_DTYPES[config.amp]) if config.amp != "off" else contextlib.nullcontext()
-
-    first_iteration = 0
-    if resumed:
-        state = TrainingState.from_checkpoint(resumed)
-        network.load_state_dict(state.network)
-        if average is not None:
-            average.load_state_dict(state.average)
-        optimizer.load_state_dict(state.optimizer)
-        scheduler.load_state_dict(state.scheduler)
-        scaler.load_state_dict(state.scaler)
-        torch.set_rng_state(state.torch_random_state)
-        first_iteration = state.iteration
-    parallel = DistributedDataParallel(rollout, device_ids=[device.index] if device.type == "cuda" else None) if world_size() > 1 else rollout
-    parallel.train()
-    if not config.learn_batch_norms:
-        freeze_batch_norms(network)
-
-    def save(iteration: int) -> None:
-        TrainingState(
-            network=network.state_dict(),
-            average=average.state_dict() if average is not None else None,
-            optimizer=optimizer.state_dict(),
-            scheduler=scheduler.state_dict(),
-            scaler=scaler.state_dict(),
-            iteration=iteration,
-            torch_random_state=torch.get_rng_state(),
-            network_config=network.config.as_dict(),
-            training_config=config.as_dict(),
-            git_commit=git_commit(),
-        ).save(folder / "checkpoints" / f"{iteration:06d}.pth")
-
+    learner = build_learner(arguments, config, device)
+    folder, commit = RUNS / arguments.id, git_commit()
     log = None
     if is_main():
-        write_json(folder / "config.json", {"training": config.as_dict(), "network": network.config.as_dict(), "roots": dataclasses.asdict(roots), "git_commit": git_commit()})
-        log = MetricsLog(folder)
+        record = {"training": config.as_dict(), "network": learner.network.config.as_dict(), "roots": dataclasses.asdict(roots), "exclude": arguments.exclude, "git_commit": commit}
+        write_json(folder / "config.json", record)
+        log = MetricsLog(folder, config.iterations, every=arguments.log_every)
 
-    started, waited, since = time.perf_counter(), 0.0, first_iteration
-    batches = iter(training_loader(data, config, first_iteration, arguments.num_workers))
-    for iteration in range(first_iteration, config.iterations):
+    batches = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers))
+    while learner.iteration < config.iterations:
         fetched = time.perf_counter()
-        batch = {name: value.to(device, non_blocking=True) for name, value in next(batches).items()}
-        waited += time.perf_counter() - fetched
-        with autocast:
-            result = parallel(**batch, iteration=iteration)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(result.loss).backward()
-        if config.clip_gradient_norm is not None:
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_gradient_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        scheduler.step()
-        if average is not None:
-            average.update_parameters(network)
-
-        done = iteration + 1
-        if is_main() and (done % arguments.log_every == 0 or done == config.iterations):
-            elapsed = time.perf_counter() - started
-            scalars = {
-                "loss": float(result.loss.detach()),
-                "iou": float(result.iou),
-                "learning_rate": optimizer.param_groups[0]["lr"],
-                "steps_per_second": (done - since) / elapsed,
-                "waiting_share": waited / elapsed,
-            }
-            log.write(done, config.iterations, scalars)
-            started, waited, since = time.perf_counter(), 0.0, done
-        if is_main() and (done % arguments.save_every == 0 or done == config.iterations):
-            save(done)
+        batch = next(batches)
+        waited = time.perf_counter() - fetched
+        result = learner.forward(batch)
+        learner.backward(result.loss)
+        learner.step()
+        if is_main():
+            log.step(learner.iteration, waited, lambda: {"loss": float(result.loss.detach()), "iou": float(result.iou), "learning_rate": learner.scheduler.get_last_lr()[0]})  # noqa: B023
+            if learner.iteration % arguments.save_every == 0 or learner.iteration == config.iterations:
+                learner.state(commit).save(folder / "checkpoints" / f"{learner.iteration:06d}.pth")
     if is_main():
-        save_weights(folder / "weights.pth", average.module if average is not None else network)
+        save_weights(folder / "weights.pth", learner.final_network)
         log.close()
         print(f"weights: {folder / 'weights.pth'}")
 

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
+
+from util.distributed import rank, world_size
 
 Sample = Mapping[str, Tensor]
 
@@ -77,3 +79,22 @@ class MixedTrainingData(Dataset):
         rng = np.random.default_rng((self.seed, index))
         choice = min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.sources) - 1)
         return self.sources[choice].sample(rng, index / self.samples)
+
+
+def training_batches(data: MixedTrainingData, batch_size: int, first_iteration: int = 0, workers: int = 1) -> DataLoader:
+    """This process's share of every batch from an iteration on.
+
+    batch_size: samples an iteration over all processes, a multiple of their number. Item numbers follow from the iteration alone, so a resumed training sees
+    what it would have seen.
+    """
+    share = batch_size // world_size()
+    iterations = range(first_iteration, len(data) // batch_size)
+    batches = [range(i * batch_size + rank() * share, i * batch_size + (rank() + 1) * share) for i in iterations]
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=workers,
+        worker_init_fn=use_one_thread if workers else None,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )

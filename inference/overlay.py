@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ class OverlayWriter:
         self._sheet = ContactSheet()
         self._frames_written = 0
 
-    def __enter__(self) -> "OverlayWriter":
+    def __enter__(self) -> Self:
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._pool = BackgroundPool(threads=1, capacity=4)
         self._tasks = TaskGroup(self._pool)

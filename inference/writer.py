@@ -4,6 +4,7 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -42,7 +43,7 @@ class ResultWriter:
         """Wait for the threads to end."""
         self._pool.close()
 
-    def __enter__(self) -> "ResultWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception) -> None:
@@ -67,7 +68,7 @@ class VideoWriter:
         self._palette = palette
         self._tasks = TaskGroup(pool)
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> Self:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         return self

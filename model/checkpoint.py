@@ -28,7 +28,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) or "weights only" in str(error).lower() and _looks_pickled(path):
+        if zipfile.is_zipfile(path) or ("weights only" in str(error).lower() and _looks_pickled(path)):
             raise InputError(f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))") from error
         raise InputError(f"{path}: not a checkpoint (a .pth file made by torch.save was expected)") from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

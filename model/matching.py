@@ -48,7 +48,7 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     if k < 1:
         raise InputError(f"top_k is {k}; it must be at least 1")
-    queries, elements = scores.shape
+    elements = scores.shape[1]
     blocks = elements // _BLOCK
     if blocks <= 2 * k:
         return torch.topk(scores, min(k, elements), dim=-1, sorted=False)

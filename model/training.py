@@ -1,14 +1,21 @@
 """How each stage trains: one table of values, and the optimiser, schedule and averaged weights made from it."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from model.checkpoint import TrainingState
 from model.losses import BootstrapConfig
+from model.network import VOSNetwork, freeze_batch_norms
+from model.rollout import Rollout, RolloutResult
+from util.distributed import world_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,7 @@ class TrainingConfig:
     clip_gradient_norm: float | None = None
     learn_batch_norms: bool = False  # from scratch they must; published: statistics frozen
     average_decay: float | None = None  # exponential moving average of the weights; None: none
-    bootstrap: BootstrapConfig = BootstrapConfig()
+    bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
     crop_size: int = 384
     frames: int = 3
     max_objects: int = 2
@@ -74,6 +81,9 @@ STAGES: dict[str, TrainingConfig] = {
 }
 
 
+AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam or AdamW (betas 0.9, 0.999) over all parameters."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
@@ -100,4 +110,77 @@ def build_average(network: nn.Module, config: TrainingConfig) -> AveragedModel |
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
 
 
-AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+class Learner:
+    """A network being trained: the rollout (wrapped for several processes), optimiser, schedule, loss scaler and averaged weights, as `config` asks.
+
+    One iteration is forward, backward, step. `state` and `restore` carry all of it through a checkpoint.
+    """
+
+    def __init__(self, network: VOSNetwork, config: TrainingConfig, device: torch.device):
+        self.config, self.device = config, device
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(self.network, config)
+        self.scheduler = build_scheduler(self.optimizer, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+        self.average = build_average(self.network, config)
+        rollout = Rollout(self.network, config.bootstrap).train()
+        if not config.learn_batch_norms:
+            freeze_batch_norms(rollout)
+        devices = [device.index] if device.type == "cuda" else None
+        self.rollout = DistributedDataParallel(rollout, device_ids=devices) if world_size() > 1 else rollout
+        self.iteration = 0  # steps done
+
+    def forward(self, batch: Mapping[str, Tensor]) -> RolloutResult:
+        """The rollout of a batch; see Rollout.forward for its entries."""
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        dtype = AUTOCAST_DTYPES.get(self.config.amp)
+        with torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext():
+            return self.rollout(**batch, iteration=self.iteration)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the loss, averaged over processes, with their norm bounded where the configuration says so."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.config.clip_gradient_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient_norm)
+
+    def step(self) -> None:
+        """Move the weights, their average and the schedule on."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.iteration += 1
+
+    @property
+    def final_network(self) -> VOSNetwork:
+        """The weights to keep: their average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def state(self, git_commit: str | None) -> TrainingState:
+        """All that changes, for a checkpoint."""
+        return TrainingState(
+            network=self.network.state_dict(),
+            average=None if self.average is None else self.average.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scheduler=self.scheduler.state_dict(),
+            scaler=self.scaler.state_dict(),
+            iteration=self.iteration,
+            torch_random_state=torch.get_rng_state(),
+            network_config=self.network.config.as_dict(),
+            training_config=self.config.as_dict(),
+            git_commit=git_commit,
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on where a checkpoint stopped."""
+        self.network.load_state_dict(state.network)
+        if self.average is not None and state.average is not None:
+            self.average.load_state_dict(state.average)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scheduler.load_state_dict(state.scheduler)
+        self.scaler.load_state_dict(state.scaler)
+        torch.set_rng_state(state.torch_random_state)
+        self.iteration = state.iteration

@@ -1,0 +1,227 @@
+"""The loop over videos: read ahead, segment, write behind, on one process or several. Legend: H W height and width in pixels."""
+
+import contextlib
+import dataclasses
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset import Frame, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
+from inference.engine import FrameResult, VideoSegmenter
+from inference.overlay import OverlayWriter
+from inference.run_folder import RunFolder
+from inference.writer import ResultWriter
+from util.distributed import gather_objects, is_main, rank, world_size
+from util.errors import EXIT_INPUT_ERROR, InputError
+from util.progress import Progress
+
+_FRAMES_AHEAD = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What a run took. Where several processes shared it: frames are those of all, seconds those of the busiest, memory that of the largest.
+
+    seconds: inside the engine alone, without loading the network, waiting for frames, or writing. peak_memory_mb: 10^6 bytes, allocated by torch on CUDA,
+    resident of the process elsewhere.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @staticmethod
+    def of_processes(totals: Sequence["Totals"]) -> "Totals":
+        return Totals(
+            frames=sum(part.frames for part in totals),
+            seconds=max(part.seconds for part in totals),
+            peak_memory_mb=max(part.peak_memory_mb for part in totals),
+        )
+
+    def as_json(self) -> str:
+        """One line: frames, seconds, fps, peak_memory_mb."""
+        fps = self.frames / self.seconds if self.seconds else 0.0
+        return json.dumps({"frames": self.frames, "seconds": round(self.seconds, 4), "fps": round(fps, 3), "peak_memory_mb": round(self.peak_memory_mb, 1)})
+
+
+def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: Path | None = None) -> Totals:
+    """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
+
+    overlays: a folder for pictures of the results (see OverlayWriter). Every video is looked at before the first is begun. Raises InputError and OSError for
+    what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early the frames read are written.
+    """
+    with in_all_processes():
+        videos = {video.name: video for video in dataset}
+        folder.check(tuple(videos))
+        check_masks(list(videos.values())[rank() :: world_size()])
+    with in_all_processes():
+        writer = ResultWriter(folder.results)
+        unfinished = folder.prepare(tuple(videos)) if is_main() else []
+    unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
+    if overlays is not None:
+        unfinished = [name for name in videos if name in unfinished or not OverlayWriter(overlays, name, bytes(768)).sheet_path.exists()]
+    if is_main() and len(unfinished) < len(videos):
+        print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
+    share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
+    with writer:
+        totals = _Loop(segmenter, folder, writer, lookahead, overlays).run([videos[name] for name in share])
+    try:
+        return Totals.of_processes(gather_objects(totals))
+    except RuntimeError as error:  # the connection is gone
+        print("stopped, since another process of this run was", file=sys.stderr)
+        raise SystemExit(EXIT_INPUT_ERROR) from error
+
+
+def share_out(frame_counts: Mapping[str, int], processes: int) -> list[list[str]]:
+    """Names for each process: the longest video first, each to the process with the fewest frames so far. The same in every process."""
+    shares: list[list[str]] = [[] for _ in range(processes)]
+    frames = [0] * processes
+    for name in sorted(frame_counts, key=lambda name: (-frame_counts[name], name)):
+        process = frames.index(min(frames))
+        shares[process].append(name)
+        frames[process] += frame_counts[name]
+    return shares
+
+
+@contextlib.contextmanager
+def in_all_processes() -> Iterator[None]:
+    """A part of a program that every process goes through: where it fails in one, all end, and the reason is said once.
+
+    Alone, a process raises its error as ever; of several, the main one prints the first InputError or OSError and each exits with code 2.
+    """
+    failure = None
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if world_size() == 1:
+            raise
+        failure = " ".join(str(error).split())
+    if world_size() == 1:
+        return
+    failures = [reason for reason in gather_objects(failure) if reason is not None]
+    if failures:
+        if is_main():
+            print(f"error: {failures[0]}", file=sys.stderr, flush=True)
+        gather_objects(None)  # no process ends before the reason is said: the launcher ends all with the first
+        raise SystemExit(EXIT_INPUT_ERROR)
+
+
+def _frames_ahead(video: Video) -> int:
+    return max((video.frame_count or 0) - video.first_index, 1)
+
+
+class _Loop:
+    """One process's videos, one after another."""
+
+    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: Path | None):
+        self._segmenter = segmenter
+        self._folder = folder
+        self._writer = writer
+        self._lookahead = lookahead
+        self._overlays = overlays
+        self._frames = 0
+        self._clock = _Clock(segmenter.device)
+
+    def run(self, videos: Sequence[Video]) -> Totals:
+        if self._segmenter.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._segmenter.device)
+        known = all(video.frame_count is not None for video in videos)
+        with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
+            for video in videos:
+                self._segment(video, progress)
+        return Totals(frames=self._frames, seconds=self._clock.seconds, peak_memory_mb=_peak_memory_mb(self._segmenter.device))
+
+    def _segment(self, video: Video, progress: Progress) -> None:
+        """One video from its first annotated frame on; its results appear once they are whole."""
+        frames_before, seconds_before = self._frames, self._clock.seconds
+        loss = None
+        with contextlib.ExitStack() as outputs:
+            # the results are there before the overlay: without it, a later run makes both again
+            overlay = outputs.enter_context(self._overlay(video)) if self._overlays is not None else None
+            results = outputs.enter_context(self._writer.video(video.name, video.palette))
+            try:
+                for frame, result in self._results(video):
+                    if frame.required:
+                        results.write(frame.name, result.labels)
+                    if overlay is not None:
+                        overlay.add(frame.name, frame.image, result.labels)
+                    self._frames += 1
+                    progress.advance()
+            except TruncatedVideoError as error:  # comes after the last result
+                loss = error
+        frames, seconds = self._frames - frames_before, self._clock.seconds - seconds_before
+        progress.say(f"{video.name}: {frames} frames, {frames / seconds:.2f} frames/s")
+        if video.ignored_masks:
+            progress.say(f"{video.name}: {video.ignored_masks} later masks ignored; --corrections uses them")
+        if loss is not None:
+            self._folder.mark_incomplete(video.name, str(loss))
+            raise loss
+
+    def _results(self, video: Video) -> Iterator[tuple[Frame, FrameResult]]:
+        """Frames with their results, in order; then the error that ended the video early, if one did."""
+        frame_count = None if video.frame_count is None else _frames_ahead(video)
+        session = self._segmenter.session(lookahead=self._lookahead, frame_count=frame_count)
+        waiting: dict[int, Frame] = {}  # by position among those given, until their result is due
+        loss = None
+        with contextlib.closing(prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
+            try:
+                for position, frame in enumerate(frames):
+                    waiting[position] = frame
+                    result = self._timed(video, lambda frame=frame: session.step(frame.image, frame.labels))
+                    if result is not None:
+                        yield waiting.pop(result.frame_index), result
+            except TruncatedVideoError as error:
+                loss = error
+        for result in self._timed(video, session.flush):
+            yield waiting.pop(result.frame_index), result
+        if loss is not None:
+            raise loss
+
+    def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
+        """What `work` returns; the time it took goes on the clock, and its errors name the video."""
+        try:
+            with self._clock:
+                return work()
+        except InputError as error:
+            raise InputError(f"{video.name}: {error}") from error
+        except torch.OutOfMemoryError as error:
+            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; lower --resolution, raise --mem_every or use --device cpu") from error
+
+    def _overlay(self, video: Video) -> OverlayWriter:
+        return OverlayWriter(self._overlays, video.name, video.palette, video.frames_per_second)
+
+
+class _Clock:
+    """Adds up the seconds spent inside its blocks, with the device's work done before and after."""
+
+    def __init__(self, device: torch.device):
+        self.seconds = 0.0
+        self._device = device
+
+    def __enter__(self) -> None:
+        self._synchronise()
+        self._start_seconds = time.perf_counter()
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is None:
+            self._synchronise()
+        self.seconds += time.perf_counter() - self._start_seconds
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit_bytes = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6

@@ -1,0 +1,86 @@
+"""What the benchmark runs on: random but repeatable weights, and a made-up video of any length. Legend: K objects, H W frame size.
+
+Speed and memory do not depend on what is seen, so neither data nor trained weights are needed.
+"""
+
+import math
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from dataset.textures import draw_colours, draw_texture
+from model import VOSNetwork, build_network
+
+_PIXELS_A_FRAME = 3  # how far the background and the objects' orbits travel
+
+
+def made_up_network(preset: str, seed: int = 0) -> VOSNetwork:
+    """A network of a preset in evaluation mode, without gradients, its weights random but the same for the same seed.
+
+    Scaled so that features keep their size through the layers, and batch norms that do something: results then tell a right computation from a wrong
+    one. Raises InputError for an unknown preset.
+    """
+    network = build_network(preset).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            module.weight.normal_(0, math.sqrt(1.4 / fan_in), generator=generator)
+            if module.bias is not None:
+                module.bias.normal_(0, 0.02, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.uniform_(0.8, 1.2, generator=generator)
+            module.bias.normal_(0, 0.02, generator=generator)
+            module.running_mean.normal_(0, 0.05, generator=generator)
+            module.running_var.uniform_(0.8, 1.2, generator=generator)
+    for module in network.modules():  # each residual block adds a little, so that the sum of many stays bounded
+        if isinstance(module, BasicBlock | Bottleneck):
+            (module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight.mul_(0.3)
+    return network
+
+
+class MovingScene:
+    """Textured ellipses circling over a drifting textured background: a video of any length, made frame by frame, the same for the same arguments.
+
+    Raises ValueError if a frame is too small to show `objects` ellipses.
+    """
+
+    def __init__(self, height: int, width: int, objects: int, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.height, self.width, self.objects = height, width, objects
+        self._columns = math.ceil(math.sqrt(objects))
+        self._rows = math.ceil(objects / self._columns)
+        if min(height // self._rows, width // self._columns) < 8:
+            raise ValueError(f"{objects} objects do not fit a frame of {width}×{height}; ask for fewer or a larger frame")
+        background = draw_texture(rng, height, width, draw_colours(rng))
+        self._background = np.concatenate([background, background[:, ::-1]], axis=1)  # mirrored, so that it repeats without a seam
+        self._textures = [draw_texture(rng, height, width, draw_colours(rng)) for _ in range(objects)]
+
+    def labels(self, index: int) -> np.ndarray:
+        """Ids uint8 [H, W] of frame `index`: 1..K, 0 background. Every object shows in every frame."""
+        labels = np.zeros((self.height, self.width), np.uint8)
+        cell_height, cell_width = self.height / self._rows, self.width / self._columns
+        for number in range(self.objects):
+            row, column = divmod(number, self._columns)
+            angle = index * _PIXELS_A_FRAME / max(cell_height, cell_width) * 4 + number
+            centre = (round(cell_width * (column + 0.5 + 0.12 * math.cos(angle))), round(cell_height * (row + 0.5 + 0.12 * math.sin(angle))))
+            axes = (max(round(cell_width * 0.3), 1), max(round(cell_height * 0.3), 1))
+            cv2.ellipse(labels, centre, axes, angle=10 * math.sin(angle), startAngle=0, endAngle=360, color=number + 1, thickness=cv2.FILLED)
+        return labels
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index`, uint8 RGB [H, W, 3]."""
+        columns = (np.arange(self.width) + index * _PIXELS_A_FRAME) % self._background.shape[1]
+        image, labels = self._background[:, columns], self.labels(index)
+        for number, texture in enumerate(self._textures):
+            inside = labels == number + 1
+            image[inside] = texture[inside]
+        return image
+
+    def frames(self, count: int) -> Iterator[np.ndarray]:
+        """The first `count` frames, made one by one."""
+        return (self.frame(index) for index in range(count))

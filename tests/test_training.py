@@ -1,0 +1,181 @@
+"""Training from the command line: every stage runs on folders in the public layouts, resumes exactly, and shares batches among processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import train
+from dataset.sources import SampleConfig, TrainingRoots, build_training_data
+from dataset.synthetic import make_clip
+from dataset.training import training_batches
+from model import Rollout, build_network, load_network
+from model.training import STAGES, Learner, TrainingConfig, build_scheduler
+from util.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+QUICK = ["--network", "tiny", "--crop_size", "64", "-b", "2", "--num_workers", "0", "--device", "cpu", "--log_every", "1"]
+
+
+@pytest.fixture(scope="module")
+def davis_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("davis")
+    frames, labels = make_clip(3, frames=6, height=96, width=128, objects=2)
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder / "480p" / "made-up").mkdir(parents=True)
+    for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
+        cv2.imwrite(str(root / "JPEGImages/480p/made-up" / f"{index:05d}.jpg"), frame[..., ::-1])
+        cv2.imwrite(str(root / "Annotations/480p/made-up" / f"{index:05d}.png"), label)
+    return root
+
+
+@pytest.fixture(scope="module")
+def static_root(davis_root, tmp_path_factory):
+    root = tmp_path_factory.mktemp("static")
+    for kind, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".png")):
+        for path in (davis_root / kind / "480p/made-up").iterdir():
+            (root / (path.stem + suffix)).write_bytes(path.read_bytes())
+    return root
+
+
+def run(monkeypatch, folder: Path, *flags: str) -> Path:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["train.py", *flags])
+    train.main()
+    return folder / "runs"
+
+
+@pytest.mark.parametrize("stage", ["0", "3", "synthetic"])
+def test_every_stage_trains_and_leaves_weights_that_load(stage, davis_root, static_root, tmp_path, monkeypatch):
+    roots = {"0": ["--static_root", str(static_root)], "3": ["--davis_root", str(davis_root)], "synthetic": []}[stage]
+    runs = run(monkeypatch, tmp_path, "--stage", stage, "--id", "run", "-i", "2", *roots, *QUICK)
+    assert load_network(runs / "run/weights.pth").config.name == "tiny"
+    assert json.loads((runs / "run/config.json").read_text())["training"]["stage"] == stage
+    lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_mixed_training_uses_every_kind_of_sample(davis_root, static_root, tmp_path, monkeypatch):
+    flags = ["--static_root", str(static_root), "--davis_root", str(davis_root), "--mix", "video=1", "static=1", "synthetic=1"]
+    runs = run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "mix", "-i", "2", *flags, *QUICK)
+    assert (runs / "mix/weights.pth").is_file()
+
+
+def test_resumed_training_gives_the_same_weights_bit_for_bit(tmp_path, monkeypatch):
+    flags = ["--stage", "synthetic", "-i", "4", "--save_every", "2", *QUICK]
+    runs = run(monkeypatch, tmp_path, "--id", "whole", *flags)
+    run(monkeypatch, tmp_path, "--id", "parts", *flags)
+    for name in ("checkpoints/000004.pth", "weights.pth"):
+        (runs / "parts" / name).unlink()
+    run(monkeypatch, tmp_path, "--id", "parts", "--load_model", "auto", *flags)
+    whole, parts = (torch.load(runs / name / "weights.pth", weights_only=True) for name in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    whole, parts = (torch.load(runs / name / "checkpoints/000004.pth", weights_only=True) for name in ("whole", "parts"))
+    assert all(torch.equal(whole["network"][key], parts["network"][key]) for key in whole["network"])
+
+
+def test_load_model_auto_with_nothing_there_starts_afresh_and_says_so(tmp_path, monkeypatch, capsys):
+    run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "new", "-i", "1", "--load_model", "auto", *QUICK)
+    assert "starting afresh" in capsys.readouterr().out
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path, monkeypatch):
+    flags = ["--stage", "synthetic", "--id", "run", "-i", "1", *QUICK]
+    run(monkeypatch, tmp_path, *flags)
+    with pytest.raises(InputError, match="this run exists"):
+        run(monkeypatch, tmp_path, *flags)
+
+
+def test_loaded_network_starts_from_the_weights_given(tmp_path, monkeypatch):
+    runs = run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "first", "-i", "1", *QUICK)
+    run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "second", "-i", "1", "--lr", "1e-30", "--load_network", str(runs / "first/weights.pth"), *QUICK)
+    first, second = (load_network(runs / name / "weights.pth") for name in ("first", "second"))
+    for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--stage", "3"], "--davis_root"),
+        (["--stage", "0"], "--static_root"),
+        (["--stage", "synthetic", "--mix", "films=1"], "films"),
+        (["--stage", "synthetic", "--mix", "video"], "KIND=SHARE"),
+        (["--stage", "synthetic", "-b", "0"], "batch_size"),
+        (["--stage", "synthetic", "--crop_size", "100"], "multiple of 16"),
+        (["--stage", "synthetic", "--load_network", "nowhere.pth"], "nowhere.pth"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_line_and_leaves_nothing(flags, message, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=message):
+        run(monkeypatch, tmp_path, "--id", "run", *QUICK, *flags)
+    assert not (tmp_path / "runs/run").exists()
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    flags = [str(REPOSITORY / "train.py"), "--stage", "synthetic", "-i", "2", "--no-learn_batch_norms", *QUICK]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29613"]
+    subprocess.run([*launcher, *flags, "--id", "two"], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, *flags, "--id", "one"], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    two, one = (load_network(tmp_path / "runs" / name / "weights.pth") for name in ("two", "one"))
+    torch.manual_seed(0)
+    start = build_network("tiny")
+    moved, apart = (
+        torch.cat([(ours - theirs).flatten() for ours, theirs in zip(network.parameters(), one.parameters(), strict=True)]).norm() for network in (start, two)
+    )
+    assert moved > 0 and apart < 0.05 * moved  # what remains is rounding, which Adam enlarges where gradients are tiny
+
+
+def test_batches_do_not_depend_on_where_training_went_on():
+    data = build_training_data(TrainingRoots(), SampleConfig(crop_size=32, frames=2), mix={"synthetic": 1.0}, samples=8, seed=1)
+    whole, resumed = (list(training_batches(data, 2, first, workers=0)) for first in (0, 2))
+    assert len(whole) == 4 and len(resumed) == 2
+    assert all(torch.equal(ours["frames"], theirs["frames"]) for ours, theirs in zip(whole[2:], resumed, strict=True))
+
+
+def test_published_stages_keep_batch_norm_statistics_and_still_learn_their_scale():
+    config = TrainingConfig(stage="3", mix=(), batch_size=1, iterations=1, learning_rate=1e-3, amp="off")
+    learner = Learner(build_network("tiny"), config, torch.device("cpu"))
+    norm = learner.network.key_encoder.bn1
+    before = norm.running_mean.clone(), norm.weight.detach().clone()
+    frames = torch.randint(0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    labels[..., 8:24, 8:24] = 1
+    result = learner.forward({"frames": frames, "labels": labels, "num_objects": torch.tensor([1])})
+    learner.backward(result.loss)
+    learner.step()
+    assert torch.equal(norm.running_mean, before[0]) and not torch.equal(norm.weight, before[1])
+
+
+def test_learning_rate_follows_the_published_steps():
+    network = build_network("tiny")
+    scheduler = build_scheduler(torch.optim.SGD(network.parameters(), lr=1.0), STAGES["0"])
+    factors = [scheduler.lr_lambdas[0](iteration) for iteration in (0, 149_999, 150_000, 299_999)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1])
+
+
+def test_training_lowers_the_loss_on_a_clip_seen_again_and_again():
+    torch.manual_seed(0)
+    frames, labels = make_clip(5, frames=3, height=64, width=64, objects=1)
+    batch = {
+        "frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))[None],
+        "labels": torch.from_numpy(labels)[None],
+        "num_objects": torch.tensor([1]),
+    }
+    config = TrainingConfig(stage="synthetic", mix=(), batch_size=1, iterations=30, learning_rate=3e-3, optimizer="adamw", learn_batch_norms=True, amp="off")
+    learner = Learner(build_network("tiny"), config, torch.device("cpu"))
+    losses = []
+    for _ in range(30):
+        result = learner.forward(batch)
+        losses.append(float(result.loss.detach()))
+        learner.backward(result.loss)
+        learner.step()
+    assert losses[-1] < 0.6 * losses[0]
+    assert isinstance(learner.rollout, Rollout)
