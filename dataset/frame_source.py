@@ -1,6 +1,5 @@
 """Where a video's images come from: a folder of files, or a video file. Legend: H W height and width in pixels."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,6 @@ from dataset.image_file import image_sizes, list_files, place, read_image, size_
 from dataset.opencv_noise import opencv_silenced
 from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
 from util.errors import InputError
-
-# OpenCV's FFmpeg reports damage on stderr in many lines of its own; ours is one line, raised
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 # Containers whose header states the number of frames; for others OpenCV computes it from duration and rate, give or take
 _EXACT_COUNT_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")

@@ -41,9 +41,7 @@ class VideoFile(MaskedVideo):
     first frame where there is none such or the video is a file. Frames of a video file are named by number: 00000, 00001, …
     """
 
-    def __init__(
-        self, path: str | Path, masks: str | Path, corrections: bool = False, name: str | None = None, *, colours: bytes | None = None
-    ):
+    def __init__(self, path: str | Path, masks: str | Path, corrections: bool = False, name: str | None = None, *, colours: bytes | None = None):
         path, masks = Path(path), Path(masks)
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{path}: a still image; give a video file or a folder of frames")
@@ -56,9 +54,7 @@ class VideoFile(MaskedVideo):
         else:
             raise InputError(f"{masks}: no such mask; give a PNG of object ids, or a folder of them")
         full_path = path.resolve()
-        super().__init__(
-            name or (full_path.name if path.is_dir() else full_path.stem), source, positions, corrections=corrections, colours=colours
-        )
+        super().__init__(name or (full_path.name if path.is_dir() else full_path.stem), source, positions, corrections=corrections, colours=colours)
 
 
 class SingleVideoDataset(VideoDataset):

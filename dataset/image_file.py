@@ -43,7 +43,9 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list
     Raises InputError where the folder is missing or two files share a stem.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a folder of {'/'.join(s[1:] for s in suffixes)} files is needed")
+        raise InputError(
+            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a folder of {'/'.join(s[1:] for s in suffixes)} files is needed"
+        )
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()), key=natural_key)
     stems: dict[str, Path] = {}
     for file in files:

@@ -4,14 +4,21 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+# Damage and full disks are found by return values and raised, in one line; OpenCV and its FFmpeg would add a line a frame. Who sets these variables sees them.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @contextlib.contextmanager
 def opencv_silenced() -> Iterator[None]:
     """Nothing written to the process's standard error by native code is shown inside the block.
 
-    OpenCV prints there directly (codec tags, missing headers), below any log level it offers; whatever matters is found by its return values and raised as
-    one line. For short blocks: the stream belongs to the whole process.
+    OpenCV prints some remarks there directly (codec tags), whatever its log level. For short blocks: the stream belongs to the whole process.
     """
     try:
         sys.stderr.flush()
@@ -20,7 +27,7 @@ def opencv_silenced() -> Iterator[None]:
         yield
         return
     try:
-        with open(os.devnull, "wb") as nowhere:
+        with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:

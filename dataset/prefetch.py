@@ -60,5 +60,5 @@ def _produce(items: Iterable, ready: queue.SimpleQueue, free: threading.Semaphor
         if hasattr(iterator, "close"):
             iterator.close()
         ready.put(_END)
-    except BaseException as error:  # noqa: BLE001 - handed over, whatever it is: the consumer decides
+    except BaseException as error:  # handed over, whatever it is: the consumer decides
         ready.put(_Failure(error))

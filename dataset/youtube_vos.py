@@ -60,8 +60,6 @@ def _read_meta(path: Path) -> dict[str, frozenset[str]]:
     """Video → the stems of the frames asked for: those of any of its objects."""
     try:
         videos = json.loads(path.read_text())["videos"]
-        return {
-            str(name): frozenset(str(stem) for item in video["objects"].values() for stem in item["frames"]) for name, video in videos.items()
-        }
+        return {str(name): frozenset(str(stem) for item in video["objects"].values() for stem in item["frames"]) for name, video in videos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not YouTube-VOS's meta.json of videos, objects and frames ({type(error).__name__}: {error})") from error

@@ -1,9 +1,7 @@
 """Pictures of a result: masks over the video, as a file that browsers play, and a sheet of a few frames. Legend: H W height and width in pixels."""
 
 import math
-import os
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
@@ -68,7 +66,7 @@ class OverlayWriter:
         self._sheet = ContactSheet()
         self._frames_written = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "OverlayWriter":
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._pool = BackgroundPool(threads=1, capacity=4)
         self._tasks = TaskGroup(self._pool)
@@ -121,7 +119,7 @@ class OverlayWriter:
         encoded = cv2.imencode(".png", cv2.cvtColor(self._sheet.picture(), cv2.COLOR_RGB2BGR))[1]
         with atomic_write(self.sheet_path) as file:
             file.write(encoded.tobytes())
-        os.replace(self._part, self.video_path)
+        self._part.replace(self.video_path)
 
 
 def _playable_size(height: int, width: int) -> tuple[int, int]:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inference.overlay import VIDEO_SUFFIX
 from util.errors import InputError
 from util.run_record import write_json
 
-CONFIG_NAME, INCOMPLETE_NAME = "config.json", "incomplete.txt"
+CONFIG_NAME, SCORES_NAMES, OVERLAYS_NAME = "config.json", ("scores.json", "scores.csv"), "overlays"
+INCOMPLETE_NAME = "incomplete.txt"
 _SEQUENCES, _RUN = "sequences", "run"
 _DIFFERENCES_SHOWN = 3
 
@@ -38,6 +40,11 @@ class RunFolder:
         """OUT/config.json."""
         return self.root / CONFIG_NAME
 
+    @property
+    def overlays(self) -> Path:
+        """OUT/overlays: pictures of the results, VIDEO.webm and VIDEO.png."""
+        return self.root / OVERLAYS_NAME
+
     def check(self, names: Sequence[str]) -> None:
         """Whether videos of these names may be written here. Changes nothing. Raises InputError naming the difference, or the folder in the way."""
         recorded = self._recorded()
@@ -53,25 +60,38 @@ class RunFolder:
         if stale := self._present([name for name in names if name not in recorded[_SEQUENCES]]):
             raise InputError(f"{stale[0]}: was made with settings that {CONFIG_NAME} no longer holds; choose another --output, or replace it with --overwrite")
 
-    def prepare(self, names: Sequence[str]) -> list[str]:
-        """Record the run, remove what --overwrite replaces, and return the names still to be made, in order. Raises InputError as check does."""
+    def prepare(self, names: Sequence[str], *, with_overlays: bool = False) -> list[str]:
+        """Record the run and return the names still to be made, in order; what is left of these, and scores of the former results, is removed.
+
+        with_overlays: a video without its overlay counts as not made. Raises InputError as check does.
+        """
         self.check(names)
         recorded = self._recorded()
-        if self._overwrite:
-            for folder in self._present(names):
-                shutil.rmtree(folder)
         same = recorded is not None and not any(_differences(_settings_of(recorded), self._settings))
         made = list(dict.fromkeys([*(recorded[_SEQUENCES] if same else ()), *names]))
+        unfinished = [name for name in names if self._overwrite or not self.finished(name, with_overlay=with_overlays)]
+        for name in unfinished:
+            shutil.rmtree(self.results / name, ignore_errors=True)
+            for path in self._overlay_files(name):
+                path.unlink(missing_ok=True)
+        if unfinished:
+            for name in SCORES_NAMES:
+                (self.root / name).unlink(missing_ok=True)
         write_json(self.config_path, {**self._settings, _SEQUENCES: made, _RUN: self._run})
-        return [name for name in names if not self.finished(name)]
+        return unfinished
 
-    def finished(self, name: str) -> bool:
-        """Whether this video's results are there, whole."""
-        return (self.results / name).is_dir() and not (self.results / name / INCOMPLETE_NAME).exists()
+    def finished(self, name: str, *, with_overlay: bool = False) -> bool:
+        """Whether this video's results are there, whole; and its overlay, if asked."""
+        folder = self.results / name
+        whole = folder.is_dir() and not (folder / INCOMPLETE_NAME).exists()
+        return whole and (not with_overlay or all(path.exists() for path in self._overlay_files(name)))
 
     def mark_incomplete(self, name: str, reason: str) -> None:
         """Say beside the results of a video that they end early, and why; a later run makes them again."""
         (self.results / name / INCOMPLETE_NAME).write_text(reason + "\n", encoding="utf-8")
+
+    def _overlay_files(self, name: str) -> list[Path]:
+        return [self.overlays / f"{name}{suffix}" for suffix in (VIDEO_SUFFIX, ".png")]
 
     def _present(self, names: Sequence[str]) -> list[Path]:
         return [self.results / name for name in names if (self.results / name).exists()]

@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,10 +49,10 @@ class Totals:
         return json.dumps({"frames": self.frames, "seconds": round(self.seconds, 4), "fps": round(fps, 3), "peak_memory_mb": round(self.peak_memory_mb, 1)})
 
 
-def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: Path | None = None) -> Totals:
+def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False) -> Totals:
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
-    overlays: a folder for pictures of the results (see OverlayWriter). Every video is looked at before the first is begun. Raises InputError and OSError for
+    overlays: also draw pictures of the results (see OverlayWriter). Every video is looked at before the first is begun. Raises InputError and OSError for
     what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early the frames read are written.
     """
     with in_all_processes():
@@ -62,15 +61,13 @@ def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, 
         check_masks(list(videos.values())[rank() :: world_size()])
     with in_all_processes():
         writer = ResultWriter(folder.results)
-        unfinished = folder.prepare(tuple(videos)) if is_main() else []
+        unfinished = folder.prepare(tuple(videos), with_overlays=overlays) if is_main() else []
     unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
-    if overlays is not None:
-        unfinished = [name for name in videos if name in unfinished or not OverlayWriter(overlays, name, bytes(768)).sheet_path.exists()]
     if is_main() and len(unfinished) < len(videos):
         print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
     share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
     with writer:
-        totals = _Loop(segmenter, folder, writer, lookahead, overlays).run([videos[name] for name in share])
+        totals = _Loop(segmenter, folder, writer, lookahead, overlays).run([videos[name] for name in unfinished if name in share])
     try:
         return Totals.of_processes(gather_objects(totals))
     except RuntimeError as error:  # the connection is gone
@@ -119,7 +116,7 @@ def _frames_ahead(video: Video) -> int:
 class _Loop:
     """One process's videos, one after another."""
 
-    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: Path | None):
+    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: bool):
         self._segmenter = segmenter
         self._folder = folder
         self._writer = writer
@@ -143,12 +140,13 @@ class _Loop:
         loss = None
         with contextlib.ExitStack() as outputs:
             # the results are there before the overlay: without it, a later run makes both again
-            overlay = outputs.enter_context(self._overlay(video)) if self._overlays is not None else None
-            results = outputs.enter_context(self._writer.video(video.name, video.palette))
+            overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
+            writer = outputs.enter_context(self._writer.video(video.name, video.palette))
+            results = outputs.enter_context(contextlib.closing(self._results(video)))
             try:
-                for frame, result in self._results(video):
+                for frame, result in results:
                     if frame.required:
-                        results.write(frame.name, result.labels)
+                        writer.write(frame.name, result.labels)
                     if overlay is not None:
                         overlay.add(frame.name, frame.image, result.labels)
                     self._frames += 1
@@ -194,7 +192,7 @@ class _Loop:
             raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; lower --resolution, raise --mem_every or use --device cpu") from error
 
     def _overlay(self, video: Video) -> OverlayWriter:
-        return OverlayWriter(self._overlays, video.name, video.palette, video.frames_per_second)
+        return OverlayWriter(self._folder.overlays, video.name, video.palette, video.frames_per_second)
 
 
 class _Clock:

@@ -4,7 +4,6 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -43,7 +42,7 @@ class ResultWriter:
         """Wait for the threads to end."""
         self._pool.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ResultWriter":
         return self
 
     def __exit__(self, *exception) -> None:
@@ -68,7 +67,7 @@ class VideoWriter:
         self._palette = palette
         self._tasks = TaskGroup(pool)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         return self

@@ -16,7 +16,7 @@ from util.errors import InputError
 from util.files import atomic_write
 
 _MASK_WEIGHT = "value_encoder.conv1.weight"
-_DERIVED = "relative_position_index"  # a constant of the window size in public PCVOS checkpoints
+_NOT_LEARNED = ("relative_position_index", "n_averaged")  # a constant of the window size in public PCVOS checkpoints; a counter beside averaged weights
 _SHOWN = 3
 
 
@@ -44,12 +44,13 @@ def _looks_pickled(path: Path) -> bool:
 
 
 def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint") -> dict[str, Tensor]:
-    """The flat name → tensor dict of a network: bare or inside a training checkpoint, with or without DistributedDataParallel's `module.` prefix."""
-    for wrapper in ("network", "state_dict", "model"):
+    """The flat name → tensor dict of a network: bare or inside a training checkpoint (its averaged weights where it has them), with or without
+    DistributedDataParallel's `module.` prefix. Raises InputError where there is none."""
+    for wrapper in ("average", "network", "state_dict", "model"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    state = {name.removeprefix("module."): value for name, value in content.items() if not name.endswith(_DERIVED)}
+    state = {name.removeprefix("module."): value for name, value in content.items() if not name.endswith(_NOT_LEARNED)}
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange or not state:
         found = f"{strange[0]!r} is not a tensor" if strange else "it is empty"

@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from dataset.textures import draw_colours, draw_texture
 from model import VOSNetwork, build_network
+from util.errors import InputError
 
 _PIXELS_A_FRAME = 3  # how far the background and the objects' orbits travel
 
@@ -46,7 +47,7 @@ def made_up_network(preset: str, seed: int = 0) -> VOSNetwork:
 class MovingScene:
     """Textured ellipses circling over a drifting textured background: a video of any length, made frame by frame, the same for the same arguments.
 
-    Raises ValueError if a frame is too small to show `objects` ellipses.
+    Raises InputError if a frame is too small to show `objects` ellipses, or for more than 254.
     """
 
     def __init__(self, height: int, width: int, objects: int, seed: int = 0):
@@ -54,8 +55,8 @@ class MovingScene:
         self.height, self.width, self.objects = height, width, objects
         self._columns = math.ceil(math.sqrt(objects))
         self._rows = math.ceil(objects / self._columns)
-        if min(height // self._rows, width // self._columns) < 8:
-            raise ValueError(f"{objects} objects do not fit a frame of {width}×{height}; ask for fewer or a larger frame")
+        if objects > 254 or min(height // self._rows, width // self._columns) < 8:
+            raise InputError(f"{objects} objects do not fit a frame of {width}×{height} pixels; ask for fewer (at most 254) or a larger frame")
         background = draw_texture(rng, height, width, draw_colours(rng))
         self._background = np.concatenate([background, background[:, ::-1]], axis=1)  # mirrored, so that it repeats without a seam
         self._textures = [draw_texture(rng, height, width, draw_colours(rng)) for _ in range(objects)]

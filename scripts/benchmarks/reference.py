@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import FrameFeatures, VOSNetwork
-from model.decoder import _UpBlock
 from model.network import STRIDE
 from model.soft_aggregation import aggregate
 from util.images import normalise_images
@@ -58,7 +57,7 @@ class ReferenceNetwork:
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False).sigmoid()
 
 
-def _up(block: _UpBlock, skip: Tensor, x: Tensor) -> Tensor:
+def _up(block: nn.Module, skip: Tensor, x: Tensor) -> Tensor:
     return block.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + block.skip_conv(skip))
 
 

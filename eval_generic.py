@@ -1,0 +1,51 @@
+"""Segment any video: folders of frames with masks where objects first appear, or one video file with its mask.
+
+python eval_generic.py --data_path ROOT --output OUT            # ROOT/JPEGImages/VIDEO/*.jpg, ROOT/Annotations/VIDEO/*.png
+python eval_generic.py --video FILE_OR_FOLDER --mask PNG_OR_FOLDER --output OUT [--overlay]
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dataset import GenericDataset, SingleVideoDataset, VideoDataset, VideoFile
+from inference import cli
+from inference.runner import in_all_processes
+from util.errors import InputError
+
+
+def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any]]:
+    """The videos asked for, and what config.json says of them beside their root. Raises InputError for flags that do not go together."""
+    if (flags.data_path is None) == (flags.video is None) or (flags.video is None) != (flags.mask is None):
+        raise InputError("eval_generic.py: give either --data_path, or --video and --mask")
+    colours = cli.palette_of(flags)
+    if flags.video is None:
+        return GenericDataset(flags.data_path, flags.sequences, flags.corrections, colours=colours), {}
+    if flags.sequences is not None:
+        raise InputError("--sequences: chooses among the videos of --data_path; leave it out with --video")
+    video = VideoFile(flags.video, flags.mask, flags.corrections, colours=colours)
+    return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve())}
+
+
+def main() -> None:
+    """Flags, data set, run, scores."""
+    parser = cli.evaluation_parser("eval_generic.py", "Segment folders of frames, or a video file, from each object's first mask.")
+    parser.add_argument("--data_path", type=Path, metavar="ROOT", help="holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png")
+    parser.add_argument("--video", type=Path, metavar="FILE_OR_FOLDER", help="a video file, or a folder of frames")
+    parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help="the first frame's mask, or a folder of masks named as their frames")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos of --data_path alone")
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="VIDEO/FRAME.png with every frame's truth: score the results (davis protocol)")
+    flags = parser.parse_args()
+    with in_all_processes():
+        dataset, data = open_dataset(flags)
+        if flags.truth is not None:
+            cli.require_truth(flags.truth, dataset.names, "--truth")
+        evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480})
+    totals = evaluation.run()
+    if flags.truth is not None:
+        evaluation.score(flags.truth)
+    cli.finish(totals)
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,31 @@
+"""Segment YouTube-VOS 2018 or 2019: from each object's first mask to PNGs as its benchmark takes them.
+
+python eval_youtube.py --yv_path ROOT --output OUT [--split valid|test] [--output_all]
+"""
+
+from pathlib import Path
+
+from dataset import YoutubeDataset
+from inference import cli
+from inference.runner import in_all_processes
+
+
+def main() -> None:
+    """Flags, data set, run."""
+    parser = cli.evaluation_parser("eval_youtube.py", "Segment YouTube-VOS from each object's first mask. Results: OUT/Annotations/VIDEO/FRAME.png, to be zipped and submitted.")
+    parser.add_argument("--yv_path", type=Path, required=True, metavar="ROOT", help="holds valid/ or test/, and all_frames/valid_all_frames or all_frames/test_all_frames")
+    parser.add_argument("--split", choices=("valid", "test"), default="valid", help="default: valid")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos alone")
+    parser.add_argument("--output_all", action="store_true", help="write every frame, not only those meta.json asks for")
+    flags = parser.parse_args()
+    with in_all_processes():
+        dataset = YoutubeDataset(
+            flags.yv_path, flags.split, flags.output_all, sequences=flags.sequences, corrections=flags.corrections, colours=cli.palette_of(flags)
+        )
+        data = {"split": flags.split, "output_all": flags.output_all}
+        evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480}, subfolder="Annotations")
+    cli.finish(evaluation.run())
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,187 @@
+"""The command line of the eval scripts: common flags, and from them a segmenter, an output folder, a run and its scores."""
+
+import argparse
+import datetime
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from dataset import VideoDataset, read_palette
+from inference import runner
+from inference.config import SHORT_NAMES, SYSTEMS, system_config
+from inference.engine import DEFAULT_LOOKAHEAD, SHIPPED_WEIGHTS, VideoSegmenter
+from inference.memory import POLICIES
+from inference.run_folder import SCORES_NAMES, RunFolder
+from inference.runner import Totals, in_all_processes
+from inference.scoring import score_folder
+from model import PRESETS
+from util.distributed import is_main, process_group, world_size
+from util.errors import InputError, run_command
+from util.run_record import git_commit
+
+# flags that are settings by their short names; one whose setting no system has yet is refused when it is given
+_SETTING_FLAGS: dict[str, dict[str, Any]] = {
+    "mem_every": {"type": int, "metavar": "N", "help": "memorise every N-th frame (default: the system's; of a clip system, the clip length)"},
+    "top_k": {"type": int, "metavar": "K", "help": "memory elements a query reads (default: the system's, 20 for stcn)"},
+    "include_last": {"action": "store_const", "const": True, "help": "also read the previous frame"},
+    "memory": {"choices": tuple(POLICIES), "help": "what is remembered (default: the system's)"},
+    "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, for policies that are bounded so"},
+    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together (default: the system's)"},
+    "amp": {"action": "store_const", "const": True, "help": "mixed precision: faster on GPUs, results differ a little"},
+    "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
+}
+
+
+class FlagParser(argparse.ArgumentParser):
+    """argparse whose errors are InputErrors of one line, the same in all processes of a run; an unknown flag is answered with the valid ones."""
+
+    def parse_args(self, *arguments: Any, **keywords: Any) -> argparse.Namespace:
+        with in_all_processes():
+            flags, unknown = self.parse_known_args(*arguments, **keywords)
+            if unknown:
+                valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
+                self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
+            return flags
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}")
+
+
+def evaluation_parser(program: str, description: str) -> FlagParser:
+    """A parser with the flags that all eval scripts share."""
+    parser = FlagParser(prog=program, description=description, allow_abbrev=False)
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
+    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the shipped small network)")
+    parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
+    parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
+    for name, keywords in _SETTING_FLAGS.items():
+        parser.add_argument(f"--{name}", **(keywords if name in SHORT_NAMES else {**keywords, "help": argparse.SUPPRESS}))
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting by its full name, such as memory.policy=every-k")
+    parser.add_argument("--lookahead", type=int, default=DEFAULT_LOOKAHEAD, metavar="N", help="frames computed as one batch, at most (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
+    parser.add_argument("--palette", metavar="FILE", help="colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', or davis")
+    parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.webm and a sheet of frames, VIDEO.png")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
+    return parser
+
+
+def start(main: Callable[[], None]) -> None:
+    """Run an eval script's main as one of the processes of torchrun, or alone, and exit with its code."""
+
+    def joined() -> None:
+        with process_group(torch.device("cpu")):  # what processes tell each other are a few numbers, also where the videos are on GPUs
+            main()
+
+    run_command(joined)
+
+
+def palette_of(flags: argparse.Namespace) -> bytes | None:
+    """The colours of --palette. Raises InputError where the file is none."""
+    return None if flags.palette is None else read_palette(flags.palette)
+
+
+def overrides_of(flags: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What flags and --set change of the system's settings, by full name, checked. defaults: values by short name for what these leave open; of them,
+    mem_every is passed over for a clip system, whose writes follow its clips.
+
+    Raises InputError for settings that are unknown, given twice, out of range, or do not go together.
+    """
+    overrides: dict[str, Any] = {}
+    for name in _SETTING_FLAGS:
+        value = getattr(flags, name)
+        if value is not None and name not in SHORT_NAMES:
+            raise InputError(f"--{name}: no memory here is bounded in this way ({', '.join(POLICIES)}); leave it out")
+        if value is not None:
+            overrides[SHORT_NAMES[name]] = value
+    for pair in flags.set:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"--set {pair}: KEY=VALUE is needed, such as memory.policy=every-k")
+        key = SHORT_NAMES.get(key, key)
+        if key in overrides:
+            raise InputError(f"--set {pair}: {key} is given twice; leave one out")
+        overrides[key] = value
+    is_clip_system = system_config(flags.system, **overrides).clip_length > 1
+    for name, value in defaults.items():
+        if not (is_clip_system and name == "mem_every"):
+            overrides.setdefault(SHORT_NAMES[name], value)
+    system_config(flags.system, **overrides)
+    return overrides
+
+
+class Evaluation:
+    """A run of the eval scripts: flags and a data set to results, scores and the line of totals.
+
+    data: what describes the data beside its root, as plain values recorded in config.json. defaults: this data set's settings, by short name, where no flag
+    gives them. subfolder: of --output, for the results. Raises InputError for flags, a checkpoint or a device that are not right; nothing is written yet.
+    """
+
+    def __init__(self, flags: argparse.Namespace, dataset: VideoDataset, *, data: Mapping[str, Any], defaults: Mapping[str, Any], subfolder: str = "."):
+        if flags.lookahead < 1:
+            raise InputError(f"--lookahead {flags.lookahead}: at least 1 is needed")
+        self._flags = flags
+        self._dataset = dataset
+        overrides = overrides_of(flags, defaults)
+        weights = SHIPPED_WEIGHTS if flags.model is None else flags.model
+        if flags.model is None and not weights.is_file():
+            raise InputError(f"{weights}: the shipped weights are missing; restore the file or name a checkpoint with --model")
+        self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, network=flags.network, device=flags.device, **overrides)
+        settings = {
+            "system": flags.system,
+            **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
+            "network": self._segmenter.network.config.name,
+            "weights_sha256": _sha256(weights),
+            "data_root": str(dataset.root.resolve()),
+            **data,
+            "corrections": flags.corrections,
+            "palette": None if flags.palette is None else str(flags.palette),
+        }
+        run = {
+            "weights": str(weights.resolve()),
+            "device": str(self._segmenter.device),
+            "processes": world_size(),
+            "lookahead": flags.lookahead,
+            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "torch": torch.__version__,
+            "git_commit": git_commit(),
+        }
+        self._folder = RunFolder(flags.output, settings, run=run, subfolder=subfolder, overwrite=flags.overwrite)
+
+    def run(self) -> Totals:
+        """Segment what is not finished yet."""
+        return runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
+
+    def score(self, truth: Path) -> None:
+        """Score the results against a folder of VIDEO/FRAME.png: a table on stdout, OUT/scores.json and OUT/scores.csv. By the main process alone."""
+        with in_all_processes():
+            if not is_main():
+                return
+            report = score_folder(truth, self._folder.results, sequences=self._dataset.names)
+            print(report.as_table(), flush=True)
+            for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
+                write(self._folder.root / name)
+
+
+def finish(totals: Totals) -> None:
+    """Print the line of totals, the last on stdout; by the main process alone."""
+    if is_main():
+        print(totals.as_json(), flush=True)
+
+
+def require_truth(truth: Path, names: Sequence[str], flag: str) -> None:
+    """Raise InputError, before any work, where a video's truth is missing or is its first mask alone."""
+    for name in names:
+        if len(list((truth / name).glob("*.png"))) < 2:
+            raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; leave {flag} out")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""Speed and memory on the CPU, beside a reference that computes as the published STCN code does, with the same weights and results.
+
+python scripts/benchmark.py speed        seconds a frame of whole videos, 1 and 3 objects
+python scripts/benchmark.py reading      one frame's reading from 100 memory frames
+python scripts/benchmark.py components   key encoding, value encoding, reading, decoding (--plot FILE.png)
+python scripts/benchmark.py memory       peak memory over 500 frames
+python scripts/benchmark.py stream       peak memory of 200 and of 2,000 frames with a bounded memory
+
+Needs neither data nor weights: both are made up, the same in every run. Leave the machine idle meanwhile.
+"""
+
+if not __package__:  # started by path: start again as a module of the repository, where the packages are found
+    from _as_module import restart
+
+    restart(__file__)
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import PRESETS
+from scripts.benchmarks import peak_memory, timing
+from scripts.benchmarks.plot import Panel, bar_chart
+from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
+from util.errors import InputError, run_command
+from util.run_record import write_json
+
+# seconds a frame of the published code over its first seven frames, 480×854, two cores: what the reference's ratio is to be held against
+PUBLISHED_SECONDS = {1: 2.1, 3: 4.4}
+
+
+def run_speed(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Both sides over whole videos."""
+    rows = timing.speed(_workload(flags), flags.objects)
+    table = markdown_table(
+        ("objects", "reference, s/frame", "ours, s/frame", "times faster"),
+        ((row["objects"], *(f"{row['seconds_per_frame'][side]:.3f}" for side in timing.SIDES), f"{row['speedup']:.2f}") for row in rows),
+    )
+    first = {row["objects"]: row["reference_seconds_per_first_frame"] for row in rows}
+    lines = [table, "", f"Reference over its first {rows[0]['reference_first_frames']} frames: " + _counts(first) + "."]
+    if flags.network == "stcn" and (flags.height, flags.width) == (480, 854) and first.keys() >= PUBLISHED_SECONDS.keys():
+        ratio, published = first[3] / first[1], PUBLISHED_SECONDS[3] / PUBLISHED_SECONDS[1]
+        lines[-1] += f" Ratio {ratio:.2f}; the published code's is {published:.2f} ({_counts(PUBLISHED_SECONDS)}; {ratio / published - 1:+.0%})."
+    lines += [f"{_objects(row['objects']).capitalize()}, first {timing.CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
+    title = f"Speed: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, from RGB frames to label maps, median of {flags.repeats}"
+    return f"### {title}\n\n" + "\n".join(lines), rows
+
+
+def run_reading(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Both sides' reading alone."""
+    result = timing.reading(flags.network, flags.height, flags.width, flags.memory_frames, flags.objects, flags.top_k, flags.repeats)
+    table = markdown_table(
+        ("memory frames", "objects", "reference, s", "ours, s", "times faster"),
+        [(flags.memory_frames, flags.objects, *(f"{result['seconds_per_read'][side]:.3f}" for side in timing.SIDES), f"{result['speedup']:.2f}")],
+    )
+    sizes = f"{result['memory_elements']:,} memory elements, {result['query_positions']:,} query positions, top {flags.top_k}"
+    title = f"Reading one frame: {flags.network}, {flags.width}×{flags.height}, {sizes}, median of {flags.repeats}"
+    return f"### {title}\n\n{table}\n\nReadouts agree within {result['largest_readout_difference']:.1e}.", result
+
+
+def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Where the time goes."""
+    rows = timing.components(_workload(flags), flags.objects)
+    lines = [
+        (row["objects"], side, *(f"{row['milliseconds'][side][component]:.4g}" for component in timing.COMPONENTS)) for row in rows for side in timing.SIDES
+    ]
+    units = ("key encoding, ms/frame", "value encoding, ms/memorised frame", "reading, ms/predicted frame", "decoding, ms/predicted frame")
+    table = markdown_table(("objects", "side", *units), lines)
+    video = f"{flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, up to {rows[0]['memorised_frames']} in memory"
+    title = f"Components: {video}, median of {flags.repeats}"
+    if flags.plot:
+        panels = [
+            Panel(_objects(row["objects"]), [[row["milliseconds"][side][part] for part in timing.COMPONENTS] for side in timing.SIDES])
+            for row in rows
+        ]
+        subtitle = f"{video}, CPU, {flags.threads} threads; value encoding counts memorised frames only"
+        bar_chart(flags.plot, "Milliseconds a frame", subtitle, timing.COMPONENTS, timing.SIDES, panels)
+    return f"### {title}\n\n{table}", rows
+
+
+def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Ours streaming against the reference holding the video, every fifth frame memorised by both."""
+    peaks = {}
+    for side in ("ours", "reference"):
+        timing.note(f"{side}: {flags.frames} frames")
+        peaks[side] = peak_memory.measure(_probe(flags, side, flags.frames))
+    ratio = peaks["ours"].growth_mb / peaks["reference"].growth_mb
+    table = markdown_table(_PEAK_HEADER, [_peak_row(side, peak) for side, peak in peaks.items()])
+    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_objects(flags.objects)}"
+    text = f"### {title}\n\n{table}\n\nOurs takes {ratio:.3f} of the reference's memory for the video (1/{1 / ratio:.1f})."
+    return text, {"growth_ratio": ratio, "peaks": {side: _peak_values(peak) for side, peak in peaks.items()}}
+
+
+def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """A bounded memory's peak does not depend on the video's length."""
+    if len(flags.frames) != 2:
+        raise InputError(f"--frames {' '.join(map(str, flags.frames))}: two lengths are compared; give two numbers")
+    peaks = []
+    for frames in flags.frames:
+        timing.note(f"{frames} frames")
+        peaks.append(peak_memory.measure(_probe(flags, "ours", frames, flags.memory)))
+    short, long = peaks
+    ratio, growth_ratio = long.peak_mb / short.peak_mb, long.growth_mb / short.growth_mb
+    table = markdown_table(_PEAK_HEADER, [_peak_row(f"{frames:,} frames", peak) for frames, peak in zip(flags.frames, peaks, strict=True)])
+    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {_objects(flags.objects)}, memory {flags.memory}"
+    text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
+    return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
+
+
+_PEAK_HEADER = ("", "network built, MB", "peak, MB", "growth, MB", "time, s")
+
+
+def _peak_row(name: str, peak: peak_memory.Peak) -> tuple[str, ...]:
+    return (name, f"{peak.baseline_mb:.0f}", f"{peak.peak_mb:.0f}", f"{peak.growth_mb:.1f}", f"{peak.seconds:.1f}")
+
+
+def _peak_values(peak: peak_memory.Peak) -> dict[str, float]:
+    return {**dataclasses.asdict(peak), "growth_mb": peak.growth_mb}
+
+
+def _probe(flags: argparse.Namespace, side: str, frames: int, memory: str = "every-k") -> peak_memory.Probe:
+    return peak_memory.Probe(
+        side=side, network=flags.network, height=flags.height, width=flags.width, frames=frames, objects=flags.objects, threads=flags.threads, memory=memory
+    )
+
+
+def _workload(flags: argparse.Namespace) -> timing.Workload:
+    return timing.Workload(network=flags.network, height=flags.height, width=flags.width, frames=flags.frames, repeats=flags.repeats)
+
+
+def _counts(seconds: dict[int, float]) -> str:
+    return ", ".join(f"{value:.2f} s/frame with {_objects(objects)}" for objects, value in seconds.items())
+
+
+def _objects(count: int) -> str:
+    return f"{count} object" + "s" * (count != 1)
+
+
+def _at_least(minimum: int) -> Any:
+    def parse(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text} is too small; at least {minimum}")
+        return int(text)
+
+    parse.__name__ = "number"  # argparse names the type in its message
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, network: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        added.set_defaults(run=run)
+        added.add_argument("--network", choices=PRESETS, default=network, help="preset")
+        added.add_argument("--height", type=_at_least(16), default=480, help="of a frame, in pixels")
+        added.add_argument("--width", type=_at_least(16), default=854, help="of a frame, in pixels")
+        added.add_argument("--threads", type=_at_least(1), default=2, help="CPU threads of torch")
+        added.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+        return added
+
+    for name, run in (("speed", run_speed), ("components", run_components)):
+        added = command(name, run, "stcn")
+        added.add_argument("--frames", type=_at_least(2), default=20, help="of the video")
+        added.add_argument("--objects", type=_at_least(1), nargs="+", default=[1, 3], help="numbers of objects to run with")
+        added.add_argument("--repeats", type=_at_least(1), default=3, help="runs of each side, by turns")
+    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as a PNG")
+    added = command("reading", run_reading, "stcn")
+    added.add_argument("--memory_frames", type=_at_least(1), default=100, help="frames in memory")
+    added.add_argument("--objects", type=_at_least(1), default=3, help="number of objects")
+    added.add_argument("--top_k", type=_at_least(1), default=20, help="elements each query position reads")
+    added.add_argument("--repeats", type=_at_least(1), default=5, help="reads of each side, by turns")
+    added = command("memory", run_memory, "tiny")
+    added.add_argument("--frames", type=_at_least(2), default=500, help="of the video")
+    added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
+    added = command("stream", run_stream, "tiny")
+    added.add_argument("--frames", type=_at_least(2), nargs="+", default=[200, 2000], help="lengths of the two videos")
+    added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
+    added.add_argument("--memory", default="first-and-latest", help="the memory's policy")
+    return parser
+
+
+def main() -> None:
+    """Flags, measurement, report."""
+    flags = _parser().parse_args()
+    for path in filter(None, (flags.json, getattr(flags, "plot", None))):  # before minutes of measuring, not after
+        path.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(flags.threads)
+    where = circumstances(shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]), flags.threads)
+    text, figures = flags.run(flags)
+    print(f"{text}\n\n{circumstances_line(where)}")
+    if flags.json:
+        write_json(flags.json, {"benchmark": flags.command, **where, "figures": figures})
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,30 @@
+"""Write a checkpoint's network alone, as a flat name → tensor file in the public naming.
+
+python scripts/export_weights.py runs/NAME/checkpoints/008000.pth weights.pth [--half]
+"""
+
+if not __package__:  # started by path: start again as a module of the repository, where the packages are found
+    from _as_module import restart
+
+    restart(__file__)
+
+import argparse
+
+from model import load_network, parameter_count, save_weights
+from util.errors import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="weights, a training checkpoint (its averaged weights where it has them) or a public checkpoint")
+    parser.add_argument("output")
+    parser.add_argument("--network", help="its preset, where names and shapes do not tell")
+    parser.add_argument("--half", action="store_true", help="16-bit floats: half the size, for shipping")
+    arguments = parser.parse_args()
+    network = load_network(arguments.checkpoint, arguments.network)
+    save_weights(arguments.output, network, half=arguments.half)
+    print(f"{arguments.output}: network {network.config.name}, {parameter_count(network) / 1e6:.2f} million parameters")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,89 @@
+"""Small data sets in the public layouts, for tests of whole programs. Legend: T frames."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model import build_network, save_weights
+from util.palette import DAVIS_PALETTE
+
+HEIGHT, WIDTH = 48, 64
+
+
+def made_up_frames(count: int, seed: int, ids: Sequence[int] = (1, 2)) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth images uint8 [T, H, W, 3] and ids uint8 [T, H, W] of squares that move to the right."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    background = np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
+    images, labels = np.repeat(background[None], count, axis=0), np.zeros((count, HEIGHT, WIDTH), np.uint8)
+    for number, object_id in enumerate(ids):
+        colour = generator.integers(0, 255, 3)
+        for index in range(count):
+            top, left = 6 + 20 * number, 5 + 3 * index
+            labels[index, top : top + 14, left : left + 14] = object_id
+            images[index][labels[index] == object_id] = colour
+    return images, labels
+
+
+def write_png(path: Path, labels: np.ndarray, palette: bytes = DAVIS_PALETTE) -> None:
+    """Ids as an indexed PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels)
+    image.putpalette(palette)
+    image.save(path)
+
+
+def write_jpg(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, quality=95)
+
+
+def write_davis(root: Path, lengths: Mapping[str, int], split_list: str = "2017/val.txt") -> Path:
+    """Frames and the truth of every one of them, ids 1 and 2."""
+    for seed, (name, count) in enumerate(lengths.items()):
+        for index, (image, labels) in enumerate(zip(*made_up_frames(count, seed), strict=True)):
+            write_jpg(root / f"JPEGImages/480p/{name}/{index:05d}.jpg", image)
+            write_png(root / f"Annotations/480p/{name}/{index:05d}.png", labels)
+    (root / "ImageSets" / split_list).parent.mkdir(parents=True)
+    (root / "ImageSets" / split_list).write_text("\n".join(lengths) + "\n")
+    return root
+
+
+def write_generic(root: Path, name: str, masks_at: Mapping[int, Sequence[int]], count: int = 6, palette: bytes = DAVIS_PALETTE) -> Path:
+    """One video of `count` frames whose masks at some frames hold the ids given, which are objects of the whole video."""
+    ids = sorted({object_id for given in masks_at.values() for object_id in given})
+    images, labels = made_up_frames(count, 0, ids)
+    for index in range(count):
+        write_jpg(root / f"JPEGImages/{name}/{index:05d}.jpg", images[index])
+        if index in masks_at:
+            write_png(root / f"Annotations/{name}/{index:05d}.png", np.where(np.isin(labels[index], masks_at[index]), labels[index], 0).astype(np.uint8), palette)
+    return root
+
+
+def write_youtube(root: Path) -> Path:
+    """One video of 11 frames, of which every fifth is asked for; object 3 joins at frame 5."""
+    images, labels = made_up_frames(11, 0, (1, 3))
+    for index in range(11):
+        write_jpg(root / f"all_frames/valid_all_frames/JPEGImages/aa11/{index:05d}.jpg", images[index])
+    for index in (0, 5, 10):
+        write_jpg(root / f"valid/JPEGImages/aa11/{index:05d}.jpg", images[index])
+    write_png(root / "valid/Annotations/aa11/00000.png", np.where(labels[0] == 1, labels[0], 0).astype(np.uint8))
+    write_png(root / "valid/Annotations/aa11/00005.png", np.where(labels[5] == 3, labels[5], 0).astype(np.uint8))
+    objects = {"1": {"category": "cat", "frames": ["00000", "00005", "00010"]}, "3": {"category": "dog", "frames": ["00005", "00010"]}}
+    (root / "valid/meta.json").write_text(json.dumps({"videos": {"aa11": {"objects": objects}}}))
+    return root
+
+
+def write_tiny_weights(path: Path, seed: int = 0) -> Path:
+    """An untrained tiny network's weights file."""
+    torch.manual_seed(seed)
+    save_weights(path, build_network("tiny"))
+    return path
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

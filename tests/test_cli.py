@@ -1,0 +1,252 @@
+"""The eval scripts as users run them: flags, output folders, exit codes."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from made_up_trees import file_names, made_up_frames, write_davis, write_generic, write_png, write_tiny_weights, write_youtube
+from PIL import Image
+
+import eval_davis
+import eval_generic
+import eval_youtube
+from inference import cli
+from inference.config import SYSTEMS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.pth")
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory):
+    return write_davis(tmp_path_factory.mktemp("davis"), {"bear": 4, "camel": 5, "dog": 4})
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, weights, tmp_path):
+    """Runs a script's main with flags; returns its exit code, stdout and stderr. --output is tmp_path/out and --model the tiny network unless given."""
+
+    def run(script, *flags):
+        flags = [str(flag) for flag in flags]
+        for name, value in (("--output", tmp_path / "out"), ("--model", weights), ("--device", "cpu")):
+            flags += [] if name in flags else [name, str(value)]
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *flags])
+        with pytest.raises(SystemExit) as end:
+            cli.start(script.main)
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return run
+
+
+def refused(end: tuple[int, str, str]) -> str:
+    """The one line a refused command leaves on stderr."""
+    code, out, err = end
+    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--mem_every", "0"], "memory.write_every_frames is 0"),
+        (["--top_k", "0"], "top_k is 0"),
+        (["--top_k", "many"], "--top_k: invalid int value: 'many'"),
+        (["--resolution", "5"], "resolution is 5"),
+        (["--lookahead", "0"], "--lookahead 0"),
+        (["--clip_length", "5", "--mem_every", "3"], "mem_every is 3 and clip_length 5"),
+        (["--system", "newest"], "choose from " + "stcn"),
+        (["--memory", "everything"], "every-k"),
+        (["--network", "huge"], "stcn_small"),
+        (["--device", "toaster"], "not a device"),
+        (["--top", "5"], "the flags are"),
+        (["--sequences", "unicorn"], "bear camel dog"),
+        (["--split", "best"], "2016val"),
+        (["--set", "memory.colour=red"], "memory.policy"),
+        (["--set", "top_k"], "KEY=VALUE"),
+        (["--set", "top_k=3", "--top_k", "4"], "given twice"),
+        (["--set", "amp=perhaps"], "true or false"),
+        (["--corrections"], "--corrections: DAVIS"),
+        (["--palette", "nowhere.png"], "nowhere.png"),
+        (["--model", "nowhere.pth"], "nowhere.pth: no such checkpoint"),
+        (["--network", "stcn"], "do not fit network stcn"),
+        (["--davis_path", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line_that_says_what_is_valid(command, davis, tmp_path, flags, said):
+    assert said in refused(command(eval_davis, "--davis_path", davis, *flags)).replace("'", "").replace("value: many", "value: 'many'")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif("memory_frames" in cli.SHORT_NAMES, reason="a policy is bounded in frames")
+def test_memory_frames_is_refused_while_no_policy_is_bounded_in_frames(command, davis):
+    assert "every-k, first-and-latest" in refused(command(eval_davis, "--davis_path", davis, "--memory_frames", "4"))
+
+
+def test_the_shipped_weights_missing_asks_for_a_checkpoint(monkeypatch, davis, tmp_path, capsys):
+    monkeypatch.setattr(cli, "SHIPPED_WEIGHTS", tmp_path / "stcn_small.pth")
+    monkeypatch.setattr(sys, "argv", ["eval_davis.py", "--davis_path", str(davis), "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        cli.start(eval_davis.main)
+    assert end.value.code == 2 and "--model" in capsys.readouterr().err
+
+
+def test_config_json_holds_settings_weights_hash_and_data(command, davis, weights, tmp_path):
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--mem_every", "2", "--set", "memory.include_last=yes", "--sequences", "dog", "bear")
+    assert code == 0
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["system"] == "stcn" and config["network"] == "tiny" and config["top_k"] == 20 and config["resolution"] == -1
+    assert config["memory"] == {**config["memory"], "policy": "every-k", "write_every_frames": 2, "include_last": True}
+    assert config["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (config["data_root"], config["split"], config["sequences"]) == (str(davis), "val", ["dog", "bear"])
+    totals = json.loads(out.strip().splitlines()[-1])
+    assert list(totals) == ["frames", "seconds", "fps", "peak_memory_mb"]
+    assert totals["frames"] == 8 and totals["seconds"] > 0 and totals["fps"] > 0 and totals["peak_memory_mb"] > 0
+
+
+def test_the_same_settings_go_on_with_other_sequences(command, davis, tmp_path):
+    command(eval_davis, "--davis_path", davis, "--sequences", "bear")
+    code, out, err = command(eval_davis, "--davis_path", davis)
+    assert code == 0 and json.loads(out)["frames"] == 9 and "1 of 3 videos are finished" in err
+    assert json.loads((tmp_path / "out/config.json").read_text())["sequences"] == ["bear", "camel", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["--top_k", "7"], "top_k 20 (now 7)"), (["--memory", "first-and-latest"], "memory.policy every-k (now first-and-latest)"), (["--model"], "weights_sha256")],
+)
+def test_other_settings_are_refused_by_name_unless_overwritten(command, davis, tmp_path, flags, said):
+    if flags == ["--model"]:
+        flags = ["--model", write_tiny_weights(tmp_path / "other.pth", seed=1)]
+    command(eval_davis, "--davis_path", davis, "--sequences", "bear", "camel")
+    before = (tmp_path / "out/config.json").read_bytes()
+    assert said in refused(command(eval_davis, "--davis_path", davis, *flags))
+    assert (tmp_path / "out/config.json").read_bytes() == before
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--overwrite", *flags)
+    assert code == 0 and json.loads(out)["frames"] == 4
+    assert json.loads((tmp_path / "out/config.json").read_text())["sequences"] == ["bear"]
+    assert "camel" in refused(command(eval_davis, "--davis_path", davis, *flags))  # its results are of the former settings
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--overwrite", *flags)
+    assert code == 0 and json.loads(out)["frames"] == 13
+
+
+def test_folders_of_others_are_never_replaced(command, davis, tmp_path):
+    truth = tmp_path / "out/bear/00000.png"
+    write_png(truth, np.ones((48, 64), np.uint8))
+    content = truth.read_bytes()
+    for flags in ([], ["--overwrite"]):
+        assert "no config.json" in refused(command(eval_davis, "--davis_path", davis, *flags))
+        (tmp_path / "out/config.json").write_text('{"learning_rate": 1}')
+        assert "not written by an evaluation" in refused(command(eval_davis, "--davis_path", davis, *flags))
+        (tmp_path / "out/config.json").unlink()
+    assert truth.read_bytes() == content and file_names(tmp_path / "out/bear") == ["00000.png"]
+
+
+def test_an_output_that_is_a_file_is_refused(command, davis, tmp_path):
+    (tmp_path / "taken").write_text("")
+    assert "taken" in refused(command(eval_davis, "--davis_path", davis, "--output", tmp_path / "taken"))
+
+
+def test_scores_are_a_table_and_files_and_leave_with_the_results_they_are_of(command, davis, tmp_path):
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--score")
+    lines = out.strip().splitlines()
+    assert code == 0 and lines[0].startswith("protocol davis") and json.loads(lines[-1])["frames"] == 13
+    assert len(json.loads((tmp_path / "out/scores.json").read_text())["objects"]) == 6 and (tmp_path / "out/scores.csv").exists()
+    command(eval_davis, "--davis_path", davis, "--top_k", "3", "--overwrite")
+    assert file_names(tmp_path / "out") == ["bear", "camel", "config.json", "dog"]
+
+
+def test_score_without_the_truth_is_refused_before_any_work(command, tmp_path):
+    root = write_davis(tmp_path / "data", {"bear": 3})
+    (root / "Annotations/480p/bear/00001.png").unlink()
+    (root / "Annotations/480p/bear/00002.png").unlink()
+    assert "leave --score out" in refused(command(eval_davis, "--davis_path", root, "--score"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("split_list", "split", "every"), [("2017/test-dev.txt", "testdev", 3), ("2016/val.txt", "2016val", 5)])
+def test_the_split_decides_how_often_frames_are_memorised(command, tmp_path, split_list, split, every):
+    root = write_davis(tmp_path / "data", {"bear": 3}, split_list)
+    assert command(eval_davis, "--davis_path", root, "--split", split)[0] == 0
+    assert json.loads((tmp_path / "out/config.json").read_text())["memory"]["write_every_frames"] == every
+
+
+def test_a_clip_length_sets_how_often_frames_are_memorised(command, tmp_path):
+    root = write_davis(tmp_path / "data", {"bear": 5}, "2017/test-dev.txt")
+    assert command(eval_davis, "--davis_path", root, "--split", "testdev", "--clip_length", "4")[0] == 0
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert (config["clip_length"], config["memory"]["write_every_frames"]) == (4, 4)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_runs_from_the_command_line(command, davis, tmp_path, system):
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--system", system)
+    assert code == 0 and json.loads(out)["frames"] == 13
+    assert json.loads((tmp_path / "out/config.json").read_text())["system"] == system
+
+
+def test_youtube_results_lie_in_annotations_for_the_frames_asked_for(command, tmp_path):
+    root = write_youtube(tmp_path / "data")
+    assert command(eval_youtube, "--yv_path", root)[0] == 0
+    assert file_names(tmp_path / "out") == ["Annotations", "config.json"]
+    assert file_names(tmp_path / "out/Annotations/aa11") == ["00000.png", "00005.png", "00010.png"]
+    assert json.loads((tmp_path / "out/config.json").read_text())["resolution"] == 480
+    assert "output_all False (now True)" in refused(command(eval_youtube, "--yv_path", root, "--output_all"))
+    code, _, _ = command(eval_youtube, "--yv_path", root, "--output_all", "--overwrite")
+    assert code == 0 and len(file_names(tmp_path / "out/Annotations/aa11")) == 11
+
+
+def test_a_video_file_with_a_mask_gives_masks_and_an_overlay(command, tmp_path):
+    images, labels = made_up_frames(5, 0, (7,))
+    video = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for image in images:
+        video.write(image[..., ::-1].copy())
+    video.release()
+    write_png(tmp_path / "first.png", labels[0])
+    code, out, _ = command(eval_generic, "--video", tmp_path / "clip.avi", "--mask", tmp_path / "first.png", "--overlay", "--resolution", "-1")
+    assert code == 0 and json.loads(out)["frames"] == 5
+    assert file_names(tmp_path / "out/clip") == [f"{index:05d}.png" for index in range(5)]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/clip/00000.png")), labels[0])
+    assert file_names(tmp_path / "out/overlays") == ["clip.png", "clip.webm"]
+
+
+def test_corrections_are_used_only_when_asked_for(command, tmp_path):
+    root = write_generic(tmp_path / "data", "clip", {0: (1,), 3: (1,)})
+    given = np.asarray(Image.open(root / "Annotations/clip/00003.png"))
+    for flags, used in (([], False), (["--corrections"], True)):
+        output = tmp_path / f"out{len(flags)}"
+        code, _, err = command(eval_generic, "--data_path", root, "--output", output, *flags)
+        assert code == 0 and ("1 later masks ignored" in err) != used
+        assert np.array_equal(np.asarray(Image.open(output / "clip/00003.png")), given) == used
+
+
+def test_generic_results_are_scored_against_a_given_truth(command, davis, tmp_path):
+    root = write_generic(tmp_path / "data", "clip", {0: (1, 2)})
+    truth = write_generic(tmp_path / "truth", "clip", {index: (1, 2) for index in range(6)}) / "Annotations"
+    code, out, _ = command(eval_generic, "--data_path", root, "--truth", truth)
+    assert code == 0 and "overall" in out and (tmp_path / "out/scores.csv").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--data_path", "a", "--video", "b", "--mask", "c"], ["--video", "b"], ["--mask", "c"], ["--video", "b", "--data_path", "a"]])
+def test_generic_wants_folders_or_one_video_with_its_mask(command, flags):
+    assert "--data_path, or --video and --mask" in refused(command(eval_generic, *flags))
+
+
+def test_as_a_program_it_exits_with_its_code_and_without_a_traceback(davis, weights, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    shared = [sys.executable, str(REPOSITORY / "eval_davis.py"), "--davis_path", str(davis), "--model", str(weights), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    done = subprocess.run([*shared, "--sequences", "bear"], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == 4 and done.stderr.startswith("bear: 4 frames, ") and done.stderr.count("\n") == 1
+    wrong = subprocess.run([*shared, "--top_k", "3"], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("error: ") and "Traceback" not in wrong.stderr
