@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--video", type=Path, metavar="FILE_OR_FOLDER", help="a video file, or a folder of frames")
     parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help="the first frame's mask, or a folder of masks named as their frames")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos of --data_path alone")
-    parser.add_argument("--truth", type=Path, metavar="DIR", help="VIDEO/FRAME.png with every frame's truth: score the results (davis protocol)")
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="VIDEO/FRAME.png with every frame's truth: score the results")
+    parser.add_argument("--protocol", choices=("strict", "davis"), default="strict", help="of --truth; strict (default) also scores objects that join late")
     flags = parser.parse_args()
     with in_all_processes():
         dataset, data = open_dataset(flags)
@@ -43,7 +44,7 @@ def main() -> None:
         evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480})
     totals = evaluation.run()
     if flags.truth is not None:
-        evaluation.score(flags.truth)
+        evaluation.score(flags.truth, flags.protocol)
     cli.finish(totals)
 
 

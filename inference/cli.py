@@ -155,12 +155,15 @@ class Evaluation:
         """Segment what is not finished yet."""
         return runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
 
-    def score(self, truth: Path) -> None:
-        """Score the results against a folder of VIDEO/FRAME.png: a table on stdout, OUT/scores.json and OUT/scores.csv. By the main process alone."""
+    def score(self, truth: Path, protocol: str = "davis") -> None:
+        """Score the results against VIDEO/FRAME.png below truth, by a row of inference.scoring.PROTOCOLS: a table on stdout, OUT/scores.json and OUT/scores.csv.
+
+        By the main process alone; the others wait.
+        """
         with in_all_processes():
             if not is_main():
                 return
-            report = score_folder(truth, self._folder.results, sequences=self._dataset.names)
+            report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names)
             print(report.as_table(), flush=True)
             for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
                 write(self._folder.root / name)

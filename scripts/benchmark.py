@@ -46,7 +46,7 @@ def run_speed(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     if flags.network == "stcn" and (flags.height, flags.width) == (480, 854) and first.keys() >= PUBLISHED_SECONDS.keys():
         ratio, published = first[3] / first[1], PUBLISHED_SECONDS[3] / PUBLISHED_SECONDS[1]
         lines[-1] += f" Ratio {ratio:.2f}; the published code's is {published:.2f} ({_counts(PUBLISHED_SECONDS)}; {ratio / published - 1:+.0%})."
-    lines += [f"{_objects(row['objects']).capitalize()}, first {timing.CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
+    lines += [f"{_counted(row['objects']).capitalize()}, first {timing.CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
     title = f"Speed: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, from RGB frames to label maps, median of {flags.repeats}"
     return f"### {title}\n\n" + "\n".join(lines), rows
 
@@ -75,10 +75,10 @@ def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]
     title = f"Components: {video}, median of {flags.repeats}"
     if flags.plot:
         panels = [
-            Panel(_objects(row["objects"]), [[row["milliseconds"][side][part] for part in timing.COMPONENTS] for side in timing.SIDES])
+            Panel(_counted(row["objects"]), [[row["milliseconds"][side][part] for part in timing.COMPONENTS] for side in timing.SIDES])
             for row in rows
         ]
-        subtitle = f"{video}, CPU, {flags.threads} threads; value encoding counts memorised frames only"
+        subtitle = f"{video}, CPU, {_counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
         bar_chart(flags.plot, "Milliseconds a frame", subtitle, timing.COMPONENTS, timing.SIDES, panels)
     return f"### {title}\n\n{table}", rows
 
@@ -91,7 +91,7 @@ def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         peaks[side] = peak_memory.measure(_probe(flags, side, flags.frames))
     ratio = peaks["ours"].growth_mb / peaks["reference"].growth_mb
     table = markdown_table(_PEAK_HEADER, [_peak_row(side, peak) for side, peak in peaks.items()])
-    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_objects(flags.objects)}"
+    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_counted(flags.objects)}"
     text = f"### {title}\n\n{table}\n\nOurs takes {ratio:.3f} of the reference's memory for the video (1/{1 / ratio:.1f})."
     return text, {"growth_ratio": ratio, "peaks": {side: _peak_values(peak) for side, peak in peaks.items()}}
 
@@ -107,7 +107,7 @@ def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     short, long = peaks
     ratio, growth_ratio = long.peak_mb / short.peak_mb, long.growth_mb / short.growth_mb
     table = markdown_table(_PEAK_HEADER, [_peak_row(f"{frames:,} frames", peak) for frames, peak in zip(flags.frames, peaks, strict=True)])
-    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {_objects(flags.objects)}, memory {flags.memory}"
+    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {_counted(flags.objects)}, memory {flags.memory}"
     text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
     return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
 
@@ -134,11 +134,11 @@ def _workload(flags: argparse.Namespace) -> timing.Workload:
 
 
 def _counts(seconds: dict[int, float]) -> str:
-    return ", ".join(f"{value:.2f} s/frame with {_objects(objects)}" for objects, value in seconds.items())
+    return ", ".join(f"{value:.2f} s/frame with {_counted(objects)}" for objects, value in seconds.items())
 
 
-def _objects(count: int) -> str:
-    return f"{count} object" + "s" * (count != 1)
+def _counted(count: int, noun: str = "object") -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def _at_least(minimum: int) -> Any:

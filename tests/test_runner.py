@@ -1,6 +1,7 @@
 """The loop over videos: what is written, what is left after a failure, what several processes share."""
 
 import dataclasses
+import io
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from inference.runner import Totals, run, share_out
 from model import build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
+from util.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -116,7 +118,7 @@ def test_later_masks_are_ignored_and_counted_aloud(segmenter, out, tmp_path, cap
 def test_a_wrong_mask_in_the_last_video_fails_before_any_work(segmenter, out, tmp_path):
     root = write_davis(tmp_path / "data", {"bear": 3, "camel": 3})
     write_png(root / "Annotations/480p/camel/00000.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(InputError, match="camel/00000.png: no object"):
+    with pytest.raises(InputError, match=r"camel/00000\.png: no object"):
         run(DavisDataset(root), segmenter, out)
     assert not out.root.exists()
 
@@ -194,6 +196,24 @@ def test_videos_are_shared_out_evenly_each_once():
 def test_totals_add_frames_and_take_the_busiest_process():
     totals = Totals.of_processes([Totals(frames=30, seconds=2.0, peak_memory_mb=100.0), Totals(frames=10, seconds=1.0, peak_memory_mb=300.0)])
     assert json.loads(totals.as_json()) == {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("total", [40, None])
+def test_progress_draws_a_bar_on_a_terminal_and_only_says_lines_elsewhere(total):
+    terminal, log = Terminal(), io.StringIO()
+    for stream in (terminal, log):
+        with Progress(total, stream=stream) as progress:
+            for _ in range(40):
+                progress.advance()
+            progress.say("bear: 40 frames")
+    assert log.getvalue() == "bear: 40 frames\n"
+    assert "frames/s" in terminal.getvalue() and "bear: 40 frames\n" in terminal.getvalue()
+    assert ("100%" in terminal.getvalue()) == (total is not None)
 
 
 def two_processes(*flags: str) -> list[subprocess.CompletedProcess]:

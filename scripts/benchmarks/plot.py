@@ -75,7 +75,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, left: int, panel: Panel, groups: Sequ
         for number, row in enumerate(panel.values):
             x = centre + (number - len(panel.values) / 2) * bar_width
             y = base - row[group] / top * _PLOT_HEIGHT
-            draw.rectangle((x + 2, y, x + bar_width - 2, base - 1), _COLOURS[number % len(_COLOURS)])
+            draw.rectangle((x + 2, min(y, base - 1), x + bar_width - 2, base - 1), _COLOURS[number % len(_COLOURS)])
             draw.text((x + bar_width / 2, y - 6), _short(row[group]), _INK, value_font, anchor="ms")
 
 

@@ -36,8 +36,9 @@ def circumstances(command: str, threads: int) -> dict[str, object]:
 def circumstances_line(where: dict[str, object]) -> str:
     """The same as one line of text."""
     memory = f", {where['memory_gb']:.0f} GB" if where["memory_gb"] else ""
+    threads = f"{where['threads']} thread" + "s" * (where["threads"] != 1)
     return (
-        f"{where['date']}, {where['processor']} ({where['logical_cores']} logical cores{memory}), {where['threads']} thread{'s' * (where['threads'] != 1)}, torch {where['torch']}, "
+        f"{where['date']}, {where['processor']} ({where['logical_cores']} logical cores{memory}), {threads}, torch {where['torch']}, "
         f"Python {where['python']}, {where['system']}; commit {str(where['commit'])[:12]}: `{where['command']}`"
     )
 

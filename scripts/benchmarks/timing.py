@@ -99,7 +99,7 @@ def speed(workload: Workload, object_counts: Sequence[int]) -> list[dict[str, An
     rows = []
     for objects in object_counts:
         clip = _Clip.of(workload, objects, workload.frames)
-        note(f"{objects} object(s): comparing results, and warming up")
+        note(f"objects {objects}: comparing results, and warming up")
         agreement = compare(network, segmenter, clip.frames[:CHECK_FRAMES], clip.labels)
         times: dict[str, list[float]] = defaultdict(list)
         for turn in _turns(workload.repeats):
@@ -223,7 +223,7 @@ def components(workload: Workload, object_counts: Sequence[int]) -> list[dict[st
         clip = _Clip.of(workload, objects, workload.frames)
         video = clip.reference(reference)
         runs = {"reference": lambda clip=clip: clip.reference(reference).run(), "ours": lambda clip=clip: list(segmenter.segment(clip.frames, clip.labels))}
-        note(f"{objects} object(s): warming up")
+        note(f"objects {objects}: warming up")
         warm_up = _Clip(clip.frames[:2], clip.labels)
         warm_up.reference(reference).run()
         _time_ours(segmenter, warm_up)

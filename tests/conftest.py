@@ -1,0 +1,86 @@
+"""What several test files share: one thread, the tiny network with weights that predict something, and a made clip."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from deterministic import clip, fill
+
+from inference import FrameResult, VideoSegmenter
+from inference.memory import POLICIES
+from model import VOSNetwork, build_network
+
+torch.set_num_threads(1)  # tests run beside one another and beside other work; results must not depend on the number anyway
+
+PROBABILITY_TOLERANCE = 2e-4  # what counts as the same probabilities where only rounding differs
+TIE = 1e-3  # two best probabilities this close may swap
+
+
+class Clip(NamedTuple):
+    """frames uint8 RGB [T, H, W, 3] and labels uint8 [T, H, W] of ids 1 and 2."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+
+    def masks(self, object_id: int, index: int = 0) -> np.ndarray:
+        """Frame `index`'s labels with one object alone."""
+        return np.where(self.labels[index] == object_id, self.labels[index], 0)
+
+
+@pytest.fixture(scope="session")
+def made_clip() -> Clip:
+    """12 frames of 48×64 in which both objects are always seen."""
+    frames, labels = clip()
+    part = np.s_[:, 16:112:2, 40:168:2]
+    return Clip(frames[part].copy(), labels[part].copy())
+
+
+def tiny_network(logit_scale: float = 0.5) -> VOSNetwork:
+    """The tiny preset with deterministic weights, whose predictions hold background and both objects of the made clip."""
+    network = fill(build_network("tiny"))
+    with torch.no_grad():
+        network.decoder.pred.weight.mul_(logit_scale)
+    return network
+
+
+@pytest.fixture(scope="session")
+def network() -> VOSNetwork:
+    """A tiny network for all; not to be changed."""
+    return tiny_network()
+
+
+@pytest.fixture
+def make_segmenter(network: VOSNetwork) -> Callable[..., VideoSegmenter]:
+    """make_segmenter(system="stcn", **overrides) on the tiny network and the CPU."""
+
+    def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
+        return VideoSegmenter(network, system, device="cpu", **overrides)
+
+    return make
+
+
+@pytest.fixture(params=sorted(POLICIES))
+def policy(request: pytest.FixtureRequest) -> str:
+    """Every memory policy in turn."""
+    return request.param
+
+
+def assert_same_results(ours: list[FrameResult], theirs: list[FrameResult], tolerance: float = PROBABILITY_TOLERANCE) -> None:
+    """The same frames and objects, probabilities within `tolerance`, labels equal outside ties."""
+    assert [result.frame_index for result in ours] == [result.frame_index for result in theirs]
+    for one, other in zip(ours, theirs):
+        assert one.object_ids == other.object_ids
+        torch.testing.assert_close(one.probabilities, other.probabilities, rtol=0, atol=tolerance)
+        assert_same_labels(one, other.labels)
+
+
+def assert_same_labels(result: FrameResult, labels: np.ndarray) -> None:
+    """A result's labels equal `labels` outside ties."""
+    assert result.labels.shape == labels.shape
+    differs = result.labels != labels
+    if result.probabilities.shape[0] > 1:
+        best = result.probabilities.topk(2, dim=0).values
+        differs &= (best[0] - best[1]).numpy() >= TIE
+    assert not differs.any(), f"frame {result.frame_index}: {differs.sum()} labels differ outside ties"
