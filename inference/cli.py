@@ -34,6 +34,8 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
 }
 
+_PATIENCE = datetime.timedelta(days=7)  # a process that is done waits for the others' videos, however long these are
+
 
 class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are InputErrors of one line, the same in all processes of a run; an unknown flag is answered with the valid ones."""
@@ -73,7 +75,7 @@ def start(main: Callable[[], None]) -> None:
     """Run an eval script's main as one of the processes of torchrun, or alone, and exit with its code."""
 
     def joined() -> None:
-        with process_group(torch.device("cpu")):  # what processes tell each other are a few numbers, also where the videos are on GPUs
+        with process_group(torch.device("cpu"), _PATIENCE):  # what processes tell each other are a few numbers, also where the videos are on GPUs
             main()
 
     run_command(joined)
@@ -155,15 +157,16 @@ class Evaluation:
         """Segment what is not finished yet."""
         return runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
 
-    def score(self, truth: Path, protocol: str = "davis") -> None:
+    def score(self, truth: Path, protocol: str = "davis", *, single_object: bool = False) -> None:
         """Score the results against VIDEO/FRAME.png below truth, by a row of inference.scoring.PROTOCOLS: a table on stdout, OUT/scores.json and OUT/scores.csv.
 
+        single_object: all ids are one object, as DAVIS-2016 has it.
         By the main process alone; the others wait.
         """
         with in_all_processes():
             if not is_main():
                 return
-            report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names)
+            report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names, single_object=single_object)
             print(report.as_table(), flush=True)
             for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
                 write(self._folder.root / name)

@@ -22,7 +22,7 @@ from util.palette import DAVIS_PALETTE
 
 NAME = "sample"
 FRAMES, HEIGHT_PIXELS, WIDTH_PIXELS, OBJECTS = 50, 240, 432, 3
-SEED = 9  # a scene in which a bar passes before all three objects
+SEED = 9  # a scene whose objects pass behind a bar and behind each other
 _JPEG_QUALITY = 85
 
 

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, help="YouTube-VOS's meta.json (protocol youtube)")
     parser.add_argument("--train_meta", type=Path, help="the training set's meta.json, which says what categories were seen (else train/ beside --meta)")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these alone")
+    parser.add_argument("--single_object", action="store_true", help="all ids are one object: DAVIS-2016 on the masks of DAVIS-2017")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here too")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores here too")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: a thread a core)")
@@ -36,6 +37,7 @@ def main() -> None:
         sequences=flags.sequences,
         meta=flags.meta,
         train_meta=flags.train_meta,
+        single_object=flags.single_object,
         workers=flags.workers,
     )
     print(report.as_table())

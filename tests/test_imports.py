@@ -1,4 +1,4 @@
-"""The one-way rule of imports, read from the sources: util ← model, dataset ← inference ← entry scripts; nobody imports scripts."""
+"""The one-way rule of imports, read from the sources: util ← model, dataset ← inference ← entry scripts; nobody but their tests imports scripts."""
 
 import ast
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ MAY_IMPORT = {
     "model": {"model", "util"},
     "dataset": {"dataset", "util"},
     "inference": {"inference", "model", "dataset", "util"},
-    "scripts": {"inference", "model", "dataset", "util"},
-    "tests": {"inference", "model", "dataset", "util", *ENTRY_SCRIPTS},
+    "scripts": {"scripts", "inference", "model", "dataset", "util"},  # their own helpers; no other room imports them
+    "tests": {"scripts", "inference", "model", "dataset", "util", *ENTRY_SCRIPTS},
     "": {"inference", "model", "dataset", "util"},  # the entry scripts
 }
-SOURCES = sorted(path.relative_to(ROOT) for folder in (*PACKAGES, "tests", "notebooks", ".") for path in (ROOT / folder).glob("**/*.py" if folder != "." else "*.py"))
+SOURCES = sorted(path.relative_to(ROOT) for path in (*ROOT.glob("*.py"), *(path for room in (*PACKAGES, "tests") for path in (ROOT / room).rglob("*.py"))))
 
 
 def parse(source: str, path: Path) -> ast.Module:
@@ -35,8 +35,8 @@ def imported_modules(tree: ast.Module, path: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, *(node.module or "").split("."))).strip(".")
             yield from (f"{module}.{alias.name}".strip(".") for alias in node.names)
-        elif isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__", "run_module") and node.args and isinstance(node.args[0], ast.Constant):
-            yield str(node.args[0].value)
+        elif isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__", "run_module") and node.args:
+            yield str(getattr(node.args[0], "value", ""))
 
 
 def called_name(call: ast.Call) -> str:
@@ -91,7 +91,7 @@ def test_the_sources_are_found():
         ("inference/a.py", "from scripts import score", ["scripts"]),
         ("inference/a.py", "import train", ["train"]),
         ("train.py", "import scripts.score as s", ["scripts"]),
-        ("scripts/a.py", "from scripts import score", ["scripts"]),
+        ("scripts/a.py", "import train", ["train"]),
         ("model/a.py", "from . import config\nfrom util.errors import InputError\nimport torch.utils.data.dataset", []),
         ("inference/memory/a.py", "from ..config import SYSTEMS\nimport dataset, model, util", []),
     ],

@@ -8,7 +8,7 @@ nbformat = pytest.importorskip("nbformat", reason="running the notebook needs nb
 nbclient = pytest.importorskip("nbclient", reason="running the notebook needs nbclient (requirements-dev.txt)")
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
-FRAMES = 9
+FRAMES, RESOLUTION = 9, 112  # a tenth of the notebook's own time
 
 
 def code_cells(notebook) -> list:
@@ -32,7 +32,7 @@ def test_notebook_holds_no_outputs():
 def test_notebook_runs_from_top_to_bottom():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
-    parameters.source += f"\nframe_count = {FRAMES}"
+    parameters.source += f"\nframe_count, resolution = {FRAMES}, {RESOLUTION}"
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     text = "".join(map(printed, code_cells(notebook)))
     assert f"{FRAMES} frames of (240, 432, 3) with objects [1, 2, 3]" in text

@@ -278,6 +278,15 @@ def test_wrong_requests_are_refused(pair):
         score_folder(*pair, meta="meta.json")
 
 
+def test_single_object_scoring_takes_all_ids_of_truth_and_results_for_one(tmp_path):
+    write_maps(tmp_path / "truth" / "v", [labels_with(1, 2)] * 4)
+    write_maps(tmp_path / "results" / "v", [np.where(labels_with(1, 2) > 0, 255, 0)] * 4)
+    with pytest.raises(InputError, match="255"):
+        score_folder(tmp_path / "truth", tmp_path / "results")
+    report = score_folder(tmp_path / "truth", tmp_path / "results", single_object=True)
+    assert [(row.object_id, row.j_mean, row.f_mean) for row in report.objects] == [(1, 1.0, 1.0)]
+
+
 def test_changed_results_are_scored_anew(pair):
     truth, results = pair
     assert score_folder(truth, results).overall.j_mean == 1

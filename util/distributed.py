@@ -1,6 +1,7 @@
 """One process or several (torchrun): ranks, and the device a process works on."""
 
 import contextlib
+import datetime
 import os
 from collections.abc import Iterator
 
@@ -26,12 +27,15 @@ def is_main() -> bool:
 
 
 @contextlib.contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end."""
+def process_group(device: torch.device, patience: datetime.timedelta | None = None) -> Iterator[None]:
+    """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end.
+
+    patience: how long one waits for the others before it gives up; None: torch's own limit, which suits training.
+    """
     if world_size() == 1:
         yield
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield
     finally:

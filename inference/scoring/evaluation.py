@@ -28,6 +28,7 @@ class _FrameTask:
     object_ids: tuple[int, ...]  # those scored on this frame
     only_id: int | None  # the video's one object, where it has but one
     ignore_void: bool
+    single_object: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ def score_folder(
     sequences: Sequence[str] | None = None,
     meta: Path | str | None = None,
     train_meta: Path | str | None = None,
+    single_object: bool = False,
     workers: int | None = None,
 ) -> Report:
     """J and F of every object of a folder of results. Always computed anew from the files.
@@ -51,7 +53,7 @@ def score_folder(
     truth: a folder of VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations. results: VIDEO/FRAME.png, itself or in Annotations.
     protocol: "davis", "strict" or "youtube" (see PROTOCOLS). sequences: score these alone; otherwise every sequence of the truth needs results.
     meta: YouTube-VOS's meta.json, for the protocol youtube alone; train_meta: that of the training set, which says what was seen (looked for in
-    train/ beside meta where not given). workers: threads, by default as many as there are cores.
+    train/ beside meta where not given). single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of DAVIS-2017). workers: threads, by default as many as there are cores.
     Raises InputError where a sequence or frame is missing, a file is broken, sizes differ, results hold ids that the truth does not know, or nothing
     is left to score.
     """
@@ -64,7 +66,7 @@ def score_folder(
     folders = find_videos(Path(truth), Path(results), sequences)
     with ThreadPoolExecutor(workers or _core_count()) as pool:
         try:
-            objects, notes = _score_videos(folders, rules, categories, pool.map)
+            objects, notes = _score_videos(folders, rules, categories, single_object, pool.map)
         except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting
             pool.shutdown(cancel_futures=True)
             raise
@@ -93,12 +95,12 @@ def _core_count() -> int:
 
 
 def _score_videos(
-    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, parallel_map: Callable[..., Iterator]
+    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, parallel_map: Callable[..., Iterator]
 ) -> tuple[list[ObjectScores], list[str]]:
     """A row per object, and what the reader must be told of them."""
-    videos = _survey(folders, parallel_map)
+    videos = _survey(folders, single_object, parallel_map)
     selections = [rules.select(video, categories) for video in videos]
-    tasks = [_frame_tasks(*parts, rules.ignore_void) for parts in zip(folders, videos, selections, strict=True)]
+    tasks = [_frame_tasks(*parts, rules.ignore_void, single_object) for parts in zip(folders, videos, selections, strict=True)]
     frame_scores = parallel_map(_score_frame, [task for video_tasks in tasks for task in video_tasks.values()])
     objects, notes = [], []
     for video, selection, video_tasks in zip(videos, selections, tasks, strict=True):
@@ -109,10 +111,10 @@ def _score_videos(
     return objects, notes
 
 
-def _survey(folders: Sequence[VideoFolders], parallel_map: Callable[..., Iterator]) -> list[TruthVideo]:
+def _survey(folders: Sequence[VideoFolders], single_object: bool, parallel_map: Callable[..., Iterator]) -> list[TruthVideo]:
     """Which ids each frame of the truth shows. 255 is void, unless it is the only id of its video: then it is the object (DAVIS-2016)."""
     paths = [folder.truth / f"{name}.png" for folder in folders for name in folder.frame_names]
-    ids = parallel_map(lambda path: ids_in(read_labels(path)), paths)
+    ids = parallel_map(lambda path: ids_in(read_labels(path, single_object)), paths)
     videos = []
     for folder in folders:
         frame_ids = [next(ids) for _ in folder.frame_names]
@@ -124,7 +126,7 @@ def _survey(folders: Sequence[VideoFolders], parallel_map: Callable[..., Iterato
     return videos
 
 
-def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, ignore_void: bool) -> dict[int, _FrameTask]:
+def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, ignore_void: bool, single_object: bool) -> dict[int, _FrameTask]:
     """The frames on which at least one object is scored, by position. Raises InputError naming the first without a result."""
     only_id = min(selection.known_ids) if len(selection.known_ids) == 1 else None
     tasks = {}
@@ -138,6 +140,7 @@ def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, 
             object_ids=object_ids,
             only_id=only_id,
             ignore_void=ignore_void and video.has_void,
+            single_object=single_object,
         )
     missing = [task.result for task in tasks.values() if not task.result.is_file()]
     if missing:
@@ -146,7 +149,7 @@ def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, 
 
 
 def _score_frame(task: _FrameTask) -> _FrameScores:
-    truth, result = read_labels(task.truth), read_labels(task.result)
+    truth, result = (read_labels(path, task.single_object) for path in (task.truth, task.result))
     if truth.shape != result.shape:
         sizes = [f"{labels.shape[1]}x{labels.shape[0]}" for labels in (result, truth)]
         raise InputError(f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]}; results must have the size of the truth")

@@ -54,9 +54,10 @@ def find_videos(truth: Path, results: Path, sequences: Sequence[str] | None) -> 
     return [VideoFolders(name=name, truth=truth / name, result=results / name, frame_names=_frame_names(truth / name)) for name in names]
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: Path, single_object: bool = False) -> np.ndarray:
     """The label map of an 8-bit PNG, indexed or grey, as uint8 [H, W] of ids. Colour whose channels are all equal counts as grey (DAVIS-2016 has such).
 
+    single_object: every id is object 1.
     Raises InputError where the file is missing, broken, of 16 bits, or truly coloured.
     """
     try:
@@ -66,13 +67,11 @@ def read_labels(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such label map; every frame to score needs one") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: a broken image ({error}); write it again") from None
-    if mode in ("P", "L"):
-        return pixels
-    if mode == "1":
-        return pixels.astype(np.uint8)
     if mode == "LA" or (mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., 1:3]).all()):
-        return np.ascontiguousarray(pixels[..., 0])
-    raise InputError(f"{path}: an image of mode {mode}; a label map must be an 8-bit indexed or grey PNG of object ids")
+        mode, pixels = "L", np.ascontiguousarray(pixels[..., 0])
+    if mode not in ("P", "L", "1"):
+        raise InputError(f"{path}: an image of mode {mode}; a label map must be an 8-bit indexed or grey PNG of object ids")
+    return (pixels != 0).astype(np.uint8) if single_object else pixels.astype(np.uint8, copy=False)
 
 
 def ids_in(labels: np.ndarray) -> frozenset[int]:

@@ -1,0 +1,254 @@
+"""Reading and writing weights: public and own files, what is refused, and that nothing pickled runs."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inference import VideoSegmenter
+from model import PRESETS, NetworkConfig, build_network, load_network, save_weights
+from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint, recognise_preset
+from util.errors import InputError
+
+MASK_WEIGHT = "value_encoder.conv1.weight"
+
+
+@pytest.fixture
+def state(network):
+    """The tiny network's entries; a copy for each test."""
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "network.pth"
+
+
+def assert_holds(loaded, state):
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, state[name].to(value.dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapper", [None, "network", "state_dict", "model"])
+def test_weights_load_bare_and_inside_a_training_checkpoint_with_and_without_prefix(state, path, wrapper, prefix):
+    entries = {prefix + name: value for name, value in state.items()}
+    torch.save(entries if wrapper is None else {"it": 150000, wrapper: entries, "optimizer": {"state": {}, "param_groups": []}}, path)
+    assert_holds(load_network(path), state)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_is_recognised_by_names_and_shapes(name):
+    with torch.device("meta"):
+        state = build_network(name).state_dict()
+    assert recognise_preset(state) == PRESETS[name]
+    state[MASK_WEIGHT] = state[MASK_WEIGHT][:, :4]
+    assert recognise_preset(state) == PRESETS[name]
+
+
+def test_four_channel_weights_are_widened_with_zeros_for_inference(state, path):
+    narrow = {**state, MASK_WEIGHT: state[MASK_WEIGHT][:, :4].clone()}
+    torch.save(narrow, path)
+    weight = load_network(path).state_dict()[MASK_WEIGHT]
+    assert torch.equal(weight[:, :4], state[MASK_WEIGHT][:, :4])
+    assert weight.shape == state[MASK_WEIGHT].shape
+    assert not weight[:, 4].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_four_channel_weights_are_widened_orthogonally_for_training_on(state, path, dtype):
+    torch.save({**state, MASK_WEIGHT: state[MASK_WEIGHT][:, :4].to(dtype)}, path)
+    weight = load_network(path, train_on=True).state_dict()[MASK_WEIGHT]
+    rows = weight[:, 4].flatten(1)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows)), rtol=0, atol=2e-2)
+    torch.testing.assert_close(weight[:, :4], state[MASK_WEIGHT][:, :4].to(dtype).float(), rtol=0, atol=0)
+
+
+def test_half_precision_weights_load_as_single(network, state, path):
+    save_weights(path, network, half=True)
+    loaded = load_network(path)
+    assert all(value.dtype in (torch.float32, torch.int64) for value in loaded.state_dict().values())
+    assert_holds(loaded, {name: value.half() if value.is_floating_point() else value for name, value in state.items()})
+
+
+def test_saved_weights_are_a_flat_dict_of_the_public_names_and_nothing_else(network, state, path):
+    save_weights(path, network)
+    content = torch.load(path, weights_only=True)
+    assert type(content) is dict
+    assert list(content) == list(state)
+    assert all(torch.equal(content[name], state[name]) for name in state)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_save_leaves_the_old_file_whole(network, path, monkeypatch):
+    save_weights(path, network)
+    whole = path.read_bytes()
+
+    def fail(content, file):
+        file.write(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(path, network)
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_derived_entries_of_other_public_checkpoints_are_ignored(state):
+    assert network_state({**state, "refine.relative_position_index": torch.zeros(4, 4)}).keys() == state.keys()
+
+
+def test_a_stored_configuration_is_used_and_survives_the_file(path):
+    config = NetworkConfig.from_dict({**PRESETS["tiny"].as_dict(), "name": "mine", "key_channels": 10, "similarity": "cosine"})
+    network = build_network(config)
+    torch.save({"network": network.state_dict(), "network_config": config.as_dict()}, path)
+    loaded = load_network(path)
+    assert loaded.config == config
+    assert_holds(loaded, network.state_dict())
+
+
+@pytest.mark.parametrize("stored", [{"key_encoder": 5, "value_encoder": 3}, {"unknown": 1}, {**PRESETS["tiny"].as_dict(), "depth": 3}])
+def test_a_stored_configuration_that_does_not_fit_is_refused(state, path, stored):
+    torch.save({"network": state, "network_config": stored}, path)
+    with pytest.raises(InputError):
+        load_network(path)
+
+
+def test_weights_of_another_network_are_refused_naming_the_first_entries_in_order(state, path):
+    wrong = dict(state)
+    names = [name for name in state if name.endswith("conv1.weight") and name != MASK_WEIGHT]
+    assert len(names) > 4
+    for name in names:
+        wrong[name] = torch.zeros(3, 3)
+    torch.save(wrong, path)
+    with pytest.raises(InputError) as refusal:
+        load_network(path)
+    message = str(refusal.value)
+    assert str(path) in message
+    assert f"{len(names)} entries" in message
+    assert [message.index(name) for name in names[:3]] == sorted(message.index(name) for name in names[:3])
+    assert "[3, 3], not [8, 3, 7, 7]" in message
+    assert "\n" not in message
+
+
+def test_missing_and_unknown_entries_are_named(network, state):
+    del state["decoder.pred.bias"]
+    state["decoder.extra"] = torch.zeros(1)
+    with pytest.raises(InputError, match=r"2 entries do not fit network tiny.*decoder\.pred\.bias is missing; decoder\.extra is not known"):
+        load_state(copy.deepcopy(network), state)
+
+
+def test_a_named_preset_that_does_not_fit_is_refused(state, path):
+    torch.save(state, path)
+    with pytest.raises(InputError, match="do not fit network stcn_small"):
+        load_network(path, "stcn_small")
+
+
+class _Touch:
+    """Unpickling it makes a file."""
+
+    def __init__(self, target: str):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.target),)
+
+
+@pytest.mark.parametrize("writer", ["zip", "legacy", "pickle"])
+def test_pickled_code_is_refused_and_does_not_run(state, path, tmp_path, writer):
+    target = tmp_path / "touched"
+    content = {**state, "code": _Touch(str(target))}
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=writer == "zip")
+    with pytest.raises(InputError, match="pickled code, which is not run"):
+        load_network(path)
+    assert not target.exists()
+    torch.load(path, weights_only=False) if writer == "zip" else pickle.loads(path.read_bytes()) if writer == "pickle" else None
+    assert target.exists() or writer == "legacy", "the file was harmless: the test shows nothing"
+
+
+def assert_refused(path: Path) -> None:
+    with pytest.raises(InputError) as refusal:
+        load_network(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_truncated_file_is_refused_wherever_it_ends(state, path, legacy):
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for length in (*range(0, 200, 7), *np.linspace(200, len(whole) - 1, 60).astype(int), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert_refused(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"0.5 0.5\n", b"{}", b"# a read me\n", b'{"it": 3}', b"\x89PNG\r\n\x1a\n" + bytes(40), b"PK\x03\x04 not a zip", b"\x80\x02.", b"(dp0\n."])
+def test_other_files_are_refused(path, content):
+    path.write_bytes(content)
+    assert_refused(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode), st.binary(max_size=80).map(b"\x80\x02".__add__)))
+def test_any_bytes_are_refused(path, content):
+    path.write_bytes(content)
+    assert_refused(path)
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path):
+    assert_refused(tmp_path)
+    assert_refused(tmp_path / "missing.pth")
+
+
+CONTENTS = {
+    "a list": [1, 2],
+    "a tensor": torch.zeros(2),
+    "an empty dictionary": {},
+    "an empty network": {"network": {}},
+    "a setting": {"learning_rate": 3.0},
+    "numbered entries": {0: torch.zeros(1)},
+    "numbered entries inside": {"network": {0: torch.zeros(1)}},
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
+def test_files_without_a_networks_weights_are_refused(path, content):
+    torch.save(content, path)
+    assert_refused(path)
+
+
+def test_weights_alone_are_no_training_checkpoint(state, path):
+    torch.save(state, path)
+    with pytest.raises(InputError, match="--load_network"):
+        TrainingState.from_checkpoint(path)
+
+
+def test_a_segmenter_without_shipped_weights_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr("inference.engine.SHIPPED_WEIGHTS", tmp_path / "missing.pth")
+    with pytest.raises(InputError, match=r"missing\.pth.*name a checkpoint"):
+        VideoSegmenter.from_checkpoint(None, device="cpu")
+
+
+def test_a_segmenter_from_a_file_is_one_of_the_network_in_it(network, state, path, made_clip):
+    save_weights(path, network)
+    ours = VideoSegmenter.from_checkpoint(path, device="cpu", top_k=5).session().step(made_clip.frames[0], made_clip.labels[0])
+    theirs = VideoSegmenter(network, device="cpu", top_k=5).session().step(made_clip.frames[0], made_clip.labels[0])
+    assert torch.equal(ours.probabilities, theirs.probabilities)
+    assert read_checkpoint(path).keys() == state.keys()
+
+
+def test_the_public_names_load_into_the_published_preset(path):
+    shapes = json.loads((Path(__file__).parent / "data" / "stcn_state_dict.json").read_text())
+    half = {name: torch.zeros(shape, dtype=torch.int64 if name.endswith("tracked") else torch.float16) for name, shape in shapes.items()}
+    torch.save(half, path)
+    assert load_network(path).config == PRESETS["stcn"]

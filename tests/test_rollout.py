@@ -1,0 +1,191 @@
+"""The training unroll against the published implementation's numbers, and its losses. Legend: B batch, K objects, T frames, H W image size."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deterministic import clip, fill, weight
+
+from model import Rollout, VOSNetwork, build_network
+from model.losses import BootstrapConfig, bootstrapped_cross_entropy, mean_iou
+from model.network import freeze_batch_norms
+
+SAMPLES = {"single": 1, "pair": 2}  # name → objects
+DATA = Path(__file__).parent / "data"
+MASK_WEIGHT = "value_encoder.conv1.weight"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    return dict(np.load(DATA / "train_golden.npz"))
+
+
+@pytest.fixture(scope="module")
+def published_network() -> VOSNetwork:
+    return build_network("stcn")
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def published(request, published_network):
+    """Name of the sample, its inputs, the rollout, and the result of a backward pass at iteration 0 (gradients are left in the network)."""
+    network = fill(published_network).train()
+    freeze_batch_norms(network)
+    objects = SAMPLES[request.param]
+    if objects == 1:  # the pretraining stage's four channels, widened with zeros
+        narrow = torch.from_numpy(weight(MASK_WEIGHT, (64, 4, 7, 7)))
+        with torch.no_grad():
+            network.value_encoder.conv1.weight.copy_(torch.nn.functional.pad(narrow, (0, 0, 0, 0, 0, 1)))
+    frames, labels = clip(9)
+    frames = torch.from_numpy(frames[[0, 4, 8], :112, :192]).permute(0, 3, 1, 2)[None]
+    labels = torch.from_numpy(labels[[0, 4, 8], :112, :192])[None]
+    sample = frames, torch.where(labels <= objects, labels, 0), torch.tensor([objects])
+    network.zero_grad()
+    rollout = Rollout(network)
+    result = rollout(*sample, iteration=0)
+    result.loss.backward()
+    return request.param, sample, rollout, result
+
+
+def test_logits_equal_the_published_implementation(published, golden):
+    name, _, _, result = published
+    for t in range(2):
+        torch.testing.assert_close(result.logits[:, t], torch.from_numpy(golden[f"{name}/logits_{t + 1}"]), rtol=1e-4, atol=2e-3)
+
+
+def test_losses_equal_the_published_implementation_at_every_iteration(published, golden, monkeypatch):
+    name, sample, rollout, result = published
+    np.testing.assert_allclose(result.frame_losses.numpy(), golden[f"{name}/losses"][0, :2], rtol=1e-4)
+    monkeypatch.setattr(rollout, "predict", lambda *_: result.logits)  # the iteration enters at the loss alone
+    for iteration, (loss_1, loss_2, fraction) in zip(golden["iterations"], golden[f"{name}/losses"], strict=True):
+        again = rollout(*sample, iteration=int(iteration))
+        np.testing.assert_allclose(again.frame_losses.numpy(), (loss_1, loss_2), rtol=1e-4)
+        assert float(again.loss.detach()) == pytest.approx(loss_1 + loss_2, rel=1e-4)
+        assert rollout.bootstrap.fraction_at(int(iteration)) == pytest.approx(fraction, abs=1e-9)
+
+
+def test_gradient_norms_equal_the_published_implementation(published, golden):
+    name, _, rollout, _ = published
+    gradients = dict(rollout.network.named_parameters())
+    for parameter, norm in zip(golden["grad_norm_names"], golden[f"{name}/grad_norms"], strict=True):
+        gradient = gradients[str(parameter)].grad
+        if name == "single" and parameter == MASK_WEIGHT:
+            gradient = gradient[:, :4]
+        assert float(gradient.norm()) == pytest.approx(norm, rel=1e-4), parameter
+
+
+@pytest.fixture
+def batch():
+    """Four samples of 1, 2, 3 and 1 objects: frames [4, 3, 3, 32, 48], labels [4, 3, 32, 48], num_objects [4]."""
+    random = np.random.default_rng(0)
+    counts = [1, 2, 3, 1]
+    labels = np.stack([np.kron(random.integers(0, count + 1, (3, 4, 6)), np.ones((8, 8), int)) for count in counts])
+    frames = random.integers(0, 256, (4, 3, 3, 32, 48))
+    return torch.from_numpy(frames.astype(np.uint8)), torch.from_numpy(labels.astype(np.uint8)), torch.tensor(counts)
+
+
+def double_rollout(network: VOSNetwork, monkeypatch) -> Rollout:
+    """A rollout that computes in double throughout, batch norms frozen."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # what the code raises to single precision goes to double here
+    network = copy.deepcopy(network).double().train()
+    freeze_batch_norms(network)
+    return Rollout(network)
+
+
+def gradients_of(rollout: Rollout, batch, samples: slice, iteration: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    rollout.zero_grad()
+    result = rollout(*(part[samples] for part in batch), iteration=iteration)
+    result.loss.backward()
+    return result.loss.detach(), {name: parameter.grad.clone() for name, parameter in rollout.named_parameters()}
+
+
+@pytest.mark.parametrize("iteration", [0, 45_000, 100_000])
+def test_mean_of_half_batches_gradients_equals_the_whole_batchs(network, batch, monkeypatch, iteration):
+    rollout = double_rollout(network, monkeypatch)
+    whole_loss, whole = gradients_of(rollout, batch, slice(None), iteration)
+    loss_1, half_1 = gradients_of(rollout, batch, slice(0, 2), iteration)  # at most two objects here, three there
+    loss_2, half_2 = gradients_of(rollout, batch, slice(2, 4), iteration)
+    assert float(whole_loss) == pytest.approx(float((loss_1 + loss_2) / 2), abs=1e-10)
+    for name, gradient in whole.items():
+        assert (gradient - (half_1[name] + half_2[name]) / 2).abs().max() < 1e-10, name
+
+
+def test_every_parameter_receives_a_gradient(network, batch, monkeypatch):
+    _, gradients = gradients_of(double_rollout(network, monkeypatch), batch, slice(None), 0)
+    assert [name for name, gradient in gradients.items() if not gradient.any()] == []
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+
+
+def test_objects_a_sample_lacks_do_not_influence_its_others(network, batch, monkeypatch):
+    rollout = double_rollout(network, monkeypatch)
+    together = rollout(*batch)
+    for b, count in enumerate(batch[2].tolist()):
+        alone = rollout(*(part[b : b + 1] for part in batch))
+        torch.testing.assert_close(together.logits[b, :, : count + 1], alone.logits[0], rtol=0, atol=1e-10)
+        assert (together.logits[b, :, count + 1 :] == float("-inf")).all()
+
+
+def test_order_of_objects_does_not_matter(network, batch, monkeypatch):
+    rollout = double_rollout(network, monkeypatch)
+    frames, labels, counts = (part[2:3] for part in batch)
+    swapped = torch.tensor([0, 3, 1, 2], dtype=torch.uint8)[labels.long()]
+    ours, theirs = rollout(frames, labels, counts), rollout(frames, swapped, counts)
+    assert float(ours.loss.detach()) == pytest.approx(float(theirs.loss.detach()), abs=1e-10)
+    torch.testing.assert_close(ours.logits, theirs.logits[:, :, [0, 3, 1, 2]], rtol=0, atol=1e-10)
+
+
+def test_the_truth_of_later_frames_is_used_by_the_loss_alone(network, batch):
+    rollout = Rollout(copy.deepcopy(network).eval())
+    frames, labels, counts = batch
+    changed = labels.clone()
+    changed[:, 1:] = 0
+    assert torch.equal(rollout(frames, labels, counts).logits, rollout(frames, changed, counts).logits)
+
+
+def test_predicted_masks_carry_gradients_to_the_value_encoder(network, batch):
+    """The last frame's loss reaches the first prediction's decoder pass through the memory."""
+    rollout = Rollout(copy.deepcopy(network).eval())
+    passes = []
+    decode = rollout.network.decode
+
+    def recording(*arguments):
+        passes.append(decode(*arguments))
+        passes[-1].retain_grad()
+        return passes[-1]
+
+    rollout.network.decode = recording
+    frames, labels, counts = (part[:2] for part in batch)
+    logits = rollout.predict(frames, labels[:, 0], torch.arange(1, 3) <= counts[:2, None])
+    logits[1, -1].sum().backward()
+    assert passes[0].grad.abs().max() > 0
+
+
+def test_length_of_the_clip_is_free(network, batch):
+    frames, labels, counts = batch
+    result = Rollout(copy.deepcopy(network).eval())(torch.cat([frames, frames], 1), torch.cat([labels, labels], 1), counts)
+    assert result.logits.shape == (4, 5, 4, 32, 48)
+    assert result.frame_losses.shape == (5,)
+    assert float(result.loss.detach()) == pytest.approx(float(result.frame_losses.sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize(("iteration", "fraction"), [(0, 1.0), (19_999, 1.0), (20_000, 1.0), (45_000, 0.575), (70_000, 0.15), (1_000_000, 0.15)])
+def test_bootstrapped_fraction_falls_linearly(iteration, fraction):
+    assert BootstrapConfig().fraction_at(iteration) == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize("fraction", [0.15, 0.2, 0.5, 1.0])
+def test_bootstrapped_loss_is_the_mean_over_each_samples_hardest_pixels(fraction):
+    random = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 20, 20, generator=random), torch.randint(0, 3, (2, 20, 20), generator=random)
+    logits[1] *= 9  # hard pixels abound in one sample: they must not crowd out the other's
+    pixels = torch.nn.functional.cross_entropy(logits, labels, reduction="none").flatten(1).sort(1, descending=True).values
+    expected = pixels[:, : round(400 * fraction)].mean()
+    config = BootstrapConfig(start_iteration=0, end_iteration=1, final_fraction=fraction)
+    torch.testing.assert_close(bootstrapped_cross_entropy(logits, labels, config.fraction_at(10)), expected)
+
+
+def test_intersection_over_union_by_hand():
+    truth = torch.tensor([[1, 1, 2, 2]])
+    prediction = torch.tensor([[1, 0, 2, 2]])
+    assert float(mean_iou(prediction, truth, 2)) == pytest.approx(0.75)
