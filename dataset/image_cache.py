@@ -5,20 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from dataset.image_file import load_image, read_image
 from util.errors import InputError
 
 DEFAULT_CACHE_BYTES = 1_500_000_000
-
-
-def read_image(path: Path) -> np.ndarray:
-    """uint8 RGB [H, W, 3]. Raises InputError naming a file that is missing or damaged."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -28,12 +19,9 @@ def read_labels(path: Path) -> np.ndarray:
     however soft their edges.
     Raises InputError naming a file that is missing, damaged or coloured.
     """
-    try:
-        with Image.open(path) as image:
-            indexed = image.mode == "P"
-            pixels = np.array(image if image.mode in ("P", "L") else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable mask ({error}); replace or remove it") from error
+    image = load_image(path)
+    indexed = image.mode == "P"
+    pixels = np.array(image if image.mode in ("P", "L") else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
     if pixels.ndim == 3:
         if (pixels[..., :1] != pixels).any():
             raise InputError(f"{path}: coloured mask; training masks must be indexed PNGs of object ids, or black and white")

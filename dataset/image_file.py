@@ -1,7 +1,6 @@
 """Still images from files, in the order and the orientation a person means. Legend: H W height and width in pixels."""
 
 import contextlib
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from util.errors import InputError
+from util.names import natural_key
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
@@ -31,10 +31,9 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def natural_key(path: Path) -> tuple:
-    """Sorts 2.jpg before 10.jpg and frame_9 before frame_10; names of equal numbers (1, 01) by their spelling."""
-    parts = re.split(r"([0-9]+)", path.stem)
-    return [int(part) if position % 2 else part for position, part in enumerate(parts)], path.name
+def path_key(path: Path) -> tuple:
+    """Natural order of files: by the numbers in their stems, names of equal numbers (1, 01) by their spelling."""
+    return natural_key(path.stem), path.name
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
@@ -46,7 +45,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list
         raise InputError(
             f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a folder of {'/'.join(s[1:] for s in suffixes)} files is needed"
         )
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()), key=natural_key)
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()), key=path_key)
     stems: dict[str, Path] = {}
     for file in files:
         other = stems.setdefault(file.stem, file)

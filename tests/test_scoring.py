@@ -320,7 +320,7 @@ def test_script_prints_the_table_and_writes_json_and_csv(tmp_path, pair):
     j_means = [(row["sequence"], row["object_id"], row["j_mean"]) for row in content["objects"]]
     assert j_means == [("bear", 1, 1), ("bear", 2, 1), ("cat", 1, 1), ("cat", 2, 0.5)]
 
-    with open(tmp_path / "new" / "scores.csv", newline="") as file:
+    with (tmp_path / "new" / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["sequence"], row["object_id"], float(row["f_mean"])) for row in rows[-2:]] == [("cat", "2", 0.5), ("overall", "", 0.875)]
     assert {row["protocol"] for row in rows} == {"strict"}

@@ -179,7 +179,7 @@ def test_neighbouring_frames_are_one_to_max_skip_plus_one_apart_and_reversed_hal
     gaps, reversed_clips = [], 0
     for seed in range(400):
         indices = draw_frame_indices(np.random.default_rng(seed), 30, 3, 4)
-        assert 0 <= min(indices) and max(indices) < 30
+        assert min(indices) >= 0 and max(indices) < 30
         reversed_clips += indices[0] > indices[-1]
         gaps += np.abs(np.diff(indices)).tolist()
         assert len(set(np.sign(np.diff(indices)))) == 1
@@ -252,18 +252,18 @@ def test_damaged_files_are_named(davis_root, static_root):
     broken = static_root / "set/1.jpg"
     broken.write_bytes(broken.read_bytes()[:400])
     stills = StaticDataset([static_root], augmentation=StaticAugmentation(crop_size=SIDE))
-    with pytest.raises(InputError, match="1.jpg: not a readable image"):
+    with pytest.raises(InputError, match=r"1\.jpg: damaged or unreadable"):
         for seed in range(50):
             stills.sample(np.random.default_rng(seed))
     (davis_root / "JPEGImages/480p/bear/00003.jpg").unlink()
-    with pytest.raises(InputError, match="00003.png: no frame of this name"):
+    with pytest.raises(InputError, match=r"00003\.png: no frame of this name"):
         VideoClipDataset([davis_root])
 
 
 def test_mask_of_another_size_than_its_image_is_refused(tmp_path):
     save_pair(tmp_path / "a.jpg", tmp_path / "other/a.png")
     Image.fromarray(np.ones((10, 10), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="a.png: mask is 10x10 but a.jpg is 100x72"):
+    with pytest.raises(InputError, match=r"a\.png: mask is 10x10 but a\.jpg is 100x72"):
         StaticDataset([tmp_path]).sample(np.random.default_rng(0))
 
 
@@ -288,7 +288,7 @@ def test_grey_masks_with_soft_edges_are_cut_at_the_middle_and_coloured_ones_refu
     Image.fromarray(np.array([[0, 60, 127, 128, 200, 255]], np.uint8)).save(tmp_path / "soft.png")
     Image.fromarray(np.array([[[255, 0, 0]]], np.uint8)).save(tmp_path / "colour.png")
     assert read_labels(tmp_path / "soft.png").tolist() == [[0, 0, 0, 1, 1, 1]]
-    with pytest.raises(InputError, match="colour.png: coloured mask"):
+    with pytest.raises(InputError, match=r"colour\.png: coloured mask"):
         read_labels(tmp_path / "colour.png")
 
 

@@ -53,7 +53,8 @@ def score_folder(
     truth: a folder of VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations. results: VIDEO/FRAME.png, itself or in Annotations.
     protocol: "davis", "strict" or "youtube" (see PROTOCOLS). sequences: score these alone; otherwise every sequence of the truth needs results.
     meta: YouTube-VOS's meta.json, for the protocol youtube alone; train_meta: that of the training set, which says what was seen (looked for in
-    train/ beside meta where not given). single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of DAVIS-2017). workers: threads, by default as many as there are cores.
+    train/ beside meta where not given). single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of DAVIS-2017).
+    workers: threads, by default as many as there are cores.
     Raises InputError where a sequence or frame is missing, a file is broken, sizes differ, results hold ids that the truth does not know, or nothing
     is left to score.
     """

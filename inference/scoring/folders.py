@@ -3,7 +3,6 @@
 Legend: H W height and width of a frame in pixels.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from util.errors import InputError
+from util.names import natural_key
 
 _TRUTH_FOLDERS = ("Annotations/480p", "trainval/Annotations/480p", "Annotations", ".")
 _RESULT_FOLDERS = ("Annotations", ".")
@@ -26,11 +26,6 @@ class VideoFolders:
     truth: Path
     result: Path
     frame_names: Sequence[str]  # file stems of the truth, in natural order
-
-
-def natural_key(name: str) -> list:
-    """Sorts 2 before 10: runs of digits compare as numbers."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def find_videos(truth: Path, results: Path, sequences: Sequence[str] | None) -> list[VideoFolders]:

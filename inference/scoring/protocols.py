@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from util.errors import InputError
-
-from .folders import natural_key
+from util.names import natural_key
 
 VOID = 255
 _OFFICIAL_INDEX_LIMIT = 256  # frames, from which its 8-bit bin indices overflow
