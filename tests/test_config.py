@@ -61,7 +61,7 @@ def test_settings_that_cannot_hold_are_refused_in_one_line(overrides, message):
 
 
 def test_an_unknown_system_is_refused_with_the_valid_ones():
-    with pytest.raises(InputError, match="xmem.*stcn"):
+    with pytest.raises(InputError, match=r"xmem.*stcn"):
         system_config("xmem")
 
 

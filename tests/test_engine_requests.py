@@ -179,8 +179,11 @@ def refused_steps(clip):
     }
 
 
-REFUSED = ["another size", "too small", "float frame", "float32 frame", "16-bit frame", "grey frame", "four channels", "batch of frames", "no frame", "a file name", "ragged list"]
-REFUSED += ["mask of another size", "mask of another channel", "float mask", "mask of objects", "mask file name", "mask without object", "negative id", "255 objects", "id beyond 32 bits"]
+REFUSED = [
+    *("another size", "too small", "float frame", "float32 frame", "16-bit frame", "grey frame", "four channels", "batch of frames"),
+    *("no frame", "a file name", "ragged list", "mask of another size", "mask of another channel", "float mask", "mask of objects", "mask file name"),
+    *("mask without object", "negative id", "255 objects", "id beyond 32 bits"),
+]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -223,7 +226,7 @@ def test_removing_an_object_that_is_not_there_is_refused_with_those_that_are(mak
     with pytest.raises(InputError, match="present are none"):
         session.remove_object(1)
     session.step(made_clip.frames[0], made_clip.labels[0])
-    with pytest.raises(InputError, match="object 5.*1, 2"):
+    with pytest.raises(InputError, match=r"object 5.*1, 2"):
         session.remove_object(5)
 
 
