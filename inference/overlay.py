@@ -167,6 +167,7 @@ def _thumbnail(frame_name: str, picture: np.ndarray) -> np.ndarray:
     scale = min(1.0, _THUMBNAIL_PIXELS / max(picture.shape[:2]))
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     thumbnail = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # white on a black rim: legible on anything
-        cv2.putText(thumbnail, frame_name, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
+    (text_width, text_height), _ = cv2.getTextSize(frame_name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    cv2.rectangle(thumbnail, (2, 2), (text_width + 9, text_height + 9), (0, 0, 0), cv2.FILLED)  # white on black: legible on anything
+    cv2.putText(thumbnail, frame_name, (6, text_height + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     return thumbnail

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import assert_same_labels, assert_same_results, tiny_network
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from plain_engine import PlainEngine
 
