@@ -15,6 +15,7 @@ from util.images import normalise_images
 from util.padding import Padding
 
 MAX_OBJECTS = 254
+MAX_ID = 65535
 
 
 def as_image(frame: Any, place: str) -> Tensor:
@@ -30,7 +31,7 @@ def as_image(frame: Any, place: str) -> Tensor:
 
 
 def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, list[int]]:
-    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order. Raises InputError for another shape or type, no object, or ids below 0."""
+    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order. Raises InputError for another shape or type, no object, or ids outside 0..65535."""
     labels = torch.as_tensor(np.ascontiguousarray(mask) if isinstance(mask, np.ndarray) else mask)
     if tuple(labels.shape) != size:
         raise InputError(f"{place}: mask of shape {list(labels.shape)}, frame of {list(size)}; a mask must have its frame's size")
@@ -38,8 +39,8 @@ def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, 
         raise InputError(f"{place}: mask of type {labels.dtype}; whole numbers are expected, the object's id at each pixel")
     labels = labels.long()
     ids = labels.unique().tolist()
-    if ids[0] < 0:
-        raise InputError(f"{place}: mask with id {ids[0]}; ids are 1 and above, 0 is background")
+    if ids[0] < 0 or ids[-1] > MAX_ID:
+        raise InputError(f"{place}: mask with id {ids[0] if ids[0] < 0 else ids[-1]}; ids are 1 to {MAX_ID}, 0 is background")
     ids = [i for i in ids if i > 0]
     if not ids:
         raise InputError(f"{place}: mask without an object; leave the mask out where none is given")
@@ -80,7 +81,7 @@ class Geometry:
     def labels_to_network(self, labels: Tensor) -> Tensor:
         """Ids [H, W] → ids [16h, 16w], nearest; 0 in the padding."""
         if self.working_size != self.size:
-            labels = F.interpolate(labels[None, None].double(), self.working_size, mode="nearest")[0, 0].long()
+            labels = F.interpolate(labels[None, None].float(), self.working_size, mode="nearest")[0, 0].long()
         return self.padding.pad(labels)
 
     def from_network(self, probabilities: Tensor) -> Tensor:

@@ -90,20 +90,19 @@ class MemoryBank:
 
         Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
         """
-        keys, norms = self._keys[: self.size], self._norms[: self.size]
-        groups = self._groups(object_ids)
-        value_channels = self._values[object_ids[0]].shape[1]
-        readout = query_key.new_empty(len(object_ids), query_key.shape[0], value_channels)
+        readout = query_key.new_empty(len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1])
         slot = {object_id: number for number, object_id in enumerate(object_ids)}
+        groups = self._groups(object_ids)
         chunk = max(_CHUNK_ELEMENTS // self.size, 1)
-        for start in range(0, query_key.shape[0], chunk):
-            queries = slice(start, start + chunk)
-            scores = similarity(keys, query_key[queries], norms, self.similarity_kind)
-            for group in groups:
-                weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
-                for object_id in group.object_ids:
-                    values = self._values[object_id][group.first_element : self.size]
-                    readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
+        with torch.autocast(query_key.device.type, enabled=False):  # differences of squares need the keys' own precision
+            for start in range(0, query_key.shape[0], chunk):
+                queries = slice(start, start + chunk)
+                scores = similarity(self._keys[: self.size], query_key[queries], self._norms[: self.size], self.similarity_kind)
+                for group in groups:
+                    weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
+                    for object_id in group.object_ids:
+                        values = self._values[object_id][group.first_element : self.size]
+                        readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
         return readout
 
     def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
