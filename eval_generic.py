@@ -24,7 +24,7 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
     if flags.sequences is not None:
         raise InputError("--sequences: chooses among the videos of --data_path; leave it out with --video")
     video = VideoFile(flags.video, flags.mask, flags.corrections, colours=colours)
-    return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve())}
+    return SingleVideoDataset(video, flags.video), {"mask": cli.fingerprint(flags.mask)}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,13 +15,14 @@ from model.checkpoint import TrainingState, load_state, network_state, read_chec
 from model.training import AUTOCAST_DTYPES, STAGES, Learner, TrainingConfig
 from util.distributed import is_main, process_group, select_device, world_size
 from util.errors import InputError, run_command
+from util.flags import FlagParser
 from util.run_record import MetricsLog, git_commit, write_json
 
 RUNS = Path("runs")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = FlagParser(prog="train.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--stage", required=True, choices=STAGES, help="which recipe (model/training.py holds the table)")
     parser.add_argument("--id", required=True, help="name of the run: results go to runs/ID")
     parser.add_argument("--network", choices=PRESETS, help="network to train; default: the stage's")
@@ -59,9 +61,13 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
     if arguments.amp is None and device.type != "cuda":
         given["amp"] = "off"
     config = dataclasses.replace(STAGES[arguments.stage], **given)
-    for name in ("batch_size", "iterations", "crop_size", "max_objects", "learning_rate"):
-        if getattr(config, name) <= 0:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be above 0")
+    at_least = {"batch_size": 1, "iterations": 1, "crop_size": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
+    for name, smallest in at_least.items():
+        value = getattr(config if hasattr(config, name) else arguments, name)
+        if value < smallest:
+            raise InputError(f"{name} is {value}; it must be at least {smallest}")
+    if not config.learning_rate > 0:
+        raise InputError(f"learning_rate is {config.learning_rate}; it must be above 0")
     if config.batch_size % world_size():
         raise InputError(f"batch size {config.batch_size} over {world_size()} processes: each needs the same whole number of samples; change -b or --nproc_per_node")
     if config.crop_size % 16:
@@ -81,7 +87,7 @@ def find_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     """The training checkpoint to go on with: a file, the newest of the run for `auto`, or None to start afresh."""
     if wanted != "auto":
         return Path(wanted) if wanted else None
-    found = sorted(folder.glob("checkpoints/*.pth"), key=lambda path: int(path.stem))
+    found = sorted((path for path in folder.glob("checkpoints/*.pth") if path.stem.isdigit()), key=lambda path: int(path.stem))
     if not found and is_main():
         print(f"{folder}/checkpoints: no checkpoint yet, starting afresh")
     return found[-1] if found else None
@@ -101,6 +107,14 @@ def build_learner(arguments: argparse.Namespace, config: TrainingConfig, device:
     if resumed:
         learner.restore(TrainingState.from_checkpoint(resumed))
     return learner
+
+
+def fetch(batches: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The next batch. An InputError met in a loading process arrives with that process's traceback; only its own line is kept."""
+    try:
+        return next(batches)
+    except InputError as error:
+        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ", 1)[-1]) from None
 
 
 def train(arguments: argparse.Namespace, device: torch.device) -> None:
@@ -127,7 +141,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> None:
     batches = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers))
     while learner.iteration < config.iterations:
         fetched = time.perf_counter()
-        batch = next(batches)
+        batch = fetch(batches)
         waited = time.perf_counter() - fetched
         result = learner.forward(batch)
         learner.backward(result.loss)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.frame_source import FolderSource
+from dataset.image_file import read_sequence_list
 from dataset.masked_video import MaskedVideo
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
@@ -64,7 +65,7 @@ class DavisDataset(VideoDataset):
         lists = self._folder / "ImageSets"
         for name in self._split.lists:
             if (lists / name).is_file():
-                names = _read_list(lists / name)
+                names = read_sequence_list(lists / name)
                 if not names:
                     raise InputError(f"{lists / name}: lists no sequence")
                 return names
@@ -72,9 +73,3 @@ class DavisDataset(VideoDataset):
             return sorted(folder.name for folder in (self._folder / _FRAMES).iterdir() if folder.is_dir() and not folder.name.startswith("."))
         others = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt")) if lists.is_dir() else []
         raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}")
-
-
-def _read_list(path: Path) -> list[str]:
-    """Names, one a line, or DAVIS-2016's lines of a frame and its mask ('/JPEGImages/480p/bear/00000.jpg /Annotations/…'), in order, each once."""
-    first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    return list(dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words))

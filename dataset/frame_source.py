@@ -13,7 +13,8 @@ from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
 from util.errors import InputError
 
 # Containers whose header states the number of frames; for others OpenCV computes it from duration and rate, give or take
-_EXACT_COUNT_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")
+_BOXED_SUFFIXES = (".mp4", ".mov", ".m4v")
+_EXACT_COUNT_SUFFIXES = (*_BOXED_SUFFIXES, ".avi")
 
 
 class FrameSource(ABC):
@@ -155,8 +156,27 @@ class FileSource(FrameSource):
             raise InputError(f"{self._path}: no frame {start} can be read; the file is damaged or its mask is named for a frame that is not there")
         stated = self.count or 0
         tolerated = 0 if self._path.suffix.lower() in _EXACT_COUNT_SUFFIXES else max(1, stated // 100)
-        if read < stated - tolerated:
+        if read < stated - tolerated and not (self._path.suffix.lower() in _BOXED_SUFFIXES and _is_trimmed_whole(self._path)):
             raise TruncatedVideoError(f"{self._path}: ends after {read} of {stated} frames; results are for the frames read: copy or convert the video again")
+
+
+def _is_trimmed_whole(path: Path) -> bool:
+    """Whether an MP4 or QuickTime file has an edit list, which leaves stored frames unplayed on purpose, and none of its boxes is cut off (ISO 14496-12)."""
+    end, position, trimmed = path.stat().st_size, 0, False
+    with path.open("rb") as file:
+        while position + 8 <= end:
+            file.seek(position)
+            size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+            if size == 1:  # the size follows in 8 bytes
+                size = int.from_bytes(file.read(8), "big")
+            elif size == 0:  # to the end of the file
+                size = end - position
+            if size < 8 or position + size > end:
+                return False
+            if kind == b"moov":
+                trimmed = b"elst" in file.read(position + size - file.tell())
+            position += size
+    return trimmed
 
 
 def _refuse_tiny(size: tuple[int, int], path: Path) -> None:

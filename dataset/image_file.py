@@ -99,3 +99,9 @@ def read_image(path: Path, upright: bool = True) -> np.ndarray:
         grey = (np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))
+
+
+def read_sequence_list(path: Path) -> list[str]:
+    """The names in a list of DAVIS: one a line, or DAVIS-2016's lines of a frame and its mask ('/JPEGImages/480p/bear/00000.jpg /Annotations/…'), in order, each once."""
+    first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    return list(dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words))

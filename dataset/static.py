@@ -25,7 +25,7 @@ from dataset.image_cache import ImageCache
 from dataset.training import Sample, build_sample, draw_objects
 from util.errors import InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
+PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg")
 MAX_ATTEMPTS = 100
 
 
@@ -33,7 +33,7 @@ def find_image_pairs(root: Path) -> list[tuple[Path, Path]]:
     """(photograph, mask) paths of every NAME.jpg beside a NAME.png under `root`, in the order of their names. Raises InputError where there is none."""
     if not root.is_dir():
         raise InputError(f"{root}: not a folder; give a folder of photographs NAME.jpg beside masks NAME.png")
-    images = (path for path in root.rglob("*") if path.suffix in IMAGE_SUFFIXES)
+    images = (path for path in root.rglob("*") if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith("."))
     pairs = sorted((path, path.with_suffix(".png")) for path in images if path.with_suffix(".png").is_file())
     if not pairs:
         raise InputError(f"{root}: no NAME.jpg beside a NAME.png; give a folder of photographs and their masks")

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from util.distributed import rank, world_size
+from util.errors import InputError
 
 Sample = Mapping[str, Tensor]
 
@@ -58,14 +59,14 @@ class MixedTrainingData(Dataset):
     exactly where it stopped.
 
     sources: pairs of a source and its weight; an item comes from a source with a probability in proportion to its weight.
-    samples: length of the whole training in samples; item i is drawn at progress i / samples (frame-gap curriculum). Raises ValueError for no source,
+    samples: length of the whole training in samples; item i is drawn at progress i / samples (frame-gap curriculum). Raises InputError for no source,
     a negative weight, or weights that are all zero.
     """
 
     def __init__(self, sources: Sequence[tuple[ClipSource, float]], samples: int, seed: int):
         weights = np.array([weight for _, weight in sources], np.float64)
         if len(weights) == 0 or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() == 0:
-            raise ValueError(f"sources with weights {weights.tolist()}: at least one source is needed, no weight below 0, and one above 0")
+            raise InputError(f"sources with weights {weights.tolist()}: at least one source is needed, no weight below 0, and one above 0")
         self.sources = [source for source, _ in sources]
         self.cumulative = np.cumsum(weights / weights.sum())
         self.samples, self.seed = samples, seed

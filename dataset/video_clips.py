@@ -12,10 +12,10 @@ import numpy as np
 
 from dataset.augmentation import ClipAugmentation, Window, centre_of, draw_crop, flipping, scaling, translation, turning, warp_image, warp_labels
 from dataset.image_cache import ImageCache
+from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from dataset.training import Sample, build_sample, draw_objects
 from util.errors import InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 YOUTUBE_ANNOTATION_STEP = 5
 MAX_ATTEMPTS = 100
 
@@ -49,8 +49,7 @@ def find_videos(root: Path) -> list[AnnotatedVideo]:
     """
     for base in (root / "trainval", root):
         if (base / "Annotations" / "480p").is_dir():
-            listed = base / "ImageSets" / "2017" / "train.txt"
-            names = listed.read_text().split() if listed.is_file() else _folders(base / "Annotations" / "480p")
+            names = _training_names(base / "ImageSets") or _folders(base / "Annotations" / "480p")
             return [_read_video(base / "JPEGImages" / "480p" / name, base / "Annotations" / "480p" / name) for name in names]
     for base in (root / "train_480p", root / "train", root):
         if (base / "Annotations").is_dir():
@@ -58,15 +57,25 @@ def find_videos(root: Path) -> list[AnnotatedVideo]:
     raise InputError(f"{root}: no JPEGImages and Annotations found; give the root of DAVIS, YouTube-VOS or a folder laid out like them")
 
 
+def _training_names(lists: Path) -> list[str]:
+    """The sequences of the training split by the lists of DAVIS 2017 or 2016; none where there is no folder of lists."""
+    for name in ("2017/train.txt", "2016/train.txt", "480p/train.txt"):
+        if (lists / name).is_file():
+            return read_sequence_list(lists / name)
+    if lists.is_dir():
+        raise InputError(f"{lists}: no 2017/train.txt, 2016/train.txt or 480p/train.txt, so it cannot be told which sequences are for training; add a list or remove the folder")
+    return []
+
+
 def _folders(parent: Path) -> list[str]:
-    return sorted(path.name for path in parent.iterdir() if path.is_dir())
+    return sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read_video(images: Path, annotations: Path) -> AnnotatedVideo:
     if not images.is_dir() or not annotations.is_dir():
         raise InputError(f"{images if annotations.is_dir() else annotations}: folder is missing; every training video needs its frames and its masks")
-    by_name = {path.stem: path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-    labels = sorted((path for path in annotations.iterdir() if path.suffix == ".png"), key=lambda path: (len(path.stem), path.stem))
+    by_name = {path.stem: path for path in list_files(images)}
+    labels = list_files(annotations, MASK_SUFFIXES)
     missing = [path for path in labels if path.stem not in by_name]
     if missing:
         raise InputError(f"{missing[0]}: no frame of this name in {images}; add it or remove the mask")

@@ -5,7 +5,7 @@ import datetime
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -20,6 +20,7 @@ from inference.scoring import score_folder
 from model import PRESETS
 from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
+from util.flags import FlagParser
 from util.run_record import git_commit
 
 # flags that are settings by their short names; one whose setting no system has yet is refused when it is given
@@ -37,24 +38,17 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
 _PATIENCE = datetime.timedelta(days=7)  # a process that is done waits for the others' videos, however long these are
 
 
-class FlagParser(argparse.ArgumentParser):
-    """argparse whose errors are InputErrors of one line, the same in all processes of a run; an unknown flag is answered with the valid ones."""
+class _SharedFlagParser(FlagParser):
+    """Its errors are said once, whatever the number of processes."""
 
     def parse_args(self, *arguments: Any, **keywords: Any) -> argparse.Namespace:
         with in_all_processes():
-            flags, unknown = self.parse_known_args(*arguments, **keywords)
-            if unknown:
-                valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
-                self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
-            return flags
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}")
+            return super().parse_args(*arguments, **keywords)
 
 
-def evaluation_parser(program: str, description: str) -> FlagParser:
+def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser:
     """A parser with the flags that all eval scripts share."""
-    parser = FlagParser(prog=program, description=description, allow_abbrev=False)
+    parser = _SharedFlagParser(prog=program, description=description)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the shipped small network)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
@@ -140,7 +134,7 @@ class Evaluation:
             "data_root": str(dataset.root.resolve()),
             **data,
             "corrections": flags.corrections,
-            "palette": None if flags.palette is None else str(flags.palette),
+            "palette": None if flags.palette is None else fingerprint(flags.palette),
         }
         run = {
             "weights": str(weights.resolve()),
@@ -181,7 +175,7 @@ def finish(totals: Totals) -> None:
 def require_truth(truth: Path, names: Sequence[str], flag: str) -> None:
     """Raise InputError, before any work, where a video's truth is missing or is its first mask alone."""
     for name in names:
-        if len(list((truth / name).glob("*.png"))) < 2:
+        if len(list((truth / name).glob("[!.]*.png"))) < 2:
             raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; leave {flag} out")
 
 
@@ -191,3 +185,11 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def fingerprint(path: str | Path) -> str:
+    """A file by its path and content, a folder by its path, anything else as it is written: what config.json compares."""
+    path = Path(path)
+    if path.is_file():
+        return f"{path.resolve()} sha256 {_sha256(path)}"
+    return str(path.resolve()) if path.is_dir() else str(path)

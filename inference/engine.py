@@ -20,13 +20,14 @@ from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
 from inference.memory import POLICIES, MemoryBank, Write
 from model import FrameFeatures, VOSNetwork, load_network
 from model.fusion import inference_copy
-from model.soft_aggregation import aggregate
+from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "stcn_small.pth"
 DEFAULT_LOOKAHEAD = 8
-_OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time: bounds memory whatever the number of objects
+_OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time,
+_PROBABILITY_MAPS = 64  # and (objects + 1) × frames predicted together: bound memory whatever the number of objects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,8 @@ class VideoSegmenter:
         that never come, once the frames have ended.
         """
         masks = dict(masks) if isinstance(masks, Mapping) else {0: masks}
+        if not masks or any(mask is None for mask in masks.values()):
+            raise InputError("no mask: give ids [H, W] for the first frame, or {frame index: ids}")
         session = self.session(lookahead=lookahead, frame_count=len(frames) if hasattr(frames, "__len__") else None)
         for index, frame in enumerate(frames):
             result = session.step(frame, masks.pop(index, None))
@@ -139,7 +142,7 @@ class SegmentationSession:
         if len(set(self._object_ids) | set(ids)) > MAX_OBJECTS:
             raise InputError(f"{place}: {len(set(self._object_ids) | set(ids))} objects; at most {MAX_OBJECTS} can be segmented")
         self._geometry = self._geometry or Geometry.of(size, self._config.resolution)
-        self._buffer.append(image.to(self._device, non_blocking=True))
+        self._buffer.append(image.to(self._device, copy=True))  # the caller may use its array again
         self.frames_given += 1
         if labels is not None:
             self._process_clip(labels.to(self._device), ids)
@@ -171,7 +174,8 @@ class SegmentationSession:
         if not self._object_ids:
             return 1
         first = self.frames_given - len(self._buffer)
-        return min(self._clip_frames, self._policy.frames_until_write(first))
+        affordable = max(_PROBABILITY_MAPS // (len(self._object_ids) + 1), self._config.clip_length)
+        return min(self._clip_frames, affordable, self._policy.frames_until_write(first))
 
     def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
         """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
@@ -205,7 +209,7 @@ class SegmentationSession:
             torch.cat([self._network.decode(readout[frames, objects], features[frames]).float() for objects in _chunks(readout.shape[1], _OBJECT_FRAMES)], dim=1)
             for frames in _chunks(readout.shape[0], max(_OBJECT_FRAMES // readout.shape[1], 1))
         ]
-        return aggregate(torch.cat(logits).sigmoid()).softmax(1)
+        return aggregate_logits(torch.cat(logits)).softmax(1)
 
     def _write_pending(self) -> None:
         """Encode and memorise the frame that waits for it."""
@@ -229,9 +233,10 @@ class SegmentationSession:
     def _emit(self, first: int, probabilities: Tensor) -> None:
         """Queue results of frames from `first` on: probabilities [L, K + 1, H, W]."""
         table = np.array((0, *self._object_ids), dtype=np.uint8 if max(self._object_ids, default=0) <= 255 else np.int32)
+        best = probabilities.argmax(1).cpu().numpy()
         for offset, frame in enumerate(probabilities):
-            labels = table[frame.argmax(0).cpu().numpy()]
-            self._results.append(FrameResult(first + offset, labels, self._object_ids, frame))
+            # a copy: what the caller does to a result changes nothing here, and a kept result keeps no other frame's memory
+            self._results.append(FrameResult(first + offset, table[best[offset]], self._object_ids, frame.clone()))
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if not self._config.amp:

@@ -20,7 +20,7 @@ MAX_ID = 65535
 
 def as_image(frame: Any, place: str) -> Tensor:
     """A frame uint8 RGB [H, W, 3] (array or tensor; a tensor may be [3, H, W]) as a uint8 tensor [3, H, W]. Raises InputError for anything else, and below 16 pixels."""
-    image = torch.as_tensor(np.ascontiguousarray(frame) if isinstance(frame, np.ndarray) else frame)
+    image = _as_tensor(frame, place, "frame", "RGB uint8 [H, W, 3]")
     if image.ndim == 3 and image.shape[-1] == 3:
         image = image.permute(2, 0, 1)
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
@@ -31,8 +31,11 @@ def as_image(frame: Any, place: str) -> Tensor:
 
 
 def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, list[int]]:
-    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order. Raises InputError for another shape or type, no object, or ids outside 0..65535."""
-    labels = torch.as_tensor(np.ascontiguousarray(mask) if isinstance(mask, np.ndarray) else mask)
+    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order.
+
+    Raises InputError for another shape or type, no object, or ids outside 0..65535.
+    """
+    labels = _as_tensor(mask, place, "mask", "ids [H, W]")
     if tuple(labels.shape) != size:
         raise InputError(f"{place}: mask of shape {list(labels.shape)}, frame of {list(size)}; a mask must have its frame's size")
     if labels.is_floating_point() or labels.is_complex():
@@ -45,6 +48,19 @@ def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, 
     if not ids:
         raise InputError(f"{place}: mask without an object; leave the mask out where none is given")
     return labels, ids
+
+
+def _as_tensor(value: Any, place: str, what: str, expected: str) -> Tensor:
+    """Arrays, tensors and whatever else NumPy takes for an array of numbers."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+        if array.dtype.byteorder not in "=|":
+            array = array.astype(array.dtype.newbyteorder("="))
+        return torch.from_numpy(np.require(array, requirements="CW"))  # torch takes arrays that are contiguous and may be written to
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{place}: {what} of type {type(value).__name__} that is no array of numbers; {expected} is expected") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Loading and saving weights: our own files and the public checkpoints of STCN, by the same names."""
 
 import dataclasses
+import errno
 import os
 import pickle
 import zipfile
@@ -25,13 +26,15 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file")
+    with path.open("rb"):  # a file that may not be read is another matter than a damaged one
+        pass
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path) or ("weights only" in str(error).lower() and _looks_pickled(path)):
             raise InputError(f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))") from error
         raise InputError(f"{path}: not a checkpoint (a .pth file made by torch.save was expected)") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # nothing is run, so whatever fails, the content is at fault; torch raises a dozen types for damaged files
         raise InputError(f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}; a dictionary of names and tensors was expected")
@@ -50,6 +53,9 @@ def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
+    unnamed = [name for name in content if not isinstance(name, str)]
+    if unnamed:
+        raise InputError(f"{path}: holds no network's weights ({unnamed[0]!r} is not a name)")
     state = {name.removeprefix("module."): value for name, value in content.items() if not name.endswith(_NOT_LEARNED)}
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange or not state:
@@ -74,7 +80,7 @@ def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
         expected = {name: tuple(value.shape) for name, value in VOSNetwork(config).state_dict().items()}
     wrong = [f"{name} is missing" for name in expected if name not in state]
     wrong += [f"{name} is not known" for name in state if name not in expected]
-    for name in expected.keys() & state.keys():
+    for name in [name for name in expected if name in state]:
         found = tuple(state[name].shape)
         four_channels = expected[name][:1] + (expected[name][1] - 1,) + expected[name][2:] if name == _MASK_WEIGHT else None
         if found not in (expected[name], four_channels):
@@ -91,6 +97,7 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
     weight = state[_MASK_WEIGHT]
     missing = network.value_encoder.conv1.weight.shape[1] - weight.shape[1]
     if missing:
+        weight = weight.float()  # the orthogonal initialisation needs it
         others = weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])
         state = {**state, _MASK_WEIGHT: torch.cat([weight, nn.init.orthogonal_(others) if train_on else others], dim=1)}
     network.load_state_dict(state)
@@ -119,7 +126,10 @@ def save_weights(path: str | os.PathLike, network: nn.Module, *, half: bool = Fa
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
     """torch.save, atomically: the file is whole or absent."""
     with atomic_write(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # how torch reports a write that failed; the system's reason is lost
+            raise OSError(errno.EIO, f"could not be written whole, is the disk full? ({str(error).splitlines()[0]})", str(path)) from error
 
 
 @dataclasses.dataclass(frozen=True)

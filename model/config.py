@@ -1,7 +1,7 @@
 """What a network is made of: frozen descriptions, and the presets as values. Legend: C channels."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from util.errors import InputError
 
@@ -54,8 +54,12 @@ class NetworkConfig:
 
         try:
             encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
-            return NetworkConfig(**{**tuples(values), **encoders})
-        except (TypeError, KeyError) as error:
+            config = NetworkConfig(**{**tuples(values), **encoders})
+            known = {encoder.block for encoder in encoders.values()} <= {"basic", "bottleneck"} and config.similarity in get_args(Similarity)
+            if not known:
+                raise ValueError("unknown block or similarity")
+            return config
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
 
 

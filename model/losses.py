@@ -30,7 +30,7 @@ def bootstrapped_cross_entropy(logits: Tensor, labels: Tensor, fraction: float) 
     """
     loss = F.cross_entropy(logits.float(), labels.long(), reduction="none").flatten(1)
     if fraction < 1:
-        loss = loss.topk(int(loss.shape[1] * fraction), dim=1, sorted=False).values
+        loss = loss.topk(round(loss.shape[1] * fraction), dim=1, sorted=False).values
     return loss.mean()
 
 

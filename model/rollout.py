@@ -62,9 +62,9 @@ class Rollout(nn.Module):
             readout = self._read(features[t].key, torch.cat(memory_keys, -1), torch.cat(memory_values, -1))
             probabilities = self.network.decode(readout, features[t]).float().sigmoid() * present[:, :, None, None]
             logits = aggregate(probabilities)
-            masks = logits.softmax(1)[:, 1:] * present[:, :, None, None]
             absent = torch.nn.functional.pad(~present, (1, 0))[:, :, None, None]
             outputs.append(logits.masked_fill(absent, float("-inf")))
+            masks = outputs[-1].softmax(1)[:, 1:]
         return torch.stack(outputs, 1)
 
     def _read(self, query_key: Tensor, memory_key: Tensor, memory_value: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Independent probabilities of objects become one distribution a pixel. Legend: K objects, H W image size."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _EDGE = 1e-7
@@ -15,3 +18,10 @@ def aggregate(probabilities: Tensor, object_dim: int = -3) -> Tensor:
     """
     background = (1 - probabilities).prod(object_dim, keepdim=True)
     return torch.cat([background, probabilities], object_dim).clamp(_EDGE, 1 - _EDGE).logit()
+
+
+def aggregate_logits(logits: Tensor, object_dim: int = -3) -> Tensor:
+    """`aggregate(logits.sigmoid())` computed from the logits, since in float32 nothing is left of 1 - p where an object is certain."""
+    limit = math.log1p(-_EDGE) - math.log(_EDGE)
+    background = F.logsigmoid(-logits).sum(object_dim, keepdim=True).clamp(math.log(_EDGE), math.log1p(-_EDGE))
+    return torch.cat([background - torch.log(-torch.expm1(background)), logits.clamp(-limit, limit)], object_dim)

@@ -16,6 +16,7 @@ from model.losses import BootstrapConfig
 from model.network import VOSNetwork, freeze_batch_norms
 from model.rollout import Rollout, RolloutResult
 from util.distributed import world_size
+from util.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,11 @@ def build_average(network: nn.Module, config: TrainingConfig) -> AveragedModel |
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
 
 
+def _plain(value: Any) -> Any:
+    """As it comes back from a checkpoint: tuples are lists in some."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 class Learner:
     """A network being trained: the rollout (wrapped for several processes), optimiser, schedule, loss scaler and averaged weights, as `config` asks.
 
@@ -175,12 +181,20 @@ class Learner:
         )
 
     def restore(self, state: TrainingState) -> None:
-        """Go on where a checkpoint stopped."""
+        """Go on where a checkpoint stopped. Raises InputError where it is of another configuration: only the number of iterations and mixed precision may differ."""
+        old = {**state.training_config, "network_config": state.network_config}
+        new = {**self.config.as_dict(), "network_config": self.network.config.as_dict()}
+        free = {"iterations", "amp", "network"}
+        changed = [name for name in new if name not in free and _plain(old.get(name)) != _plain(new[name])]
+        if changed:
+            shown = ", ".join(f"{name} {old.get(name)} (now {new[name]})" for name in changed[:3])
+            raise InputError(f"the checkpoint was made with {shown}; go on with the same settings, or start anew with --load_network")
         self.network.load_state_dict(state.network)
         if self.average is not None and state.average is not None:
             self.average.load_state_dict(state.average)
         self.optimizer.load_state_dict(state.optimizer)
         self.scheduler.load_state_dict(state.scheduler)
-        self.scaler.load_state_dict(state.scaler)
+        if state.scaler:  # empty where training was not in fp16
+            self.scaler.load_state_dict(state.scaler)
         torch.set_rng_state(state.torch_random_state)
         self.iteration = state.iteration

@@ -4,7 +4,11 @@ if [ -z "${PYTHON:-}" ]; then
     stamp=".venv/installed-$1"
     if [ ! -x .venv/bin/python ]; then
         echo "making a virtual environment in .venv …" >&2
-        python3 -m venv .venv
+        python3 -m venv .venv || {
+            rm -rf .venv
+            echo "error: python3 cannot make a virtual environment; install its venv package (Debian: python3-venv), or set PYTHON to an interpreter with the packages" >&2
+            exit 2
+        }
     fi
     if [ ! -e "$stamp" ] || [ "$1" -nt "$stamp" ] || [ requirements.txt -nt "$stamp" ]; then
         echo "installing $1 (PyTorch is large: a few minutes the first time) …" >&2

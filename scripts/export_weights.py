@@ -8,14 +8,13 @@ if not __package__:  # started by path: start again as a module of the repositor
 
     restart(__file__)
 
-import argparse
-
 from model import load_network, parameter_count, save_weights
 from util.errors import run_command
+from util.flags import FlagParser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = FlagParser(prog="export_weights.py", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="weights, a training checkpoint (its averaged weights where it has them) or a public checkpoint")
     parser.add_argument("output")
     parser.add_argument("--network", help="its preset, where names and shapes do not tell")

@@ -8,16 +8,16 @@ if not __package__:  # started by path: start again as a module of the repositor
 
     restart(__file__)
 
-import argparse
 from pathlib import Path
 
 from inference.scoring import PROTOCOLS, score_folder
 from util.errors import run_command
+from util.flags import FlagParser
 
 
 def main() -> None:
     """Flags, scores, table."""
-    parser = argparse.ArgumentParser(prog="score.py", description="Score a folder of label maps (VIDEO/FRAME.png) against the truth: J and F.")
+    parser = FlagParser(prog="score.py", description="Score a folder of label maps (VIDEO/FRAME.png) against the truth: J and F.")
     parser.add_argument("--truth", type=Path, required=True, help="VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations")
     parser.add_argument("--results", type=Path, required=True, help="VIDEO/FRAME.png, itself or in Annotations")
     protocols = "; ".join(f"{protocol.name}: {protocol.title}" for protocol in PROTOCOLS.values()).replace("%", "%%")

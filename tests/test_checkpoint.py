@@ -204,7 +204,10 @@ def test_a_truncated_file_is_refused_wherever_it_ends(state, path, legacy):
         assert_refused(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"0.5 0.5\n", b"{}", b"# a read me\n", b'{"it": 3}', b"\x89PNG\r\n\x1a\n" + bytes(40), b"PK\x03\x04 not a zip", b"\x80\x02.", b"(dp0\n."])
+OTHER_FILES = [b"", b"0.5 0.5\n", b"{}", b"# a read me\n", b'{"it": 3}', b"\x89PNG\r\n\x1a\n" + bytes(40), b"PK\x03\x04 not a zip", b"\x80\x02.", b"(dp0\n."]
+
+
+@pytest.mark.parametrize("content", OTHER_FILES)
 def test_other_files_are_refused(path, content):
     path.write_bytes(content)
     assert_refused(path)

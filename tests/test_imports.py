@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "model": {"model", "util"},
     "dataset": {"dataset", "util"},
     "inference": {"inference", "model", "dataset", "util"},
-    "scripts": {"scripts", "inference", "model", "dataset", "util"},  # their own helpers; no other room imports them
+    "scripts": {"scripts", "inference", "model", "dataset", "util"},  # their own tools; no other room imports them
     "tests": {"scripts", "inference", "model", "dataset", "util", *ENTRY_SCRIPTS},
     "": {"inference", "model", "dataset", "util"},  # the entry scripts
 }

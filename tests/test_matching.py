@@ -30,7 +30,8 @@ def assert_top_k_is_exact(scores: torch.Tensor, k: int) -> None:
         assert torch.equal(ordered, expected.indices.sort(1).values)
 
 
-SIZES = [(1, 1), (5, 20), (20, 20), (64, 1), (65, 1), (128, 1), (129, 1), (191, 1), (192, 1), (1000, 5), (2559, 20), (2561, 20), (2624, 20), (2687, 20), (7000, 20)]
+SIZES = [(1, 1), (5, 20), (20, 20), (64, 1), (65, 1), (128, 1), (129, 1), (191, 1), (192, 1), (1000, 5)]  # elements, k
+SIZES += [(2559, 20), (2560, 20), (2561, 20), (2624, 20), (2687, 20), (7000, 20)]  # around the size from which blocks are chosen first
 
 
 @pytest.mark.parametrize(("elements", "k"), SIZES)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import train
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.synthetic import make_clip
 from dataset.training import training_batches
+from dataset.video_clips import find_videos
 from model import Rollout, build_network, load_network
 from model.training import STAGES, Learner, TrainingConfig, build_scheduler
 from util.errors import InputError
@@ -110,12 +112,46 @@ def test_loaded_network_starts_from_the_weights_given(tmp_path, monkeypatch):
         (["--stage", "synthetic", "-b", "0"], "batch_size"),
         (["--stage", "synthetic", "--crop_size", "100"], "multiple of 16"),
         (["--stage", "synthetic", "--load_network", "nowhere.pth"], "nowhere.pth"),
+        (["--stage", "synthetic", "--save_every", "0"], "save_every"),
+        (["--stage", "synthetic", "--num_workers", "-1"], "num_workers"),
+        (["--stage", "synthetic", "--mix", "synthetic=-1"], "weights"),
+        (["--stage", "synthetic", "--films"], "not known; the flags are"),
     ],
 )
 def test_a_wrong_request_is_one_clear_line_and_leaves_nothing(flags, message, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=message):
         run(monkeypatch, tmp_path, "--id", "run", *QUICK, *flags)
     assert not (tmp_path / "runs/run").exists()
+
+
+def test_going_on_with_other_settings_is_refused(tmp_path, monkeypatch):
+    flags = ["--stage", "synthetic", "--id", "run", "-i", "1", *QUICK]
+    run(monkeypatch, tmp_path, *flags)
+    with pytest.raises(InputError, match="learning_rate"):
+        run(monkeypatch, tmp_path, *flags, "--lr", "0.5", "--load_model", "auto")
+
+
+def test_a_damaged_image_met_in_a_loading_process_is_one_line(davis_root, tmp_path, monkeypatch):
+    root = tmp_path / "davis"
+    shutil.copytree(davis_root, root)
+    for path in (root / "JPEGImages/480p/made-up").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError) as caught:
+        run(monkeypatch, tmp_path, "--stage", "3", "--id", "run", "-i", "1", "--davis_root", str(root), *QUICK, "--num_workers", "1")
+    assert "made-up/0000" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_validation_sequences_of_davis_2016_are_not_trained_on(davis_root, tmp_path):
+    root = tmp_path / "davis"
+    shutil.copytree(davis_root, root)
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.copytree(root / kind / "480p/made-up", root / kind / "480p/held-out")
+    (root / "ImageSets/480p").mkdir(parents=True)
+    (root / "ImageSets/480p/train.txt").write_text("/JPEGImages/480p/made-up/00000.jpg /Annotations/480p/made-up/00000.png\n")
+    assert [video.name for video in find_videos(root)] == ["made-up"]
+    (root / "ImageSets/480p/train.txt").unlink()
+    with pytest.raises(InputError, match=r"2017/train\.txt"):
+        find_videos(root)
 
 
 def test_two_processes_train_as_one_does(tmp_path):

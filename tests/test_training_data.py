@@ -235,7 +235,7 @@ def test_sources_are_drawn_by_weight_and_told_the_progress():
     assert sorted(often.progress + seldom.progress) == [index / 400 for index in range(400)]
     with pytest.raises(IndexError):
         data[400]
-    with pytest.raises(ValueError, match="weights"):
+    with pytest.raises(InputError, match="weights"):
         MixedTrainingData([(often, 0.0)], samples=1, seed=0)
 
 

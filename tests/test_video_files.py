@@ -9,6 +9,7 @@ import pytest
 from media_trees import HEIGHT, WIDTH, labelled, make_generic, save_mask
 
 from dataset import TruncatedVideoError, VideoFile
+from dataset.frame_source import _is_trimmed_whole
 from util.errors import InputError
 
 
@@ -85,3 +86,14 @@ def test_a_folder_of_frames_takes_one_mask_for_its_first_frame_or_the_frame_of_i
     assert labelled(VideoFile(frames, tmp_path / "Annotations/clip", corrections=True, name="x")) == {0: [1], 2: [2]}
     with pytest.raises(InputError, match="no such mask"):
         VideoFile(frames, tmp_path / "none.png")
+
+
+def test_a_trimmed_file_is_whole_and_a_cut_one_is_not(tmp_path):
+    def box(kind: bytes, content: bytes) -> bytes:
+        return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+    whole = box(b"ftyp", b"isom") + box(b"moov", box(b"elst", bytes(20))) + box(b"mdat", bytes(100))
+    for name, content, expected in (("trimmed", whole, True), ("cut", whole[:-1], False), ("plain", box(b"moov", b"") + box(b"mdat", b"x"), False)):
+        path = tmp_path / f"{name}.mp4"
+        path.write_bytes(content)
+        assert _is_trimmed_whole(path) is expected, name

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of the rest of the project."""
+"""Small tools that know nothing of the rest of the project."""

@@ -18,8 +18,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def git_commit() -> str | None:
     """The commit of the repository this code lies in, with `+changes` where files differ from it; None outside a repository."""
-    import git  # here, since importing it looks for the git program
-
+    try:
+        import git  # here, since importing it looks for the git program, and fails where there is none
+    except ImportError:
+        return None
     with contextlib.suppress(git.exc.GitError):
         repository = git.Repo(Path(__file__).resolve().parent.parent)
         with contextlib.suppress(ValueError):  # no commit yet

@@ -81,7 +81,7 @@ def score_folder(
 
 
 def _categories(rules: Protocol, meta: Path | str | None, train_meta: Path | str | None) -> Categories | None:
-    if rules.name != "youtube":
+    if not rules.needs_categories:
         if meta is not None or train_meta is not None:
             raise InputError(f"--meta: of no use to the protocol {rules.name}; leave it out, or choose --protocol youtube")
         return None

@@ -82,7 +82,7 @@ def _folder_of_masks(root: Path, candidates: Sequence[str], flag: str) -> Path:
 
 
 def _frame_names(folder: Path) -> list[str]:
-    names = sorted((path.stem for path in folder.glob("*.png")), key=natural_key)
+    names = sorted((path.stem for path in folder.glob("[!.]*.png")), key=natural_key)
     if not names:
         raise InputError(f"{folder}: no PNG in it; the truth of a sequence is FRAME.png, a file a frame")
     return names

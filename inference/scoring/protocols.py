@@ -64,11 +64,12 @@ class Categories:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """ignore_void: pixels of value 255 in the truth count for nobody; otherwise they are background."""
+    """ignore_void: pixels of value 255 in the truth count for nobody; otherwise they are background. needs_categories: of objects, from meta.json."""
 
     name: str
     title: str
     ignore_void: bool
+    needs_categories: bool = False
     select: Callable[[TruthVideo, Categories | None], Selection] = field(repr=False)
 
 
@@ -127,6 +128,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             name="youtube",
             title="unofficial: the server's truth is not public; every object from the frame after its first mask to its last annotated frame",
             ignore_void=True,
+            needs_categories=True,
             select=_select_youtube,
         ),
     )

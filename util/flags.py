@@ -1,0 +1,23 @@
+"""Command-line flags whose errors are one line."""
+
+import argparse
+from typing import Any, NoReturn
+
+from util.errors import InputError
+
+
+class FlagParser(argparse.ArgumentParser):
+    """argparse whose errors are InputErrors; flags are not abbreviated, and an unknown one is answered with the valid ones."""
+
+    def __init__(self, *arguments: Any, **keywords: Any):
+        super().__init__(*arguments, allow_abbrev=False, **keywords)
+
+    def parse_args(self, *arguments: Any, **keywords: Any) -> argparse.Namespace:
+        flags, unknown = self.parse_known_args(*arguments, **keywords)
+        if unknown:
+            valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
+            self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
+        return flags
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}")
