@@ -50,7 +50,7 @@ class VideoSegmenter:
     def __init__(self, network: VOSNetwork, system: str = "stcn", *, device: str | torch.device = "auto", **overrides: Any):
         self.config: SystemConfig = system_config(system, **overrides)
         self.device = select_device(str(device))
-        self.network = inference_copy(network).to(self.device, memory_format=torch.channels_last)
+        self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
 
     @staticmethod
     def from_checkpoint(path: str | Path | None = None, system: str = "stcn", *, network: str | None = None, device: str = "auto", **overrides: Any) -> "VideoSegmenter":

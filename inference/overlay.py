@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dataset.label_map import BINARY_ID
 from dataset.opencv_noise import opencv_silenced
 from inference.background import BackgroundPool, TaskGroup
 from util.files import atomic_write
@@ -24,7 +25,7 @@ _SHEET_FRAMES, _SHEET_COLUMNS, _THUMBNAIL_PIXELS, _SHEET_GAP_PIXELS = 8, 4, 427,
 def draw_overlay(image: np.ndarray, labels: np.ndarray, palette: bytes = DAVIS_PALETTE) -> np.ndarray:
     """The image half covered by each object's colour inside the object, with its outline in the same colour at full brightness.
 
-    image RGB uint8 [H, W, 3]; labels ids [H, W] in 0..255; palette 768 bytes, whose near-black entries are replaced by DAVIS's. Returns RGB uint8 [H, W, 3].
+    image RGB uint8 [H, W, 3]; labels ids [H, W] in 0..255; palette 768 bytes, whose near-black entries are replaced by DAVIS's, that of id 255 by red. Returns RGB uint8 [H, W, 3].
     """
     labels = np.ascontiguousarray(labels, dtype=np.uint8)
     fill, outline = _colour_tables(palette)
@@ -42,6 +43,7 @@ def _colour_tables(palette: bytes) -> tuple[np.ndarray, np.ndarray]:
     fill = np.frombuffer(palette, dtype=np.uint8).reshape(256, 3)
     davis = np.frombuffer(DAVIS_PALETTE, dtype=np.uint8).reshape(256, 3)
     fill = np.where(fill.max(axis=1, keepdims=True) < _DARKEST_COLOUR, davis, fill)
+    fill[BINARY_ID] = davis[1]  # the one object of 0/255 masks: their palettes give it white or a pale grey, which is hard to see
     brightness = np.maximum(fill.max(axis=1, keepdims=True), 1)
     return fill, (fill.astype(np.float32) * 255 / brightness).astype(np.uint8)
 

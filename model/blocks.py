@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.winograd import WinogradConv2d
+
 
 def convolve_parts(convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *, shared_first: bool = False) -> Tensor:
     """`convolution` of the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w] (expanded over K) along channels.
@@ -15,14 +17,18 @@ def convolve_parts(convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *
     Returns [B, K, C, h', w']; equal to convolving the concatenation up to rounding. `shared_first` gives the order of the channels.
     """
     batch, objects, own_channels = per_object.shape[:3]
-    if shared_first:
-        shared_weight, own_weight = convolution.weight.split([shared.shape[1], own_channels], dim=1)
-    else:
-        own_weight, shared_weight = convolution.weight.split([own_channels, shared.shape[1]], dim=1)
-    geometry = (convolution.stride, convolution.padding, convolution.dilation)
-    common = F.conv2d(shared, shared_weight, convolution.bias, *geometry)
-    own = F.conv2d(per_object.flatten(0, 1), own_weight, None, *geometry)
+    own_start, shared_start = (shared.shape[1], 0) if shared_first else (0, own_channels)
+    common = _convolve_channels(convolution, shared, shared_start, with_bias=True)
+    own = _convolve_channels(convolution, per_object.flatten(0, 1), own_start, with_bias=False)
     return own.unflatten(0, (batch, objects)) + common.unsqueeze(1)
+
+
+def _convolve_channels(convolution: nn.Conv2d, x: Tensor, start: int, *, with_bias: bool) -> Tensor:
+    """The convolution of x as its input channels from `start` on, the others being zero."""
+    if isinstance(convolution, WinogradConv2d):
+        return convolution.convolve(x, start, with_bias)
+    weight = convolution.weight[:, start : start + x.shape[1]]
+    return F.conv2d(x, weight, convolution.bias if with_bias else None, convolution.stride, convolution.padding, convolution.dilation)
 
 
 class ResBlock(nn.Module):
