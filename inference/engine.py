@@ -127,7 +127,7 @@ class SegmentationSession:
 
     @property
     def memory(self) -> MemoryBank | None:
-        """The memory bank, to be looked at; None before the first mask."""
+        """The memory bank, to be looked at; None until a frame has followed the first mask, since a frame is memorised when the next one comes to read it."""
         return self._bank
 
     def step(self, frame: Any, mask: Any = None) -> FrameResult | None:
@@ -247,7 +247,7 @@ class SegmentationSession:
 
 
 def _most_probable(probabilities: Tensor) -> Tensor:
-    """argmax over the K + 1 of [L, K + 1, H, W], uint8 [L, H, W]; by comparing maps, since torch's own takes 100 times as long on the CPU."""
+    """argmax over the K + 1 of [L, K + 1, H, W], uint8 [L, H, W]; by comparing maps, since torch's own over a strided axis is slow on the CPU."""
     best = probabilities[:, 0]
     index = torch.zeros_like(best, dtype=torch.uint8)
     for number in range(1, probabilities.shape[1]):
