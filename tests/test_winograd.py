@@ -23,7 +23,7 @@ def test_winograd_equals_direct_convolution_for_any_size(batch, height, width, c
 
 def test_tiles_done_a_few_rows_at_a_time_give_the_same(monkeypatch):
     convolution, x = nn.Conv2d(5, 7, 3, padding=1).double(), torch.randn(2, 5, 21, 10, dtype=torch.float64)
-    monkeypatch.setattr(winograd, "_CHUNK_BYTES", 16 * 5 * 12 * 8 * 3)
+    monkeypatch.setattr(winograd, "_SLICE_BYTES", 3 * 5 * 7 * 8)  # three rows of tiles
     with torch.no_grad():
         torch.testing.assert_close(WinogradConv2d(convolution)(x), convolution(x), rtol=0, atol=1e-12)
 
