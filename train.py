@@ -141,7 +141,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> None:
     batches = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers))
     while learner.iteration < config.iterations:
         fetched = time.perf_counter()
-        batch = fetch(batches)
+        batch = fetch(batches).tensors
         waited = time.perf_counter() - fetched
         result = learner.forward(batch)
         learner.backward(result.loss)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from dataset.image_cache import ImageCache
+from dataset.label_map import present_ids
 from dataset.static import StaticDataset
+from dataset.training import draw_until_usable
 from dataset.video_clips import VideoClipDataset
-from util.errors import InputError
 
-MAX_ATTEMPTS = 100
 PATCH_FILL = 0.9
 """Share of a patch's side that the longer side of its object takes: the rest is room for bending."""
 MAX_ENLARGEMENT = 2.0
@@ -39,17 +39,18 @@ class CutoutBank:
     def draw_cutout(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """An object on a square patch: uint8 [P, P, 4], RGB and coverage with a soft edge. P is `side`, less for small objects.
 
-        Raises InputError for a damaged file, or where the images hold no object worth cutting out.
+        Raises UnusableFileError for a damaged file, InputError where the images hold no object worth cutting out.
         """
-        for _ in range(MAX_ATTEMPTS):
-            image, labels = self.cache.pair(*self._draw_pair(rng))
-            ids = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1
-            if len(ids):
-                mask = (labels == rng.choice(ids)).astype(np.uint8)
-                box = cv2.boundingRect(mask)
-                if _worth_cutting(mask, box):
-                    return cut_out(image, mask, box, side, mirrored=bool(rng.random() < 0.5))
-        raise InputError(f"{self._draw_pair(rng)[1].parent}: {MAX_ATTEMPTS} masks drawn, none with an object worth cutting out; check the masks")
+        return draw_until_usable(lambda: self._attempt(rng, side), "masks of the training data drawn, none with an object worth cutting out; check the masks")
+
+    def _attempt(self, rng: np.random.Generator, side: int) -> np.ndarray | None:
+        image, labels = self.cache.pair(*self._draw_pair(rng))
+        ids = present_ids(labels)
+        if not ids:
+            return None
+        mask = (labels == rng.choice(ids)).astype(np.uint8)
+        box = cv2.boundingRect(mask)
+        return cut_out(image, mask, box, side, mirrored=bool(rng.random() < 0.5)) if _worth_cutting(mask, box) else None
 
     def _draw_pair(self, rng: np.random.Generator) -> tuple[Path, Path]:
         if self.clips is None or (self.stills is not None and rng.random() < self.still_share):

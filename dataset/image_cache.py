@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.image_file import load_image, read_image
+from dataset.image_file import load_image, place, read_image, size_text
+from dataset.skipped_files import UnusableFileError
 from util.errors import InputError
 
 DEFAULT_CACHE_BYTES = 1_500_000_000
@@ -17,9 +18,11 @@ def read_labels(path: Path) -> np.ndarray:
 
     255 as the only id means the one object (1), beside other ids it is void (0). Grey masks reaching 128 are binary, cut there
     however soft their edges.
-    Raises InputError naming a file that is missing, damaged or coloured.
+    Raises InputError naming a file that is missing, damaged, coloured or of more than 8 bits.
     """
     image = load_image(path)
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{path}: mask of more than 8 bits with labels up to {np.asarray(image).max()}; save it as an 8-bit indexed PNG of ids 1..254")
     indexed = image.mode == "P"
     pixels = np.array(image if image.mode in ("P", "L") else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
     if pixels.ndim == 3:
@@ -43,26 +46,29 @@ class ImageCache:
         self._bytes = 0
 
     def image(self, path: Path) -> np.ndarray:
-        """uint8 RGB [H, W, 3], not to be written to. Errors as read_image."""
+        """uint8 RGB [H, W, 3], not to be written to. Raises UnusableFileError where read_image cannot read it."""
         return self._get(path, read_image)
 
     def labels(self, path: Path) -> np.ndarray:
-        """Object ids uint8 [H, W], not to be written to. Errors as read_labels."""
+        """Object ids uint8 [H, W], not to be written to. Raises UnusableFileError where read_labels cannot read it."""
         return self._get(path, read_labels)
 
     def pair(self, image_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """An image and its labels. Raises InputError where their sizes differ."""
+        """An image and its labels. Raises UnusableFileError where one cannot be read, or their sizes differ."""
         image, labels = self.image(image_path), self.labels(labels_path)
         if image.shape[:2] != labels.shape:
-            sizes = f"{labels.shape[1]}x{labels.shape[0]} but {image_path.name} is {image.shape[1]}x{image.shape[0]}"
-            raise InputError(f"{labels_path}: mask is {sizes}; a mask must have its image's size")
+            sizes = f"{size_text(labels.shape)} but {image_path.name} is {size_text(image.shape[:2])}"
+            raise UnusableFileError(labels_path, f"mask is {sizes}; a mask must have its image's size")
         return image, labels
 
     def _get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         if path in self._arrays:
             self._arrays.move_to_end(path)
             return self._arrays[path]
-        array = read(path)
+        try:
+            array = read(path)
+        except InputError as error:
+            raise UnusableFileError(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{place(path)}: ")) from error
         array.flags.writeable = False
         self._arrays[path] = array
         self._bytes += array.nbytes

@@ -55,7 +55,8 @@ def build_training_data(
         if kind in needed and needed[kind][0] is None:
             raise InputError(f"samples of kind {kind!r} need folders; give {needed[kind][1]}")
     sources: dict[str, ClipSource | None] = {"static": stills, "video": clips, "synthetic": _made_up(config, stills, clips) if "synthetic" in mix else None}
-    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed)
+    files = {path for pair in (stills.pairs if stills else ()) for path in pair} | {path for video in (clips.videos if clips else ()) for path in video.images + video.labels}
+    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed, len(files))
 
 
 def _stills(roots: TrainingRoots, config: SampleConfig, cache: ImageCache) -> StaticDataset:

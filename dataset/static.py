@@ -22,11 +22,11 @@ from dataset.augmentation import (
     warp_labels,
 )
 from dataset.image_cache import ImageCache
-from dataset.training import Sample, build_sample, draw_objects
+from dataset.skipped_files import UnusableFileError
+from dataset.training import Sample, build_sample, draw_objects, draw_until_usable
 from util.errors import InputError
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg")
-MAX_ATTEMPTS = 100
 
 
 def find_image_pairs(root: Path) -> list[tuple[Path, Path]]:
@@ -67,22 +67,31 @@ class StaticDataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def distinct_samples(self) -> int:
+        return len(set(self.pairs))
+
     def sample(self, rng: np.random.Generator, progress: float = 0.0) -> Sample:
-        """One training sample; see dataset.training.build_sample. Raises InputError for a damaged file, or where no photograph yields a visible object."""
-        min_pixels = max(1, round(self.min_object_area / 4 * self.augmentation.crop_size**2))
-        for _ in range(MAX_ATTEMPTS):
-            image, labels = self.cache.pair(*self.pairs[rng.integers(len(self.pairs))])
-            large = draw_objects(rng, labels, 255, max(1, round(self.min_object_area * labels.size)))
-            if not large:
-                continue
-            frames, masks = move_still(rng, image, labels, self.frames, self.augmentation)
-            visible = draw_objects(rng, masks[0], 255, min_pixels)
-            chosen = [object_id for object_id in large if object_id in visible][: self.max_objects]
-            if chosen:
-                return build_sample(frames, masks, chosen)
-        raise InputError(
-            f"{self.pairs[0][0].parent}: {MAX_ATTEMPTS} photographs drawn, none with a mask of at least {self.min_object_area:.1%} of it; check the masks"
-        )
+        """One training sample; see dataset.training.build_sample.
+
+        Raises UnusableFileError for a damaged file or a mask without objects, InputError where no photograph yields a visible object.
+        """
+        complaint = f"photographs drawn from {self.pairs[0][0].parent} and beside, none with an object of at least {self.min_object_area:.1%} of it; check the masks"
+        return draw_until_usable(lambda: self._attempt(rng), complaint)
+
+    def _attempt(self, rng: np.random.Generator) -> Sample | None:
+        """None where the objects are too small, or left the first crop."""
+        image_path, labels_path = self.pairs[rng.integers(len(self.pairs))]
+        image, labels = self.cache.pair(image_path, labels_path)
+        if not labels.any():
+            raise UnusableFileError(labels_path, "mask without objects", damaged=False)
+        large = draw_objects(rng, labels, 255, max(1, round(self.min_object_area * labels.size)))
+        if not large:
+            return None
+        frames, masks = move_still(rng, image, labels, self.frames, self.augmentation)
+        visible = draw_objects(rng, masks[0], 255, max(1, round(self.min_object_area / 4 * self.augmentation.crop_size**2)))
+        chosen = [object_id for object_id in large if object_id in visible][: self.max_objects]
+        return build_sample(frames, masks, chosen) if chosen else None
 
 
 def move_still(

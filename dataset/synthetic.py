@@ -13,11 +13,9 @@ from dataset.augmentation import translation
 from dataset.compositing import Backdrop, Bending, Finish, Layer, Motion, Wave
 from dataset.cutouts import CutoutBank
 from dataset.textures import STRUCTURE_COUNT, bar_outline, draw_colours, draw_outline, draw_texture
-from dataset.training import Sample, build_sample, draw_objects
+from dataset.training import MAX_ATTEMPTS, Sample, build_sample, draw_objects, draw_until_usable
 from dataset.video_clips import VideoClipDataset
-from util.errors import InputError
 
-MAX_ATTEMPTS = 100
 STILL = np.eye(3)
 
 
@@ -61,23 +59,30 @@ class SyntheticClips:
             ours, theirs = (self.config.frames, self.config.crop_size), (clips.frames, clips.augmentation.crop_size)
             raise ValueError(f"clips of (frames, crop size) {theirs} cannot lie under samples of {ours}")
 
+    @property
+    def distinct_samples(self) -> None:
+        """There is no end of them."""
+        return None
+
     def sample(self, rng: np.random.Generator, progress: float = 0.0) -> Sample:
-        """One training sample; see dataset.training.build_sample. Raises InputError for a damaged file, or where no object could be placed in view."""
-        side = self.config.crop_size
+        """One training sample; see dataset.training.build_sample.
+
+        Raises UnusableFileError for a damaged file, InputError where no object could be placed in view.
+        """
+        complaint = f"synthetic clips drawn, none with an object of {self.config.min_object_area:.1%} of the frame; make the objects larger"
         times = np.concatenate(([0], np.cumsum(rng.integers(1, self.config.max_gap + 1, self.config.frames - 1))))
-        min_pixels = max(1, round(self.config.min_object_area * side * side))
-        for _ in range(MAX_ATTEMPTS):
-            if self.clips is not None and rng.random() < self.config.clip_share:
-                frames, labels = self._over_clip(rng, times, progress)
-            else:
-                scene = draw_scene(rng, side, side, int(rng.integers(1, self.config.max_objects + 1)), self.config, self.bank)
-                frames, labels = zip(*(scene.render(float(time), side, side, rng) for time in times), strict=True)
-            chosen = draw_objects(rng, labels[0], self.config.max_objects, min_pixels)
-            if chosen:
-                return build_sample(frames, labels, chosen)
-        raise InputError(
-            f"synthetic clips: {MAX_ATTEMPTS} scenes drawn, none with an object of {self.config.min_object_area:.1%} of the frame; make the objects larger"
-        )
+        return draw_until_usable(lambda: self._attempt(rng, times, progress), complaint)
+
+    def _attempt(self, rng: np.random.Generator, times: np.ndarray, progress: float) -> Sample | None:
+        """None where no object shows enough of itself."""
+        side = self.config.crop_size
+        if self.clips is not None and rng.random() < self.config.clip_share:
+            frames, labels = self._over_clip(rng, times, progress)
+        else:
+            scene = draw_scene(rng, side, side, int(rng.integers(1, self.config.max_objects + 1)), self.config, self.bank)
+            frames, labels = zip(*(scene.render(float(time), side, side, rng) for time in times), strict=True)
+        chosen = draw_objects(rng, labels[0], self.config.max_objects, max(1, round(self.config.min_object_area * side * side)))
+        return build_sample(frames, labels, chosen) if chosen else None
 
     def _over_clip(self, rng: np.random.Generator, times: np.ndarray, progress: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """A real clip with further objects pasted over it, some of them to be tracked."""

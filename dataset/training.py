@@ -3,27 +3,65 @@
 Legend: T frames, H W height and width of the crop in pixels.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import atexit
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from dataset.skipped_files import SkippedFile, UnusableFileError
 from util.distributed import rank, world_size
 from util.errors import InputError
 
 Sample = Mapping[str, Tensor]
+Result = TypeVar("Result")
+
+MAX_ATTEMPTS = 100
+
+
+class TrainingItem(NamedTuple):
+    """One sample, and the files that were met and passed over in drawing it."""
+
+    tensors: Sample
+    skipped: list[SkippedFile]
+
+
+class TrainingBatch(NamedTuple):
+    """Stacked samples, and the files passed over in drawing them."""
+
+    tensors: dict[str, Tensor]
+    skipped: list[SkippedFile]
 
 
 class ClipSource(Protocol):
     """Anything training samples come from: video clips, moved still images, made-up clips."""
 
-    def sample(self, rng: np.random.Generator, progress: float) -> Sample:
-        """One sample. Everything random is drawn from `rng`; `progress` in 0..1 is how much of the training is done."""
+    @property
+    def distinct_samples(self) -> int | None:
+        """Samples that differ in more than augmentation and the choice of later frames; None where they are made up."""
         ...
+
+    def sample(self, rng: np.random.Generator, progress: float) -> Sample:
+        """One sample. Everything random is drawn from `rng`; `progress` in 0..1 is how much of the training is done.
+
+        Raises UnusableFileError for a damaged file or a mask without objects, InputError where nothing usable was drawn for long.
+        """
+        ...
+
+
+def draw_until_usable(attempt: Callable[[], Result | None], complaint: str) -> Result:
+    """The first result that is not None. Raises InputError with `complaint`, led by the number of attempts, where all are."""
+    for _ in range(MAX_ATTEMPTS):
+        result = attempt()
+        if result is not None:
+            return result
+    raise InputError(f"{MAX_ATTEMPTS} {complaint}")
 
 
 def draw_objects(rng: np.random.Generator, first_labels: np.ndarray, max_objects: int, min_pixels: int = 1) -> list[int]:
@@ -49,53 +87,88 @@ def build_sample(frames: Sequence[np.ndarray], labels: Sequence[np.ndarray], obj
     }
 
 
-def use_one_thread(worker: int = 0) -> None:
-    """Keep OpenCV to the calling thread: a DataLoader's `worker_init_fn`, so that worker processes do not crowd the training out of its cores."""
+def prepare_worker(worker: int = 0) -> None:
+    """A DataLoader's `worker_init_fn`: OpenCV stays within the worker's own thread, so that workers do not crowd the training out of its cores; and
+    a worker lives on when a scheduler or Ctrl-C signals the whole process group, so that the main process can finish its step and save.
+    """
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """At exit after an error that kept the workers alive: multiprocessing would send SIGTERM, which they ignore, and wait for them forever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 class MixedTrainingData(Dataset):
-    """A training's samples in order. Item i is a pure function of (seed, i): the number of workers does not matter, and a training goes on
-    exactly where it stopped.
+    """A training's samples in order. Item i is a pure function of (seed, i) and the files: the number of workers does not matter, and a training goes on
+    exactly where it stopped. An item that meets a damaged file or a mask without objects is drawn again from the same source, and says so.
 
     sources: pairs of a source and its weight; an item comes from a source with a probability in proportion to its weight.
-    samples: length of the whole training in samples; item i is drawn at progress i / samples (frame-gap curriculum). Raises InputError for no source,
-    a negative weight, or weights that are all zero.
+    samples: length of the whole training in samples; item i is drawn at progress i / samples (frame-gap curriculum). total_files: of all sources.
+    Raises InputError for no source, a negative weight, or weights that are all zero.
     """
 
-    def __init__(self, sources: Sequence[tuple[ClipSource, float]], samples: int, seed: int):
+    def __init__(self, sources: Sequence[tuple[ClipSource, float]], samples: int, seed: int, total_files: int = 0):
         weights = np.array([weight for _, weight in sources], np.float64)
         if len(weights) == 0 or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() == 0:
             raise InputError(f"sources with weights {weights.tolist()}: at least one source is needed, no weight below 0, and one above 0")
-        self.sources = [source for source, _ in sources]
+        self.sources = [source for source, weight in sources if weight > 0]
+        weights = weights[weights > 0]
         self.cumulative = np.cumsum(weights / weights.sum())
-        self.samples, self.seed = samples, seed
+        self.samples, self.seed, self.total_files = samples, seed, total_files
+
+    @property
+    def distinct_samples(self) -> int | None:
+        """Stills and possible first frames of clips that samples come from; None where some are made up, which never run out."""
+        counts = [source.distinct_samples for source in self.sources]
+        return None if None in counts else sum(counts)
 
     def __len__(self) -> int:
         return self.samples
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> TrainingItem:
         if not 0 <= index < self.samples:
             raise IndexError(f"sample {index} of {self.samples}")
         rng = np.random.default_rng((self.seed, index))
-        choice = min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.sources) - 1)
-        return self.sources[choice].sample(rng, index / self.samples)
+        source = self.sources[min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.sources) - 1)]
+        skipped: list[SkippedFile] = []
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                return TrainingItem(source.sample(rng, index / self.samples), skipped)
+            except UnusableFileError as error:
+                skipped.append(error.skipped)
+        raise InputError(f"{skipped[-1]} (the last of {MAX_ATTEMPTS} samples drawn, all of them unusable; check the roots with scripts/verify_data.py)")
 
 
-def training_batches(data: MixedTrainingData, batch_size: int, first_iteration: int = 0, workers: int = 1) -> DataLoader:
-    """This process's share of every batch from an iteration on.
+def training_batches(data: MixedTrainingData, batch_size: int, first_iteration: int = 0, workers: int = 1, accumulate: int = 1) -> DataLoader[TrainingBatch]:
+    """This process's share of every batch from an iteration on, as `accumulate` TrainingBatches an iteration.
 
-    batch_size: samples an iteration over all processes, a multiple of their number. Item numbers follow from the iteration alone, so a resumed training sees
-    what it would have seen.
+    batch_size: samples an iteration over all processes. Item numbers follow from the iteration alone, so a resumed training sees what it would have
+    seen: iteration i covers items i * batch_size onwards, a process a contiguous share of them, a TrainingBatch a contiguous part of that.
+    Raises InputError where the batch does not divide so.
     """
-    share = batch_size // world_size()
-    iterations = range(first_iteration, len(data) // batch_size)
-    batches = [range(i * batch_size + rank() * share, i * batch_size + (rank() + 1) * share) for i in iterations]
+    processes = world_size()
+    if batch_size % (processes * accumulate):
+        raise InputError(f"batch size {batch_size}: {processes} processes x {accumulate} accumulated parts do not divide it; choose one that they do")
+    share, part = batch_size // processes, batch_size // (processes * accumulate)
+    firsts = (i * batch_size + rank() * share + j * part for i in range(first_iteration, len(data) // batch_size) for j in range(accumulate))
+    if workers:
+        atexit.register(_end_workers)
     return DataLoader(
         data,
-        batch_sampler=batches,
+        batch_sampler=[range(first, first + part) for first in firsts],
+        collate_fn=_collate,
         num_workers=workers,
-        worker_init_fn=use_one_thread if workers else None,
+        worker_init_fn=prepare_worker if workers else None,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _collate(items: Sequence[TrainingItem]) -> TrainingBatch:
+    return TrainingBatch(default_collate([item.tensors for item in items]), [file for item in items for file in item.skipped])

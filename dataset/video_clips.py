@@ -4,7 +4,7 @@ Legend: T frames, H W height and width as stored, S side of the crop.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from dataset.augmentation import ClipAugmentation, Window, centre_of, draw_crop, flipping, scaling, translation, turning, warp_image, warp_labels
 from dataset.image_cache import ImageCache
-from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
-from dataset.training import Sample, build_sample, draw_objects
+from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list, size_text
+from dataset.skipped_files import UnusableFileError
+from dataset.training import Sample, build_sample, draw_objects, draw_until_usable
 from util.errors import InputError
 
 YOUTUBE_ANNOTATION_STEP = 5
-MAX_ATTEMPTS = 100
 
 
 def max_skip_at(progress: float, final_share: float = 0.1) -> int:
@@ -129,20 +129,39 @@ class VideoClipDataset:
     def __len__(self) -> int:
         return len(self.videos)
 
+    @property
+    def distinct_samples(self) -> int:
+        return sum(len(video.labels) - self.frames + 1 for video in set(self.videos))
+
     def sample(self, rng: np.random.Generator, progress: float = 0.0) -> Sample:
-        """One training sample; see dataset.training.build_sample. Raises InputError for a damaged file, or where no clip shows an object."""
+        """One training sample; see dataset.training.build_sample.
+
+        Raises UnusableFileError for a damaged file or a first mask without objects, InputError where no clip shows an object in its first crop.
+        """
         max_skip = self.max_skip(progress) if callable(self.max_skip) else self.max_skip
-        for _ in range(MAX_ATTEMPTS):
-            video = self.videos[rng.integers(len(self.videos))]
-            indices = draw_frame_indices(rng, len(video.labels), self.frames, max_skip // video.annotation_step)
-            pairs = [self.cache.pair(video.images[index], video.labels[index]) for index in indices]
-            if not pairs[0][1].any():
-                continue
-            frames, labels = augment_clip(rng, pairs, self.augmentation)
-            chosen = draw_objects(rng, labels[0], self.max_objects, self.min_object_pixels)
-            if chosen:
-                return build_sample(frames, labels, chosen)
-        raise InputError(f"{self.videos[0].labels[0].parent.parent}: {MAX_ATTEMPTS} clips drawn, none with an object in its first frame; check the masks")
+        complaint = f"clips drawn from {self.videos[0].labels[0].parent.parent} and beside, none with an object in its first crop; check the masks"
+        return draw_until_usable(lambda: self._attempt(rng, max_skip), complaint)
+
+    def _attempt(self, rng: np.random.Generator, max_skip: int) -> Sample | None:
+        """None where no object is large enough in the first crop."""
+        video = self.videos[rng.integers(len(self.videos))]
+        indices = draw_frame_indices(rng, len(video.labels), self.frames, max_skip // video.annotation_step)
+        pairs = [self.cache.pair(video.images[index], video.labels[index]) for index in indices]
+        self._check_sizes(pairs, [video.images[index] for index in indices])
+        if not pairs[0][1].any():
+            raise UnusableFileError(video.labels[indices[0]], "mask without objects", damaged=False)
+        frames, labels = augment_clip(rng, pairs, self.augmentation)
+        chosen = draw_objects(rng, labels[0], self.max_objects, self.min_object_pixels)
+        return build_sample(frames, labels, chosen) if chosen else None
+
+    @staticmethod
+    def _check_sizes(pairs: Sequence[tuple[np.ndarray, np.ndarray]], paths: Sequence[Path]) -> None:
+        """The frames of a clip share one crop, so they must share their size."""
+        first = pairs[0][1].shape
+        for (_, labels), path in zip(pairs, paths, strict=True):
+            if labels.shape != first:
+                found = f"{size_text(labels.shape)} in a video with frames of {size_text(first)}, such as {paths[0].name}"
+                raise UnusableFileError(path, f"{found}; all frames of a video must have one size")
 
 
 def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_skip: int) -> list[int]:

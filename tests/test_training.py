@@ -173,7 +173,7 @@ def test_batches_do_not_depend_on_where_training_went_on():
     data = build_training_data(TrainingRoots(), SampleConfig(crop_size=32, frames=2), mix={"synthetic": 1.0}, samples=8, seed=1)
     whole, resumed = (list(training_batches(data, 2, first, workers=0)) for first in (0, 2))
     assert len(whole) == 4 and len(resumed) == 2
-    assert all(torch.equal(ours["frames"], theirs["frames"]) for ours, theirs in zip(whole[2:], resumed, strict=True))
+    assert all(torch.equal(ours.tensors["frames"], theirs.tensors["frames"]) for ours, theirs in zip(whole[2:], resumed, strict=True))
 
 
 def test_published_stages_keep_batch_norm_statistics_and_still_learn_their_scale():

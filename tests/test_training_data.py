@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from dataset.augmentation import (
     ClipAugmentation,
@@ -24,7 +23,7 @@ from dataset.cutouts import CutoutBank
 from dataset.image_cache import ImageCache, read_labels
 from dataset.static import StaticDataset
 from dataset.synthetic import SyntheticClips, SyntheticConfig, make_clip
-from dataset.training import MixedTrainingData, build_sample, draw_objects, use_one_thread
+from dataset.training import MixedTrainingData, build_sample, draw_objects, training_batches
 from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at
 from util.errors import InputError
 
@@ -210,12 +209,12 @@ def test_subset_and_exclude_choose_the_videos(davis_root):
 def test_items_are_a_function_of_seed_and_index_whatever_the_workers(davis_root, static_root):
     weighted = [(source, 1.0) for source, _ in sources(davis_root, static_root).values()]
     data = MixedTrainingData([*weighted, (None, 0.0)], samples=12, seed=5)
-    alone = [data[index] for index in reversed(range(12))][::-1]
-    batches = list(DataLoader(data, batch_size=3, num_workers=2, worker_init_fn=use_one_thread))
+    alone = [data[index].tensors for index in reversed(range(12))][::-1]
+    batches = list(training_batches(data, 3, workers=2))
     for name in ("frames", "labels", "num_objects"):
-        assert torch.equal(torch.cat([batch[name] for batch in batches]), torch.stack([item[name] for item in alone]))
+        assert torch.equal(torch.cat([batch.tensors[name] for batch in batches]), torch.stack([item[name] for item in alone]))
     other = MixedTrainingData(weighted, samples=12, seed=6)
-    assert not torch.equal(other[0]["frames"], data[0]["frames"])
+    assert not torch.equal(other[0].tensors["frames"], data[0].tensors["frames"])
 
 
 def test_sources_are_drawn_by_weight_and_told_the_progress():
@@ -269,8 +268,8 @@ def test_mask_of_another_size_than_its_image_is_refused(tmp_path):
 
 def test_masks_without_any_object_end_with_an_error_not_an_endless_loop(tmp_path):
     save_pair(tmp_path / "a.jpg", tmp_path / "a.png", ids=())
-    with pytest.raises(InputError, match="none with a mask"):
-        StaticDataset([tmp_path]).sample(np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"a\.png: mask without objects"):
+        MixedTrainingData([(StaticDataset([tmp_path]), 1.0)], samples=1, seed=0)[0]
 
 
 @pytest.mark.parametrize(
