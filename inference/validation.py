@@ -1,0 +1,228 @@
+"""J and F of a network in training on held-out videos, and the weights that scored best. The training goes on as if nothing had happened.
+
+The videos are segmented as an evaluation would (a copy of the network, the engine, each object's first mask alone) and scored by the project's own scorer.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataset import DavisDataset, GenericDataset, Video, VideoDataset, check_masks, prefetch
+from dataset.image_file import list_files
+from inference.config import system_config
+from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter
+from inference.runner import in_all_processes, share_out
+from inference.scoring import ObjectScores, score_folder
+from inference.scoring.report import overall_scores
+from inference.writer import ResultWriter
+from model import VOSNetwork, save_weights
+from util.distributed import gather_objects, rank, world_size
+from util.errors import InputError
+from util.palette import DAVIS_PALETTE
+from util.run_record import write_json
+
+BEST_WEIGHTS_NAME, BEST_RECORD_NAME = "best.pth", "best.json"
+_FEWEST_MASKS = 3  # the first is given and the last is not scored
+_FRAMES_AHEAD = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationScores:
+    """Means over all objects of all sequences, in 0..1; per_sequence: J&F of each, the mean over its objects. seconds: what all of it took."""
+
+    j: float
+    f: float
+    j_and_f: float
+    per_sequence: Mapping[str, float]
+    seconds: float
+
+    def as_scalars(self) -> dict[str, float]:
+        """The overall scores by the names under which they are logged."""
+        return {"validation/j_and_f": self.j_and_f, "validation/j": self.j, "validation/f": self.f}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where a root keeps its videos, and how an evaluation of such a root works. resolution: see SystemConfig."""
+
+    dataset: VideoDataset
+    frames: Path  # holds VIDEO/FRAME.jpg
+    masks: Path  # holds VIDEO/FRAME.png
+    resolution: int
+    protocol: str
+
+    @staticmethod
+    def of(root: Path, sequences: Sequence[str] | None) -> "_Layout":
+        frames = next((folder / "JPEGImages/480p" for folder in (root / "trainval", root) if (folder / "JPEGImages/480p").is_dir()), None)
+        if frames is None:
+            dataset = GenericDataset(root, sequences)
+            return _Layout(dataset, root / "JPEGImages", root / "Annotations", resolution=480, protocol="strict")
+        if sequences is None and not (frames.parent.parent / "ImageSets").is_dir():  # laid out like DAVIS, without its lists: every sequence
+            sequences = sorted(folder.name for folder in frames.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        dataset = DavisDataset(root, "val", sequences)
+        return _Layout(dataset, frames, dataset.truth_folder(), resolution=-1, protocol="davis")
+
+
+class Validator:
+    """Scores networks on the videos of a root.
+
+    root: of DAVIS, whose validation list counts where `sequences` is None (all of them where there is no ImageSets); or ROOT/JPEGImages/VIDEO and
+    ROOT/Annotations/VIDEO. max_frames: of each sequence, from its first mask on; None: all. resolution: the working shorter side in pixels, -1 as stored; None:
+    as stored for DAVIS, 480 elsewhere. system and settings: as VideoSegmenter takes them. Raises InputError where a sequence has fewer than three masks in
+    its frames, since the first is given and the last is not scored, and for whatever else is wrong with the data or the settings.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sequences: Sequence[str] | None = None,
+        *,
+        resolution: int | None = None,
+        max_frames: int | None = None,
+        system: str = "stcn",
+        **settings: Any,
+    ):
+        self._layout = _Layout.of(Path(root), sequences)
+        self._system, self._overrides = system, {"resolution": self._layout.resolution if resolution is None else resolution, **settings}
+        self._config = system_config(system, **self._overrides)
+        self._max_frames = max_frames
+        self._videos = {video.name: video for video in self._layout.dataset}
+        check_masks(self._videos.values())
+        self._truth = {name: self._truth_of(video) for name, video in self._videos.items()}
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(self._videos)
+
+    @property
+    def sequence_folders(self) -> frozenset[Path]:
+        """The folders their frames lie in, links resolved: none of them may be trained on."""
+        return frozenset((self._layout.frames / name).resolve() for name in self._videos)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scores depend on beside the weights, as plain values."""
+        return {
+            "root": str(self._layout.dataset.root.resolve()),
+            "sequences": list(self.sequences),
+            "protocol": self._layout.protocol,
+            "max_frames": self._max_frames,
+            "system": self._config.as_dict(),
+        }
+
+    def score(self, network: VOSNetwork) -> ValidationScores:
+        """The scores of a network, on the device it is on.
+
+        Neither the network nor a random state changes. Of several processes each must call this: the sequences are shared out among them, and each gets the same scores.
+        """
+        start = time.perf_counter()
+        device = next(network.parameters()).device
+        with in_all_processes(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            share = share_out({name: len(names) for name, names in self._truth.items()}, world_size())[rank()]
+            objects = self._score_share(network, share) if share else []
+        parts = gather_objects((objects, time.perf_counter() - start))
+        objects = [row for part, _ in parts for row in part]
+        overall = overall_scores(objects, youtube=False)
+        by_sequence = defaultdict(list)
+        for row in objects:
+            by_sequence[row.sequence].append(row.jf_mean)
+        return ValidationScores(
+            j=overall.j_mean,
+            f=overall.f_mean,
+            j_and_f=overall.jf_mean,
+            per_sequence={name: float(np.mean(by_sequence[name])) for name in self.sequences},
+            seconds=max(seconds for _, seconds in parts),
+        )
+
+    def _truth_of(self, video: Video) -> list[str]:
+        """Names of the frames that count and have a mask."""
+        if self._max_frames is not None and self._max_frames < _FEWEST_MASKS:
+            raise InputError(f"validation on {self._max_frames} frames of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
+        frames = [path.stem for path in list_files(self._layout.frames / video.name)][video.first_index :][: self._max_frames]
+        masks = self._layout.masks / video.name
+        names = [name for name in frames if (masks / f"{name}.png").is_file()]
+        if len(names) < _FEWEST_MASKS:
+            raise InputError(f"{masks}: {len(names)} masks in the {len(frames)} frames that count; validation needs the truth of every frame: leave this sequence out")
+        return names
+
+    def _score_share(self, network: VOSNetwork, share: Sequence[str]) -> Sequence[ObjectScores]:
+        """The scorer compares folders: those of the results and of the frames that count are made for it, and removed."""
+        segmenter = VideoSegmenter(network, self._system, device=next(network.parameters()).device, **self._overrides)
+        with tempfile.TemporaryDirectory(prefix="validation-") as name:
+            truth, results = Path(name, "truth"), Path(name, "results")
+            with ResultWriter(results) as writer:
+                for sequence in share:
+                    self._segment(segmenter, sequence, writer)
+                    (truth / sequence).mkdir(parents=True)
+                    for frame in self._truth[sequence]:
+                        (truth / sequence / f"{frame}.png").symlink_to((self._layout.masks / sequence / f"{frame}.png").resolve())
+            return score_folder(truth, results, protocol=self._layout.protocol).objects
+
+    def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
+        """Write the results of the frames that are compared."""
+        needed = set(self._truth[sequence])
+        with writer.video(sequence, DAVIS_PALETTE) as output, contextlib.closing(self._results(segmenter, self._videos[sequence])) as results:
+            try:
+                for name, labels in results:
+                    if name in needed:
+                        output.write(name, labels)
+            except torch.OutOfMemoryError as error:
+                raise InputError(f"validation on {sequence}: {segmenter.device} has too little memory beside the training; validate at a lower resolution") from error
+
+    def _results(self, segmenter: VideoSegmenter, video: Video) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and labels [H, W] of each frame that counts."""
+        session, names = segmenter.session(lookahead=DEFAULT_LOOKAHEAD), []
+        with contextlib.closing(prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
+            for frame in itertools.islice(frames, self._max_frames):
+                names.append(frame.name)
+                result = session.step(frame.image, frame.labels)
+                if result is not None:
+                    yield names[result.frame_index], result.labels
+        for result in session.flush():
+            yield names[result.frame_index], result.labels
+
+
+class BestWeights:
+    """The weights that scored best so far: FOLDER/best.pth, and FOLDER/best.json, which says at which iteration and how well. In the main process alone.
+
+    settings: the validator's; what best.json holds counts only if it was scored with the same, which is said. fresh: nothing counts that is there, since the
+    training begins anew. Raises InputError where best.json is not of this form.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, fresh: bool = False):
+        self._folder, self._settings = folder, json.loads(json.dumps(settings))
+        self.iteration: int | None = None
+        self.j_and_f: float | None = None
+        path = folder / BEST_RECORD_NAME
+        if fresh or not path.exists():
+            return
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            iteration, j_and_f, scored_with = int(record["iteration"]), float(record["j_and_f"]), record["validation"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a record of the best weights; remove it, and the next validation writes it anew") from error
+        if scored_with != self._settings:
+            print(f"warning: {path}: the best weights were scored by another validation; the next one replaces them", file=sys.stderr, flush=True)
+            return
+        self.iteration, self.j_and_f = iteration, j_and_f
+
+    def offer(self, iteration: int, scores: ValidationScores, network: VOSNetwork) -> bool:
+        """Keep these weights if they score better than those kept; says whether. Raises OSError where they cannot be written: what was kept stays."""
+        if self.j_and_f is not None and scores.j_and_f <= self.j_and_f:
+            return False
+        save_weights(self._folder / BEST_WEIGHTS_NAME, network)
+        write_json(self._folder / BEST_RECORD_NAME, {"iteration": iteration, **dataclasses.asdict(scores), "validation": self._settings})
+        self.iteration, self.j_and_f = iteration, scores.j_and_f
+        return True
