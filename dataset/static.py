@@ -23,28 +23,17 @@ from dataset.augmentation import (
 )
 from dataset.image_cache import ImageCache
 from dataset.skipped_files import UnusableFileError
+from dataset.static_layouts import scan_static_root
 from dataset.training import Sample, build_sample, draw_objects, draw_until_usable
 from util.errors import InputError
-
-PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg")
-
-
-def find_image_pairs(root: Path) -> list[tuple[Path, Path]]:
-    """(photograph, mask) paths of every NAME.jpg beside a NAME.png under `root`, in the order of their names. Raises InputError where there is none."""
-    if not root.is_dir():
-        raise InputError(f"{root}: not a folder; give a folder of photographs NAME.jpg beside masks NAME.png")
-    images = (path for path in root.rglob("*") if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith("."))
-    pairs = sorted((path, path.with_suffix(".png")) for path in images if path.with_suffix(".png").is_file())
-    if not pairs:
-        raise InputError(f"{root}: no NAME.jpg beside a NAME.png; give a folder of photographs and their masks")
-    return pairs
 
 
 class StaticDataset:
     """Clips of `frames` frames made from photographs: each frame is the photograph under a fresh affine map, crop, colour and bending.
 
-    roots: folders searched for NAME.jpg beside NAME.png (indexed ids or binary); a folder named twice counts twice.
-    min_object_area: share of the photograph an id must cover to be drawn. Photographs without such an id, or whose object leaves the crop, are drawn anew.
+    roots: folders searched for images and masks (indexed ids or binary) in the layouts of dataset.static_layouts; a folder named twice counts twice,
+    BIG and HRSOD five times (published). min_object_area: share of the photograph an id must cover to be drawn. Photographs without such an id, or
+    whose object leaves the crop, are drawn anew.
     """
 
     def __init__(
@@ -57,7 +46,8 @@ class StaticDataset:
         min_object_area: float = 0.005,
         cache: ImageCache | None = None,
     ):
-        self.pairs = [pair for root in roots for pair in find_image_pairs(Path(root))]
+        found = (pair for root in roots for pair in scan_static_root(Path(root)).pairs)
+        self.pairs = [(pair.image, pair.mask) for pair in found for _ in range(pair.repeats)]
         if not self.pairs:
             raise InputError("no folder of still images given; name at least one")
         self.frames, self.max_objects, self.min_object_area = frames, max_objects, min_object_area
