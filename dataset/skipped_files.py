@@ -38,10 +38,7 @@ class SkipLog:
     def __init__(self, total_files: int):
         self.total_files = total_files
         self.files: dict[Path, SkippedFile] = {}
-
-    @property
-    def damaged(self) -> list[SkippedFile]:
-        return [file for file in self.files.values() if file.damaged]
+        self.damaged: list[SkippedFile] = []
 
     def add(self, skipped: Iterable[SkippedFile]) -> list[str]:
         """Count these files. Returns a line for each that is new, to be shown; masks without objects are named up to MAX_NAMED_MASKS of them."""
@@ -50,6 +47,8 @@ class SkipLog:
             if file.path in self.files:
                 continue
             self.files[file.path] = file
+            if file.damaged:
+                self.damaged.append(file)
             whole = len(self.files) - len(self.damaged)
             if file.damaged or whole <= MAX_NAMED_MASKS:
                 lines.append(f"skipped {file}")
@@ -59,10 +58,9 @@ class SkipLog:
 
     def check(self) -> None:
         """Raises InputError where more than MAX_DAMAGED_SHARE of all files are known to be damaged."""
-        damaged = self.damaged
-        if len(damaged) > MAX_DAMAGED_SHARE * self.total_files:
-            first = ", ".join(str(file.path) for file in damaged[:3])
+        if len(self.damaged) > MAX_DAMAGED_SHARE * self.total_files:
+            first = ", ".join(str(file.path) for file in self.damaged[:3])
             raise InputError(
-                f"{first}: {len(damaged)} of the {self.total_files} files of the training data are damaged, more than {MAX_DAMAGED_SHARE:.0%}; "
+                f"{first}: {len(self.damaged)} of the {self.total_files} files of the training data are damaged, more than {MAX_DAMAGED_SHARE:.0%}; "
                 "check the roots with scripts/verify_data.py and replace what it names"
             )

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from util.errors import InputError
 from util.files import atomic_write
 
 _MASK_WEIGHT = "value_encoder.conv1.weight"
+_KEY_WEIGHT = "key_proj.key_proj.weight"
 _NOT_LEARNED = ("relative_position_index", "n_averaged")  # a constant of the window size in public PCVOS checkpoints; a counter beside averaged weights
 _SHOWN = 3
 
@@ -65,11 +67,16 @@ def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint
 
 
 def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint") -> NetworkConfig:
-    """The preset whose names and shapes are those of `state`. Raises InputError naming the first entries that fit no preset."""
-    misfits = {name: _misfits(state, config) for name, config in PRESETS.items()}
+    """The preset whose names and shapes are those of `state`, with its number of key channels. The similarity cannot be seen in them: it is the preset's.
+
+    Raises InputError naming the first entries that fit no preset.
+    """
+    projection = state.get(_KEY_WEIGHT)
+    presets = {name: config if projection is None or projection.ndim != 4 else dataclasses.replace(config, key_channels=len(projection)) for name, config in PRESETS.items()}
+    misfits = {name: _misfits(state, config) for name, config in presets.items()}
     for name, wrong in misfits.items():
         if not wrong:
-            return PRESETS[name]
+            return presets[name]
     nearest = min(misfits, key=lambda name: len(misfits[name]))
     wrong = misfits[nearest]
     raise InputError(f"{path}: fits no network ({', '.join(PRESETS)}); for the nearest, {nearest}, {len(wrong)} entries do not fit, first {'; '.join(wrong[:_SHOWN])}")
@@ -142,10 +149,10 @@ class TrainingState:
     scheduler: dict[str, Any]
     scaler: dict[str, Any]
     iteration: int  # steps done; the data position follows from it
-    torch_random_state: Tensor
+    random_states: list[dict[str, Any]]  # of each process
     network_config: dict[str, Any]
     training_config: dict[str, Any]
-    git_commit: str | None
+    record: dict[str, Any]  # what else the run says of itself: roots, git commit, package versions
 
     @staticmethod
     def from_checkpoint(path: str | os.PathLike) -> "TrainingState":
@@ -159,3 +166,24 @@ class TrainingState:
     def save(self, path: str | os.PathLike) -> None:
         """Write atomically."""
         save_checkpoint(path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
+    """Save as FOLDER/ITERATION.pth and remove all but the newest `keep` checkpoints of it (0: none), once the new one is whole."""
+    state.save(folder / f"{state.iteration:06d}.pth")
+    for path in _by_iteration(folder)[:-keep] if keep else []:
+        path.unlink()
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, TrainingState] | None:
+    """The newest whole checkpoint of a run's folder of them; damaged ones are passed over with a warning on stderr. None where there is none."""
+    for path in reversed(_by_iteration(folder)):
+        try:
+            return path, TrainingState.from_checkpoint(path)
+        except InputError as error:
+            print(f"warning: {error}; passed over", file=sys.stderr)
+    return None
+
+
+def _by_iteration(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*.pth") if path.stem.isdigit()), key=lambda path: int(path.stem))

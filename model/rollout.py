@@ -1,9 +1,13 @@
 """The training unroll. Legend: B batch, K objects, T frames, C channels, N memory elements, H W image size, h w at stride 16, M = h · w."""
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.losses import BootstrapConfig, bootstrapped_cross_entropy, mean_iou
 from model.matching import dense_readout, similarity
@@ -29,28 +33,32 @@ class Rollout(nn.Module):
     elements. This module is what DistributedDataParallel wraps. Source: STCN, section 4.
     """
 
-    def __init__(self, network: VOSNetwork, bootstrap: BootstrapConfig | None = None):
+    def __init__(self, network: VOSNetwork, bootstrap: BootstrapConfig | None = None, *, compiled: bool = False, checkpoint_activations: bool = False):
+        """compiled: encoders and decoder through torch.compile. checkpoint_activations: keep only what enters them, and compute the rest again in the
+        backward pass: less memory, more time."""
         super().__init__()
         self.network = network
         self.bootstrap = bootstrap or BootstrapConfig()
+        parts = (network.encode_key, network.encode_value, network.decode)
+        self._encode_key, self._encode_value, self._decode = (_prepared(part, compiled, checkpoint_activations) for part in parts)
 
-    def forward(self, frames: Tensor, labels: Tensor, num_objects: Tensor, iteration: int = 0) -> RolloutResult:
-        """frames uint8 RGB [B, T, 3, H, W]; labels [B, T, H, W], ids 1..num_objects and 0; num_objects int [B]; iteration sets the loss's hardest fraction."""
-        objects = int(num_objects.max())
-        present = torch.arange(1, objects + 1, device=labels.device) <= num_objects[:, None]  # [B, K]
+    def forward(self, frames: Tensor, labels: Tensor, num_objects: Tensor | Sequence[int], iteration: int = 0) -> RolloutResult:
+        """frames uint8 RGB [B, T, 3, H, W]; labels [B, T, H, W], ids 1..num_objects and 0; num_objects [B], best not on a GPU, which would be waited for;
+        iteration sets the loss's hardest fraction."""
+        counts = torch.as_tensor(num_objects).cpu()
+        present = (torch.arange(1, int(counts.max()) + 1) <= counts[:, None]).to(labels.device, non_blocking=True)  # [B, K]
         logits = self.predict(frames, labels[:, 0], present)
         fraction = self.bootstrap.fraction_at(iteration)
         losses = torch.stack([bootstrapped_cross_entropy(logits[:, t], labels[:, t + 1], fraction) for t in range(logits.shape[1])])
         with torch.no_grad():
-            last = logits[:, -1].argmax(1)
-            iou = torch.stack([mean_iou(last[b], labels[b, -1], int(num_objects[b])) for b in range(len(last))]).mean()
+            iou = mean_iou(logits[:, -1].argmax(1), labels[:, -1], present)
         return RolloutResult(losses.sum(), losses.detach(), iou, logits.detach())
 
     def predict(self, frames: Tensor, first_labels: Tensor, present: Tensor) -> Tensor:
         """Aggregated logits [B, T - 1, K + 1, H, W] of frames 1..T-1; -inf for objects a sample lacks (`present` [B, K] is False)."""
         batch, length = frames.shape[:2]
         images = normalise_images(frames)
-        every_frame = self.network.encode_key(images.flatten(0, 1))
+        every_frame = self._encode_key(images.flatten(0, 1))
         features = [_frame(every_frame, batch, length, t) for t in range(length)]
         ids = torch.arange(1, present.shape[1] + 1, device=first_labels.device)
         masks = (first_labels.unsqueeze(1) == ids[:, None, None]).to(images.dtype)  # [B, K, H, W]: raw, not aggregated
@@ -58,9 +66,9 @@ class Rollout(nn.Module):
         memory_keys, memory_values, outputs = [], [], []
         for t in range(1, length):
             memory_keys.append(features[t - 1].key.flatten(2))
-            memory_values.append(self.network.encode_value(images[:, t - 1], features[t - 1].feature_s16, masks).flatten(3))
+            memory_values.append(self._encode_value(images[:, t - 1], features[t - 1].feature_s16, masks).flatten(3))
             readout = self._read(features[t].key, torch.cat(memory_keys, -1), torch.cat(memory_values, -1))
-            probabilities = self.network.decode(readout, features[t]).float().sigmoid() * present[:, :, None, None]
+            probabilities = self._decode(readout, features[t]).float().sigmoid() * present[:, :, None, None]
             logits = aggregate(probabilities)
             absent = torch.nn.functional.pad(~present, (1, 0))[:, :, None, None]
             outputs.append(logits.masked_fill(absent, float("-inf")))
@@ -79,3 +87,8 @@ class Rollout(nn.Module):
 
 def _frame(features: FrameFeatures, batch: int, length: int, t: int) -> FrameFeatures:
     return FrameFeatures(*(getattr(features, field.name).unflatten(0, (batch, length))[:, t] for field in dataclasses.fields(features)))
+
+
+def _prepared(part: Callable[..., Any], compiled: bool, checkpointed: bool) -> Callable[..., Any]:
+    part = torch.compile(part) if compiled else part
+    return functools.partial(checkpoint, part, use_reentrant=False) if checkpointed else part

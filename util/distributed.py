@@ -2,8 +2,9 @@
 
 import contextlib
 import datetime
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.distributed
@@ -35,11 +36,17 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
     if world_size() == 1:
         yield
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+    except torch.distributed.DistNetworkError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere") from error
     try:
         yield
     finally:
         torch.distributed.destroy_process_group()
+        _talk.cache_clear()
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -67,10 +74,34 @@ def select_device(name: str = "auto") -> torch.device:
     return device
 
 
+@functools.cache
+def _talk() -> torch.distributed.ProcessGroup:
+    """A group for a few words between the processes' CPUs: it neither waits for a GPU nor gives up while one process is busy for long."""
+    return torch.distributed.new_group(backend="gloo", timeout=datetime.timedelta(days=1))
+
+
+def largest_of_processes(*numbers: int) -> tuple[int, ...]:
+    """Each number's largest value among the processes: the same answer in all of them. Every process must ask."""
+    if world_size() == 1:
+        return numbers
+    largest = torch.tensor(numbers, dtype=torch.int64)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=_talk())
+    return tuple(largest.tolist())
+
+
 def gather_objects(value: object) -> list[object]:
     """The values of all processes, in rank order, in every process."""
     if world_size() == 1:
         return [value]
     gathered: list[object] = [None] * world_size()
-    torch.distributed.all_gather_object(gathered, value)
+    torch.distributed.all_gather_object(gathered, value, group=_talk())
     return gathered
+
+
+def check_agreement(settings: Mapping[str, object]) -> None:
+    """Raises InputError in every process where the settings of one differ from those of the main process, naming the first that does."""
+    everyone = gather_objects(dict(settings))
+    for other, theirs in enumerate(everyone):
+        for name in everyone[0].keys() | theirs.keys():
+            if everyone[0].get(name) != theirs.get(name):
+                raise InputError(f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with {everyone[0].get(name)!r}; give all of them the same command line")

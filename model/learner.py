@@ -1,0 +1,181 @@
+"""A network being trained: what TrainingConfig says, done."""
+
+import contextlib
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from model.checkpoint import TrainingState
+from model.network import VOSNetwork, freeze_batch_norms
+from model.rollout import Rollout, RolloutResult
+from model.training import TrainingConfig
+from util.distributed import gather_objects, rank, world_size
+from util.errors import InputError
+from util.random_state import random_states, restore_random_states
+
+AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+_MAY_CHANGE = {"iterations", "amp", "compile", "checkpoint_activations", "backbone_weights"}
+"""What may differ from the run a checkpoint comes from: how long it goes on, and how, not what, it computes."""
+
+
+def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam or AdamW (betas 0.9, 0.999) over all parameters, all of them moved by one kernel."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return kind(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate's factor by iteration: linear warm-up, then steps or a cosine to a hundredth."""
+
+    def factor(iteration: int) -> float:
+        warmup = min((iteration + 1) / config.warmup_iterations, 1.0) if config.warmup_iterations else 1.0
+        if config.schedule == "steps":
+            return warmup * config.gamma ** sum(iteration >= step for step in config.steps)
+        progress = min(iteration / config.iterations, 1.0)
+        return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def build_average(network: nn.Module, config: TrainingConfig) -> AveragedModel | None:
+    """Exponential moving average of weights and batch-norm statistics, where the configuration asks for one."""
+    if config.average_decay is None:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
+
+
+class LossWatch:
+    """Says when a training has gone wrong: a loss that is no number, or whose mean over the last `window` iterations is `factor` times the lowest such
+    mean there was and above `floor` (guessing between two objects and background over two frames costs 2.2)."""
+
+    def __init__(self, window: int = 50, factor: float = 10.0, floor: float = 4.4):
+        self.factor, self.floor = factor, floor
+        self._recent: deque[float] = deque(maxlen=window)
+        self._lowest = math.inf
+
+    def trouble(self, loss: float) -> str | None:
+        """What is wrong after this iteration's loss; None while all is well."""
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        self._recent.append(loss)
+        if len(self._recent) < self._recent.maxlen:
+            return None
+        mean = sum(self._recent) / len(self._recent)
+        self._lowest = min(self._lowest, mean)
+        if mean > max(self.factor * self._lowest, self.floor):
+            return f"the loss explodes: {mean:.3g} over the last {len(self._recent)} iterations, {self._lowest:.3g} before"
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a checkpoint: tuples are lists in some."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+class Learner:
+    """The rollout of a network (wrapped for several processes), optimiser, schedule, loss scaler and averaged weights, as `config` asks.
+
+    One iteration is `config.accumulate` times forward and backward, then one step. `state` and `restore` carry all of it through a checkpoint.
+    Raises InputError for a configuration that contradicts itself.
+    """
+
+    def __init__(self, network: VOSNetwork, config: TrainingConfig, device: torch.device):
+        if config.checkpoint_activations and config.learn_batch_norms:
+            raise InputError("--checkpoint_activations computes activations twice, which would count them twice in batch norms; give it up, or use --no-learn_batch_norms")
+        self.config, self.device = config, device
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(self.network, config)
+        self.scheduler = build_scheduler(self.optimizer, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+        self.average = build_average(self.network, config)
+        rollout = Rollout(self.network, config.bootstrap, compiled=config.compile, checkpoint_activations=config.checkpoint_activations).train()
+        if not config.learn_batch_norms:
+            freeze_batch_norms(rollout)
+        devices = [device.index] if device.type == "cuda" else None
+        self.rollout = DistributedDataParallel(rollout, device_ids=devices, gradient_as_bucket_view=True) if world_size() > 1 else rollout
+        self.iteration = 0  # steps done
+        self._parts = 0  # of the present batch, whose gradients are there
+
+    def forward(self, batch: Mapping[str, Tensor]) -> RolloutResult:
+        """The rollout of a batch, or of one of its accumulated parts; see Rollout.forward for its entries."""
+        frames, labels = (batch[name].to(self.device, non_blocking=True) for name in ("frames", "labels"))
+        dtype = AUTOCAST_DTYPES.get(self.config.amp)
+        more_to_come = self._parts + 1 < self.config.accumulate
+        with (
+            torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext(),
+            self.rollout.no_sync() if more_to_come and world_size() > 1 else contextlib.nullcontext(),
+        ):
+            return self.rollout(frames, labels, batch["num_objects"].tolist(), iteration=self.iteration)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of one part's loss; after the last part they are the batch's, averaged over processes."""
+        self.scaler.scale(loss / self.config.accumulate).backward()
+        self._parts += 1
+
+    def step(self) -> None:
+        """Move the weights, their average and the schedule on. The gradients' norm is bounded first where the configuration says so."""
+        if self.config.clip_gradient_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.iteration += 1
+        self._parts = 0
+
+    @property
+    def final_network(self) -> VOSNetwork:
+        """The weights to keep: their average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def state(self, record: Mapping[str, Any]) -> TrainingState:
+        """All that changes, for a checkpoint, with what a run says of itself. Every process must ask, since each has random states of its own."""
+        return TrainingState(
+            network=self.network.state_dict(),
+            average=None if self.average is None else self.average.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scheduler=self.scheduler.state_dict(),
+            scaler=self.scaler.state_dict(),
+            iteration=self.iteration,
+            random_states=gather_objects(random_states()),
+            network_config=self.network.config.as_dict(),
+            training_config=self.config.as_dict(),
+            record=dict(record),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on where a checkpoint stopped. Raises InputError where it is of another stage, network, number of processes or other settings that would
+        change the result; the number of iterations and what only changes speed may differ."""
+        old = {**state.training_config, "network_config": state.network_config, "processes": len(state.random_states)}
+        new = {**self.config.as_dict(), "network_config": self.network.config.as_dict(), "processes": world_size()}
+        changed = [name for name in new if name not in _MAY_CHANGE and _plain(old.get(name)) != _plain(new[name])]
+        if changed:
+            shown = ", ".join(f"{name} {_shown(old.get(name), new[name])}" for name in changed[:3])
+            raise InputError(f"the checkpoint was made with {shown}; go on with the same settings, or start anew with --load_network")
+        self.network.load_state_dict(state.network)
+        if self.average is not None and state.average is not None:
+            self.average.load_state_dict(state.average)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scheduler.load_state_dict(state.scheduler)
+        if state.scaler:  # empty where training was not in fp16
+            self.scaler.load_state_dict(state.scaler)
+        restore_random_states(state.random_states[rank()])
+        self.iteration = state.iteration
+
+
+def _shown(old: Any, new: Any) -> str:
+    """Of two configurations, only where they differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        name = next(name for name in new if _plain(old.get(name)) != _plain(new[name]))
+        return f"{name} {_shown(old.get(name), new[name])}"
+    return f"{old} (now {new})"
