@@ -7,10 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from util.curves import COLOURS, FAINT, GRID, INK, tick_step
 from util.files import atomic_write
 
-_COLOURS = ((176, 184, 196), (38, 107, 191), (230, 145, 56), (84, 153, 84))  # of the series, in order
-_INK, _FAINT, _GRID = (32, 36, 42), (105, 112, 122), (228, 231, 235)
 _PANEL_WIDTH, _PLOT_HEIGHT, _MARGIN = 820, 420, 60
 _TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 92, 60, 64
 
@@ -29,11 +28,11 @@ def bar_chart(path: Path, title: str, subtitle: str, groups: Sequence[str], seri
     height = _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT + _FOOT_HEIGHT + 30
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
-    draw.text((_MARGIN, 26), title, _INK, ImageFont.load_default(28))
-    draw.text((_MARGIN, 64), subtitle, _FAINT, ImageFont.load_default(18))
+    draw.text((_MARGIN, 26), title, INK, ImageFont.load_default(28))
+    draw.text((_MARGIN, 64), subtitle, FAINT, ImageFont.load_default(18))
     _draw_legend(draw, series, width)
     largest = max(value for panel in panels for row in panel.values for value in row)
-    step = _tick_step(largest)
+    step = tick_step(largest)
     top = step * math.ceil(largest * 1.06 / step)
     for number, panel in enumerate(panels):
         _draw_panel(draw, _MARGIN + number * _PANEL_WIDTH, panel, groups, top, step)
@@ -41,42 +40,35 @@ def bar_chart(path: Path, title: str, subtitle: str, groups: Sequence[str], seri
         image.save(file, format="PNG")
 
 
-def _tick_step(largest: float) -> float:
-    """A round distance between grid lines, giving about five of them."""
-    rough = max(largest, 1e-9) / 5
-    power = 10 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-
-
 def _draw_legend(draw: ImageDraw.ImageDraw, series: Sequence[str], width: int) -> None:
     font = ImageFont.load_default(20)
     right = width - _MARGIN / 2
     for number in reversed(range(len(series))):
         right -= draw.textlength(series[number], font)
-        draw.text((right, 30), series[number], _INK, font)
-        draw.rectangle((right - 28, 34, right - 10, 52), _COLOURS[number % len(_COLOURS)])
+        draw.text((right, 30), series[number], INK, font)
+        draw.rectangle((right - 28, 34, right - 10, 52), COLOURS[number % len(COLOURS)])
         right -= 56
 
 
 def _draw_panel(draw: ImageDraw.ImageDraw, left: int, panel: Panel, groups: Sequence[str], top: float, step: float) -> None:
     first_line, base = _TITLE_HEIGHT + _LEGEND_HEIGHT, _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT
     axis, right = left + 56, left + _PANEL_WIDTH - 40
-    draw.text((axis, first_line - 44), panel.title, _INK, ImageFont.load_default(22))
+    draw.text((axis, first_line - 44), panel.title, INK, ImageFont.load_default(22))
     tick_font, value_font, group_font = (ImageFont.load_default(size) for size in (16, 17, 19))
     for number in range(round(top / step) + 1):
         y = base - number * step / top * _PLOT_HEIGHT
-        draw.line((axis, y, right, y), _INK if number == 0 else _GRID, 2 if number == 0 else 1)
-        draw.text((axis - 10, y), f"{number * step:g}", _FAINT, tick_font, anchor="rm")
+        draw.line((axis, y, right, y), INK if number == 0 else GRID, 2 if number == 0 else 1)
+        draw.text((axis - 10, y), f"{number * step:g}", FAINT, tick_font, anchor="rm")
     group_width = (right - axis) / len(groups)
     bar_width = group_width * 0.72 / len(panel.values)
     for group, name in enumerate(groups):
         centre = axis + (group + 0.5) * group_width
-        draw.text((centre, base + 14), name, _INK, group_font, anchor="ma")
+        draw.text((centre, base + 14), name, INK, group_font, anchor="ma")
         for number, row in enumerate(panel.values):
             x = centre + (number - len(panel.values) / 2) * bar_width
             y = base - row[group] / top * _PLOT_HEIGHT
-            draw.rectangle((x + 2, min(y, base - 1), x + bar_width - 2, base - 1), _COLOURS[number % len(_COLOURS)])
-            draw.text((x + bar_width / 2, y - 6), _short(row[group]), _INK, value_font, anchor="ms")
+            draw.rectangle((x + 2, min(y, base - 1), x + bar_width - 2, base - 1), COLOURS[number % len(COLOURS)])
+            draw.text((x + bar_width / 2, y - 6), _short(row[group]), INK, value_font, anchor="ms")
 
 
 def _short(value: float) -> str:
