@@ -145,16 +145,17 @@ def test_the_truth_of_later_frames_is_used_by_the_loss_alone(network, batch):
 
 def test_predicted_masks_carry_gradients_to_the_value_encoder(network, batch):
     """The last frame's loss reaches the first prediction's decoder pass through the memory."""
-    rollout = Rollout(copy.deepcopy(network).eval())
+    network = copy.deepcopy(network).eval()
     passes = []
-    decode = rollout.network.decode
+    decode = network.decode
 
     def recording(*arguments):
         passes.append(decode(*arguments))
         passes[-1].retain_grad()
         return passes[-1]
 
-    rollout.network.decode = recording
+    network.decode = recording
+    rollout = Rollout(network)
     frames, labels, counts = (part[:2] for part in batch)
     logits = rollout.predict(frames, labels[:, 0], torch.arange(1, 3) <= counts[:2, None])
     logits[1, -1].sum().backward()
@@ -186,6 +187,7 @@ def test_bootstrapped_loss_is_the_mean_over_each_samples_hardest_pixels(fraction
 
 
 def test_intersection_over_union_by_hand():
-    truth = torch.tensor([[1, 1, 2, 2]])
-    prediction = torch.tensor([[1, 0, 2, 2]])
-    assert float(mean_iou(prediction, truth, 2)) == pytest.approx(0.75)
+    truth = torch.tensor([[[1, 1, 2, 2]], [[1, 1, 1, 0]]])
+    prediction = torch.tensor([[[1, 0, 2, 2]], [[1, 0, 2, 0]]])
+    present = torch.tensor([[True, True], [True, False]])  # the second sample has one object: what it predicts as another counts for nothing
+    assert float(mean_iou(prediction, truth, present)) == pytest.approx((0.75 + 1 / 3) / 2)

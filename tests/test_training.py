@@ -18,7 +18,8 @@ from dataset.synthetic import make_clip
 from dataset.training import training_batches
 from dataset.video_clips import find_videos
 from model import Rollout, build_network, load_network
-from model.training import STAGES, Learner, TrainingConfig, build_scheduler
+from model.learner import Learner, build_scheduler
+from model.training import STAGES, TrainingConfig
 from util.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
