@@ -56,8 +56,7 @@ class CutoutBank:
         if self.clips is None or (self.stills is not None and rng.random() < self.still_share):
             return self.stills.pairs[rng.integers(len(self.stills.pairs))]
         video = self.clips.videos[rng.integers(len(self.clips.videos))]
-        index = rng.integers(len(video.labels))
-        return video.images[index], video.labels[index]
+        return video.pair(rng.integers(len(video)))
 
 
 def _worth_cutting(mask: np.ndarray, box: tuple[int, int, int, int]) -> bool:

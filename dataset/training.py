@@ -6,7 +6,7 @@ Legend: T frames, H W height and width of the crop in pixels.
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import cv2
@@ -64,10 +64,11 @@ def draw_until_usable(attempt: Callable[[], Result | None], complaint: str) -> R
     raise InputError(f"{MAX_ATTEMPTS} {complaint}")
 
 
-def draw_objects(rng: np.random.Generator, first_labels: np.ndarray, max_objects: int, min_pixels: int = 1) -> list[int]:
-    """At most `max_objects` ids in random order, from those covering at least `min_pixels` of the first frame's labels [H, W]. Empty where none does."""
+def draw_objects(rng: np.random.Generator, first_labels: np.ndarray, max_objects: int, min_pixels: int = 1, leave_out: Collection[int] = ()) -> list[int]:
+    """At most `max_objects` ids in random order, from those covering at least `min_pixels` of the first frame's labels [H, W] and not left out. May be empty."""
     areas = np.bincount(first_labels.ravel(), minlength=256)
-    ids = np.flatnonzero(areas[1:] >= max(min_pixels, 1)) + 1
+    areas[[0, *leave_out]] = 0
+    ids = np.flatnonzero(areas >= max(min_pixels, 1))
     return [int(object_id) for object_id in rng.permutation(ids)[:max_objects]]
 
 

@@ -18,6 +18,7 @@ from dataset.training import Sample, build_sample, draw_objects, draw_until_usab
 from util.errors import InputError
 
 YOUTUBE_ANNOTATION_STEP = 5
+TINY_PIXELS, SMALL_PIXELS = 10 * 10, 30 * 30  # of an object in a crop
 
 
 def max_skip_at(progress: float, final_share: float = 0.1) -> int:
@@ -30,56 +31,106 @@ def max_skip_at(progress: float, final_share: float = 0.1) -> int:
     return 5 + 5 * min(4, int(progress * 10 + 1e-9))
 
 
-@dataclass(frozen=True)
-class AnnotatedVideo:
-    """The annotated frames of one video, in order. annotation_step: video frames from one to the next."""
-
-    name: str
-    images: tuple[Path, ...]
-    labels: tuple[Path, ...]
-    annotation_step: int
+EXPECTED_VIDEOS = (
+    "ROOT/JPEGImages/480p/VIDEO/NAME.jpg and ROOT/Annotations/480p/VIDEO/NAME.png (DAVIS, also in ROOT/trainval), "
+    "or ROOT/JPEGImages/VIDEO/NAME.jpg and ROOT/Annotations/VIDEO/NAME.png (BL30K, your own; YouTube-VOS, also in ROOT/train_480p or ROOT/train)"
+)
 
 
-def find_videos(root: Path) -> list[AnnotatedVideo]:
-    """The training videos under `root`, by name. Frames without a mask are left out.
+@dataclass(frozen=True, kw_only=True)
+class VideoLayout:
+    """Where a root keeps its videos. names: of the training videos, sorted or in the order of their list; list_file: that list, where there is one."""
+
+    images: Path
+    labels: Path
+    names: tuple[str, ...]
+    list_file: Path | None = None
+
+
+def find_layout(root: Path) -> VideoLayout:
+    """How a root lays out its training videos.
 
     root: of DAVIS (ROOT or ROOT/trainval with JPEGImages/480p, Annotations/480p and ImageSets/2017/train.txt), of YouTube-VOS (ROOT, ROOT/train or
     ROOT/train_480p with JPEGImages and Annotations, frames numbered in fives), or any folder with JPEGImages/VIDEO and Annotations/VIDEO.
-    Raises InputError where there is no such layout or a mask has no frame.
+    Raises InputError, with the trees expected, where there is no such layout or no video in it.
     """
-    for base in (root / "trainval", root):
-        if (base / "Annotations" / "480p").is_dir():
-            names = _training_names(base / "ImageSets") or _folders(base / "Annotations" / "480p")
-            return [_read_video(base / "JPEGImages" / "480p" / name, base / "Annotations" / "480p" / name) for name in names]
-    for base in (root / "train_480p", root / "train", root):
-        if (base / "Annotations").is_dir():
-            return [_read_video(base / "JPEGImages" / name, base / "Annotations" / name) for name in _folders(base / "Annotations")]
-    raise InputError(f"{root}: no JPEGImages and Annotations found; give the root of DAVIS, YouTube-VOS or a folder laid out like them")
+    for base, below in ((root / "trainval", "480p"), (root, "480p"), (root / "train_480p", ""), (root / "train", ""), (root, "")):
+        images, labels = base / "JPEGImages" / below, base / "Annotations" / below
+        if labels.is_dir():
+            list_file = _training_list(base / "ImageSets") if below else None
+            names = read_sequence_list(list_file) if list_file else sorted(path.name for path in labels.iterdir() if path.is_dir() and not path.name.startswith("."))
+            if not names:
+                raise InputError(f"{list_file or labels}: no training video; expected {EXPECTED_VIDEOS}")
+            return VideoLayout(images=images, labels=labels, names=tuple(names), list_file=list_file)
+    finding = "no JPEGImages and Annotations found" if root.is_dir() else "not a folder" if root.exists() else "no such folder"
+    raise InputError(f"{root}: {finding}; expected {EXPECTED_VIDEOS}")
 
 
-def _training_names(lists: Path) -> list[str]:
-    """The sequences of the training split by the lists of DAVIS 2017 or 2016; none where there is no folder of lists."""
+def _training_list(lists: Path) -> Path | None:
+    """The list of the training split of DAVIS 2017 or 2016; none where there is no folder of lists."""
     for name in ("2017/train.txt", "2016/train.txt", "480p/train.txt"):
         if (lists / name).is_file():
-            return read_sequence_list(lists / name)
+            return lists / name
     if lists.is_dir():
         raise InputError(f"{lists}: no 2017/train.txt, 2016/train.txt or 480p/train.txt, so it cannot be told which sequences are for training; add a list or remove the folder")
-    return []
+    return None
 
 
-def _folders(parent: Path) -> list[str]:
-    return sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedVideo:
+    """The annotated frames of one video, in order, as file names: BL30K has ten million files. annotation_step: video frames from one to the next."""
+
+    name: str
+    image_folder: Path
+    label_folder: Path
+    image_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    annotation_step: int
+
+    def __len__(self) -> int:
+        return len(self.label_names)
+
+    def pair(self, index: int) -> tuple[Path, Path]:
+        """An annotated frame's image and mask."""
+        return self.image_folder / self.image_names[index], self.label_folder / self.label_names[index]
 
 
-def _read_video(images: Path, annotations: Path) -> AnnotatedVideo:
+def find_videos(root: Path) -> list[AnnotatedVideo]:
+    """The training videos under `root`, see find_layout. Frames without a mask are left out. Raises InputError where a folder is missing or a mask has no frame."""
+    layout = find_layout(root)
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # videos number their frames alike: one tuple serves them all
+    return [_read_video(layout.images / name, layout.labels / name, shared) for name in layout.names]
+
+
+def find_all_videos(roots: Iterable[str | Path]) -> list[AnnotatedVideo]:
+    """The training videos of several roots; a root named twice counts twice."""
+    roots = [Path(root) for root in roots]
+    found = {root: find_videos(root) for root in dict.fromkeys(roots)}
+    return [video for root in roots for video in found[root]]
+
+
+def choose_videos(videos: Iterable[AnnotatedVideo], subset: Collection[str] | None, exclude: Collection[str]) -> list[AnnotatedVideo]:
+    """Those named in `subset` (None: all) and not in `exclude`."""
+    return [video for video in videos if (subset is None or video.name in subset) and video.name not in exclude]
+
+
+def _read_video(images: Path, annotations: Path, shared: dict[tuple[str, ...], tuple[str, ...]]) -> AnnotatedVideo:
     if not images.is_dir() or not annotations.is_dir():
         raise InputError(f"{images if annotations.is_dir() else annotations}: folder is missing; every training video needs its frames and its masks")
-    by_name = {path.stem: path for path in list_files(images)}
+    by_stem = {path.stem: path for path in list_files(images)}
     labels = list_files(annotations, MASK_SUFFIXES)
-    missing = [path for path in labels if path.stem not in by_name]
+    missing = [path for path in labels if path.stem not in by_stem]
     if missing:
         raise InputError(f"{missing[0]}: no frame of this name in {images}; add it or remove the mask")
-    return AnnotatedVideo(annotations.name, tuple(by_name[path.stem] for path in labels), tuple(labels), _annotation_step([path.stem for path in labels]))
+    image_names, label_names = (tuple(path.name for path in paths) for paths in ([by_stem[path.stem] for path in labels], labels))
+    return AnnotatedVideo(
+        name=annotations.name,
+        image_folder=images,
+        label_folder=annotations,
+        image_names=shared.setdefault(image_names, image_names),
+        label_names=shared.setdefault(label_names, label_names),
+        annotation_step=_annotation_step([path.stem for path in labels]),
+    )
 
 
 def _annotation_step(names: list[str]) -> int:
@@ -92,35 +143,32 @@ def _annotation_step(names: list[str]) -> int:
 class VideoClipDataset:
     """Clips of `frames` annotated frames in order (reversed half the time), the same crop for all, slightly turned each.
 
-    roots: see find_videos; a root named twice counts twice (published: DAVIS five times beside YouTube-VOS). subset: names of the videos to use, None for all;
-    exclude: names to leave out. max_skip: frames that may be skipped between neighbours, a number or a function of progress; neighbours are 1..max_skip + 1
-    frames apart, counted in annotated frames (max_skip // annotation step) where not every frame is annotated, and less in short videos.
-    min_object_pixels: an object is drawn only if it covers as many pixels of the first crop. Videos with fewer than `frames` annotated frames are left out.
-    Raises InputError for unknown names in `subset`, and where no video remains.
+    videos: one that is listed twice counts twice (published: DAVIS five times beside YouTube-VOS); those with fewer than `frames` annotated frames are left
+    out. max_skip: frames that may be skipped between neighbours, a number or a function of progress; neighbours are 1..max_skip + 1 frames apart,
+    counted in annotated frames (max_skip // annotation step) where not every frame is annotated, and less in short videos.
+    min_object_pixels: an object is drawn only if it covers as many pixels of the first crop. skip_tiny_objects: see tiny_objects.
+    Raises InputError where no video remains.
     """
 
     def __init__(
         self,
-        roots: Iterable[str | Path],
+        videos: Iterable[AnnotatedVideo],
         *,
         frames: int = 3,
         max_objects: int = 2,
         augmentation: ClipAugmentation | None = None,
         max_skip: int | Callable[[float], int] = max_skip_at,
-        subset: Collection[str] | None = None,
-        exclude: Collection[str] = (),
         min_object_pixels: int = 1,
+        skip_tiny_objects: bool = False,
         cache: ImageCache | None = None,
     ):
-        found = [video for root in roots for video in find_videos(Path(root))]
-        unknown = sorted(set(subset or ()) - {video.name for video in found})
-        if unknown:
-            raise InputError(f"{unknown[0]}: named in the subset but not among the {len(found)} training videos; correct the list")
-        self.videos = [v for v in found if (subset is None or v.name in subset) and v.name not in exclude and len(v.labels) >= frames]
+        videos = list(videos)
+        self.videos = [video for video in videos if len(video) >= frames]
         if not self.videos:
             raise InputError(
-                f"no training video with {frames} annotated frames among the {len(found)} found; check the roots, the subset and the excluded names"
+                f"no training video with {frames} annotated frames among the {len(videos)} chosen; check the roots, the subset and the excluded names"
             )
+        self.skip_tiny_objects = skip_tiny_objects
         self.frames, self.max_objects, self.min_object_pixels = frames, max_objects, min_object_pixels
         self.augmentation = augmentation or ClipAugmentation()
         self.max_skip = max_skip
@@ -131,7 +179,7 @@ class VideoClipDataset:
 
     @property
     def distinct_samples(self) -> int:
-        return sum(len(video.labels) - self.frames + 1 for video in set(self.videos))
+        return sum(len(video) - self.frames + 1 for video in set(self.videos))
 
     def sample(self, rng: np.random.Generator, progress: float = 0.0) -> Sample:
         """One training sample; see dataset.training.build_sample.
@@ -139,19 +187,21 @@ class VideoClipDataset:
         Raises UnusableFileError for a damaged file or a first mask without objects, InputError where no clip shows an object in its first crop.
         """
         max_skip = self.max_skip(progress) if callable(self.max_skip) else self.max_skip
-        complaint = f"clips drawn from {self.videos[0].labels[0].parent.parent} and beside, none with an object in its first crop; check the masks"
+        complaint = f"clips drawn from {self.videos[0].label_folder.parent} and beside, none with an object in its first crop; check the masks"
         return draw_until_usable(lambda: self._attempt(rng, max_skip), complaint)
 
     def _attempt(self, rng: np.random.Generator, max_skip: int) -> Sample | None:
         """None where no object is large enough in the first crop."""
         video = self.videos[rng.integers(len(self.videos))]
-        indices = draw_frame_indices(rng, len(video.labels), self.frames, max_skip // video.annotation_step)
-        pairs = [self.cache.pair(video.images[index], video.labels[index]) for index in indices]
-        self._check_sizes(pairs, [video.images[index] for index in indices])
+        indices = draw_frame_indices(rng, len(video), self.frames, max_skip // video.annotation_step)
+        paths = [video.pair(index) for index in indices]
+        pairs = [self.cache.pair(*pair) for pair in paths]
+        self._check_sizes(pairs, [image for image, _ in paths])
         if not pairs[0][1].any():
-            raise UnusableFileError(video.labels[indices[0]], "mask without objects", damaged=False)
+            raise UnusableFileError(paths[0][1], "mask without objects", damaged=False)
         frames, labels = augment_clip(rng, pairs, self.augmentation)
-        chosen = draw_objects(rng, labels[0], self.max_objects, self.min_object_pixels)
+        tiny = tiny_objects(labels) if self.skip_tiny_objects else ()
+        chosen = draw_objects(rng, labels[0], self.max_objects, self.min_object_pixels, leave_out=tiny)
         return build_sample(frames, labels, chosen) if chosen else None
 
     @staticmethod
@@ -162,6 +212,18 @@ class VideoClipDataset:
             if labels.shape != first:
                 found = f"{size_text(labels.shape)} in a video with frames of {size_text(first)}, such as {paths[0].name}"
                 raise UnusableFileError(path, f"{found}; all frames of a video must have one size")
+
+
+def tiny_objects(labels: Sequence[np.ndarray]) -> list[int]:
+    """Ids of a clip's labels T × [S, S] that are too small in the first frame to learn from (published for BL30K).
+
+    Those of at most 10×10 pixels, and those of at most 30×30 that exceed this in a later frame: the first frame then shows too little of an object
+    that comes to be large. An object that stays so small is what is to be learned. Areas are of the crop; that it is the clip's own frames that
+    "always small" is judged by is our reading.
+    """
+    areas = np.stack([np.bincount(frame.ravel(), minlength=256) for frame in labels])
+    too_small = (areas[0] <= TINY_PIXELS) | ((areas[0] <= SMALL_PIXELS) & (areas[1:] > SMALL_PIXELS).any(0))
+    return [int(object_id) for object_id in np.flatnonzero(too_small & (areas[0] > 0)) if object_id]
 
 
 def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_skip: int) -> list[int]:

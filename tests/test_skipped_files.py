@@ -19,7 +19,7 @@ from dataset.skipped_files import MAX_NAMED_MASKS, SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.training import MixedTrainingData, training_batches
-from dataset.video_clips import VideoClipDataset
+from dataset.video_clips import VideoClipDataset, find_videos
 from util.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def test_frames_of_two_sizes_in_one_video_are_damage(tmp_path):
     root = write_davis(tmp_path, {"bear": 4, "boat": 4}, "2017/train.txt")
     write_jpg(root / "JPEGImages/480p/bear/00002.jpg", np.zeros((24, 32, 3), np.uint8))
     write_png(root / "Annotations/480p/bear/00002.png", np.ones((24, 32), np.uint8))
-    data = MixedTrainingData([(VideoClipDataset([root], augmentation=ClipAugmentation(crop_size=SIDE)), 1.0)], samples=20, seed=0)
+    data = MixedTrainingData([(VideoClipDataset(find_videos(root), augmentation=ClipAugmentation(crop_size=SIDE)), 1.0)], samples=20, seed=0)
     skipped = [file for index in range(20) for file in data[index].skipped]
     assert skipped and all("bear" in str(file.path) and "one size" in file.reason for file in skipped)
 

@@ -21,10 +21,11 @@ from dataset.augmentation import (
 )
 from dataset.cutouts import CutoutBank
 from dataset.image_cache import ImageCache, read_labels
+from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.synthetic import SyntheticClips, SyntheticConfig, make_clip
 from dataset.training import MixedTrainingData, build_sample, draw_objects, training_batches
-from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at
+from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at, tiny_objects
 from util.errors import InputError
 
 SIDE = 64
@@ -70,7 +71,7 @@ def static_root(tmp_path):
 
 def sources(davis_root, static_root, side=SIDE):
     stills = StaticDataset([static_root], augmentation=StaticAugmentation(crop_size=side), max_objects=2)
-    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=side), min_object_pixels=4)
+    clips = VideoClipDataset(find_videos(davis_root), augmentation=ClipAugmentation(crop_size=side), min_object_pixels=4)
     config = SyntheticConfig(crop_size=side, max_objects=3)
     bank = CutoutBank(stills, clips)
     return {
@@ -196,14 +197,105 @@ def test_youtube_layout_counts_gaps_in_annotated_frames(tmp_path):
         save_pair(tmp_path / f"train/JPEGImages/a/{index:05d}.jpg", tmp_path / f"train/Annotations/a/{index:05d}.png", ids=(1,))
     save_pair(tmp_path / "train/JPEGImages/a/00001.jpg", tmp_path / "unused.png")  # a frame without a mask is left out
     (video,) = find_videos(tmp_path)
-    assert video.annotation_step == 5 and [path.stem for path in video.images] == ["00000", "00005", "00010", "00015", "00020", "00025"]
+    assert video.annotation_step == 5 and video.image_names == tuple(f"{index:05d}.jpg" for index in range(0, 30, 5))
+
+
+def names_of(source):
+    return [video.name for video in source.videos]
+
+
+def built(roots, mix, **choices):
+    return build_training_data(roots, SampleConfig(crop_size=SIDE), mix=mix, samples=10, seed=0, **choices)
 
 
 def test_subset_and_exclude_choose_the_videos(davis_root):
-    assert [video.name for video in VideoClipDataset([davis_root], exclude=["bear"]).videos] == ["boat"]
-    assert [video.name for video in VideoClipDataset([davis_root], subset=["bear"]).videos] == ["bear"]
+    roots = TrainingRoots(davis=[davis_root])
+    assert names_of(built(roots, {"video": 1}, exclude=["bear"]).sources[0]) == ["boat"]
+    assert names_of(built(roots, {"video": 1}, subset=["bear"]).sources[0]) == ["bear"]
     with pytest.raises(InputError, match="cow: named in the subset"):
-        VideoClipDataset([davis_root], subset=["bear", "cow"])
+        built(roots, {"video": 1}, subset=["bear", "cow"])
+    with pytest.raises(InputError, match="among the 0 chosen"):
+        built(roots, {"video": 1}, subset=["bear"], exclude=["bear"])
+
+
+@pytest.fixture
+def bl_root(tmp_path):
+    root = tmp_path / "bl30k"
+    for index in range(4):
+        save_pair(root / f"JPEGImages/v1/{index:05d}.jpg", root / f"Annotations/v1/{index:05d}.png", shift=2 * index)
+    return root
+
+
+def test_davis_counts_five_times_beside_youtube_and_once_without(davis_root, bl_root):
+    both = built(TrainingRoots(davis=[davis_root], youtube=[bl_root]), {"video": 1})
+    assert names_of(both.sources[0]) == ["bear", "boat"] * 5 + ["v1"]
+    assert both.total_files == 2 * (8 + 8 + 4) and both.distinct_samples == 6 + 6 + 2
+    assert names_of(built(TrainingRoots(davis=[davis_root], bl=[bl_root]), {"video": 1}).sources[0]) == ["bear", "boat", "v1"]
+
+
+def test_a_named_folder_of_videos_joins_the_others_or_has_its_own_share(davis_root, bl_root):
+    roots = TrainingRoots(davis=[davis_root], named={"mine": [bl_root]})
+    assert names_of(built(roots, {"video": 1}).sources[0]) == ["bear", "boat", "v1"]
+    own = built(roots, {"video": 0.8, "mine": 0.2})
+    assert [names_of(source) for source in own.sources] == [["bear", "boat"], ["v1"]] and own.cumulative.tolist() == pytest.approx([0.8, 1.0])
+    assert names_of(built(TrainingRoots(named={"mine": [bl_root]}), {"mine": 1}).sources[0]) == ["v1"]
+    assert names_of(built(roots, {"mine": 1}, subset=["v1", "bear"]).sources[0]) == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "mix", "message"),
+    [
+        ({"static": ["x"]}, {"video": 1}, "--video_root static: this name is a kind of samples already"),
+        ({"mine": ["x"]}, {"yours": 1}, "'yours' is not known; the kinds are static, video, synthetic, mine"),
+        ({}, {"video": 1}, "give --davis_root, --yv_root, --bl_root or --video_root"),
+        ({}, {"static": 1}, "give --static_root"),
+        ({"mine": ["nowhere"]}, {"mine": 1}, "nowhere: no such folder; expected ROOT/JPEGImages/480p/VIDEO/NAME.jpg"),
+    ],
+)
+def test_kinds_of_samples_that_cannot_be_had_are_named(named, mix, message):
+    with pytest.raises(InputError, match=message):
+        built(TrainingRoots(named=named), mix)
+
+
+def test_a_root_without_videos_is_one_line_with_the_tree_expected(tmp_path):
+    for folder in ("empty", "half/Annotations", "listed/Annotations/480p", "listed/ImageSets/2017"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "listed/ImageSets/2017/train.txt").write_text("\n")
+    for name in ("empty", "half", "listed"):
+        with pytest.raises(InputError, match=r"expected ROOT/JPEGImages/480p/VIDEO/NAME\.jpg") as caught:
+            find_videos(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_curriculum_of_stage_one_ends_earlier(bl_root):
+    config = SampleConfig(crop_size=SIDE, skip_final_share=0.2)
+    data = build_training_data(TrainingRoots(bl=[bl_root]), config, mix={"video": 1}, samples=10, seed=0)
+    assert [data.sources[0].max_skip(progress) for progress in (0.79, 0.81)] == [25, 5]
+
+
+def test_objects_that_are_tiny_or_only_small_at_first_are_left_out_where_asked():
+    """Areas in the first and later frames: 1 tiny, 2 small at first, 3 small always, 4 large."""
+    first, later = np.zeros((80, 160), np.uint8), np.zeros((80, 160), np.uint8)
+    for column, (object_id, side, later_side) in enumerate(((1, 10, 10), (2, 30, 36), (3, 30, 30), (4, 36, 20))):
+        first[:side, 40 * column : 40 * column + side] = later[:later_side, 40 * column : 40 * column + later_side] = object_id
+        first[side:, 40 * column : 40 * column + 40] = 0
+    assert tiny_objects([first, first, later]) == [1, 2]
+    assert tiny_objects([first, first, first]) == [1]
+    drawn = {object_id for seed in range(20) for object_id in draw_objects(np.random.default_rng(seed), first, 2, leave_out=[1, 2])}
+    assert drawn == {3, 4}
+
+
+def test_a_clip_of_tiny_objects_alone_is_drawn_again_only_where_they_are_skipped(tmp_path):
+    for index in range(3):
+        save_pair(tmp_path / f"JPEGImages/a/{index}.jpg", tmp_path / f"Annotations/a/{index}.png", ids=(1,))
+    tiny = np.zeros((72, 100), np.uint8)
+    tiny[30:36, 40:46] = 1
+    for index in range(3):
+        Image.fromarray(tiny).save(tmp_path / f"Annotations/a/{index}.png")
+    augmentation = ClipAugmentation(crop_size=SIDE)
+    assert VideoClipDataset(find_videos(tmp_path), augmentation=augmentation).sample(np.random.default_rng(0))["num_objects"] == 1
+    with pytest.raises(InputError, match="100 clips drawn"):
+        VideoClipDataset(find_videos(tmp_path), augmentation=augmentation, skip_tiny_objects=True).sample(np.random.default_rng(0))
 
 
 def test_items_are_a_function_of_seed_and_index_whatever_the_workers(davis_root, static_root):
@@ -256,7 +348,7 @@ def test_damaged_files_are_named(davis_root, static_root):
             stills.sample(np.random.default_rng(seed))
     (davis_root / "JPEGImages/480p/bear/00003.jpg").unlink()
     with pytest.raises(InputError, match=r"00003\.png: no frame of this name"):
-        VideoClipDataset([davis_root])
+        find_videos(davis_root)
 
 
 def test_mask_of_another_size_than_its_image_is_refused(tmp_path):
@@ -323,13 +415,13 @@ def test_labels_of_made_up_objects_lie_on_their_painted_outlines():
 
 
 def test_pasted_objects_cover_those_of_the_clip_below(davis_root):
-    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=SIDE, **QUIET), max_objects=1)
+    clips = VideoClipDataset(find_videos(davis_root), augmentation=ClipAugmentation(crop_size=SIDE, **QUIET), max_objects=1)
     source = SyntheticClips(SyntheticConfig(crop_size=SIDE, max_objects=2, clip_share=1.0, occluder_share=0.0), clips=clips)
     counts = [int(source.sample(np.random.default_rng(seed))["num_objects"]) for seed in range(20)]
     assert set(counts) == {1, 2}
 
 
 def test_clips_of_another_size_than_the_composites_are_refused(davis_root):
-    clips = VideoClipDataset([davis_root], augmentation=ClipAugmentation(crop_size=32))
+    clips = VideoClipDataset(find_videos(davis_root), augmentation=ClipAugmentation(crop_size=32))
     with pytest.raises(ValueError, match="cannot lie under"):
         SyntheticClips(SyntheticConfig(crop_size=SIDE), clips=clips)
