@@ -1,22 +1,48 @@
-"""Train a network: `torchrun --nproc_per_node=N train.py --stage 0|3|synthetic --id NAME …`, or plain `python train.py …` on one device."""
+"""Train a network: `torchrun --nproc_per_node=N train.py --stage 0|1|2|3|synthetic --id NAME …`, or plain `python train.py …` on one device."""
 
 import argparse
+import contextlib
 import dataclasses
+import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn, get_args
 
 import torch
 
+from dataset.skipped_files import SkipLog
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training import training_batches
-from model import PRESETS, build_network, save_weights
-from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint
-from model.training import AUTOCAST_DTYPES, STAGES, Learner, TrainingConfig
-from util.distributed import is_main, process_group, select_device, world_size
-from util.errors import InputError, run_command
+from dataset.training import MixedTrainingData, TrainingBatch, training_batches
+from inference.validation import BestWeights, Validator
+from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
+from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
+from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn
+from model.config import Similarity
+from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
+from model.rollout import RolloutResult
+from model.training import STAGES, TrainingConfig
+from util.curves import draw_curves
+from util.distributed import (
+    check_agreement,
+    gather_objects,
+    in_all_processes,
+    is_first_of_machine,
+    is_main,
+    largest_of_processes,
+    process_group,
+    rank,
+    select_device,
+    world_size,
+)
+from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.flags import FlagParser
+from util.pictures import batch_picture
+from util.random_state import seed_everything
 from util.run_record import MetricsLog, git_commit, write_json
+from util.stopping import StopSignals
+from util.versions import package_versions
 
 RUNS = Path("runs")
 
@@ -25,30 +51,63 @@ def parse_arguments() -> argparse.Namespace:
     parser = FlagParser(prog="train.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--stage", required=True, choices=STAGES, help="which recipe (model/training.py holds the table)")
     parser.add_argument("--id", required=True, help="name of the run: results go to runs/ID")
-    parser.add_argument("--network", choices=PRESETS, help="network to train; default: the stage's")
-    parser.add_argument("--load_network", metavar="FILE", help="start from these weights, with a fresh optimiser")
-    parser.add_argument("--load_model", metavar="FILE|auto", help="go on with a training checkpoint; auto: the newest of this run, or afresh")
-    parser.add_argument("--static_root", nargs="+", default=[], metavar="DIR", help="folders of images beside their masks")
-    parser.add_argument("--davis_root", nargs="+", default=[], metavar="DIR", help="DAVIS, or folders laid out like it")
-    parser.add_argument("--yv_root", nargs="+", default=[], metavar="DIR", help="YouTube-VOS")
-    parser.add_argument("--exclude", nargs="+", default=[], metavar="VIDEO", help="training videos to leave out (to choose settings on)")
-    parser.add_argument("--mix", nargs="+", metavar="KIND=SHARE", help="kinds of samples and their shares: static=0.25 video=0.4 synthetic=0.35")
-    parser.add_argument("-b", "--batch_size", type=int, help="samples a step, over all processes")
-    parser.add_argument("-i", "--iterations", type=int)
-    parser.add_argument("--lr", type=float, dest="learning_rate")
-    parser.add_argument("--steps", type=int, nargs="*", help="iterations at which the learning rate falls")
-    parser.add_argument("--gamma", type=float, help="factor it falls by")
-    parser.add_argument("--crop_size", type=int, help="side of the square training crop in pixels, a multiple of 16")
-    parser.add_argument("--max_objects", type=int)
-    parser.add_argument("--learn_batch_norms", action=argparse.BooleanOptionalAction, help="let batch norms follow the data; default: the stage's")
-    parser.add_argument("--save_every", type=int, default=1000, metavar="N", help="checkpoint every N iterations")
-    parser.add_argument("--log_every", type=int, default=50, metavar="N", help="a line of metrics every N iterations")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--num_workers", type=int, default=1, help="loading processes beside each training process")
-    parser.add_argument("--cache_megabytes", type=int, default=1500, help="decoded images each loading process may hold")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision; default: the stage's on CUDA, off on the CPU")
-    parser.add_argument("--no_amp", action="store_const", const="off", dest="amp")
+
+    start = parser.add_argument_group("network and where it starts")
+    start.add_argument("--network", choices=PRESETS, help="network to train; default: the stage's")
+    start.add_argument("--similarity", choices=get_args(Similarity), help="of keys; default: the network's (l2)")
+    start.add_argument("--key_channels", type=int, help="default: the network's (64)")
+    start.add_argument("--load_network", metavar="FILE", help="start from these weights, with a fresh optimiser")
+    start.add_argument("--load_model", metavar="FILE|auto", help="go on with a training checkpoint; auto: the newest whole one of this run, or afresh")
+    start.add_argument("--backbone_weights", nargs="+", metavar="none|imagenet|FILE", help="what the encoders start from without the two above; default: the stage's")
+
+    data = parser.add_argument_group("data")
+    data.add_argument("--static_root", nargs="+", default=[], metavar="DIR", help="folders of still images with masks")
+    data.add_argument("--davis_root", nargs="+", default=[], metavar="DIR", help="DAVIS, or folders laid out like it")
+    data.add_argument("--yv_root", nargs="+", default=[], metavar="DIR", help="YouTube-VOS")
+    data.add_argument("--bl_root", nargs="+", default=[], metavar="DIR", help="BL30K")
+    data.add_argument("--video_root", nargs="+", default=[], metavar="NAME=DIR", help="further folders laid out like DAVIS; NAME can be a kind in --mix")
+    data.add_argument("--subset", metavar="FILE", help="names of the training videos to use, a name a line")
+    data.add_argument("--exclude", nargs="+", default=[], metavar="VIDEO", help="training videos to leave out (to choose settings on)")
+    data.add_argument("--mix", nargs="+", metavar="KIND=SHARE", help="kinds of samples and their shares: static=0.25 video=0.4 synthetic=0.35")
+    data.add_argument("--crop_size", type=int, help="side of the square training crop in pixels, a multiple of 16")
+    data.add_argument("--crop_area", type=float, nargs=2, metavar=("LEAST", "MOST"), help="share of a video's frame that a crop covers")
+    data.add_argument("--frames", type=int, help="of a sample")
+    data.add_argument("--max_skip", type=int, help="frames skipped between a sample's, at most; default: the stage's")
+    data.add_argument("--max_objects", type=int, help="of a sample")
+    data.add_argument("--num_workers", type=int, default=1, help="loading processes beside each training process")
+    data.add_argument("--cache_megabytes", type=int, default=1500, help="decoded images each loading process may hold")
+
+    recipe = parser.add_argument_group("recipe; defaults: the stage's")
+    recipe.add_argument("-b", "--batch_size", type=int, help="samples an iteration, over all processes and accumulated parts")
+    recipe.add_argument("--accumulate", type=int, help="parts each process computes its share of a batch in: less memory, the same gradients")
+    recipe.add_argument("-i", "--iterations", type=int)
+    recipe.add_argument("--lr", type=float, dest="learning_rate")
+    recipe.add_argument("--schedule", choices=["steps", "cosine"])
+    recipe.add_argument("--steps", type=int, nargs="*", help="iterations at which the learning rate falls")
+    recipe.add_argument("--gamma", type=float, help="factor it falls by")
+    recipe.add_argument("--warmup_iterations", type=int)
+    recipe.add_argument("--optimizer", choices=["adam", "adamw"])
+    recipe.add_argument("--weight_decay", type=float)
+    recipe.add_argument("--clip_gradient_norm", type=float)
+    recipe.add_argument("--learn_batch_norms", action=argparse.BooleanOptionalAction, help="let batch norms follow the data")
+    recipe.add_argument("--average_decay", type=float, help="keep an exponential moving average of the weights; 0: none")
+    recipe.add_argument("--seed", type=int)
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="auto")
+    machine.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision; default: the stage's on CUDA, off on the CPU")
+    machine.add_argument("--no_amp", action="store_const", const="off", dest="amp")
+    machine.add_argument("--checkpoint_activations", action="store_true", default=None, help="compute activations again in the backward pass: less memory, a third slower")
+    machine.add_argument("--compile", action="store_true", default=None, help="run the network's parts through torch.compile")
+
+    record = parser.add_argument_group("record")
+    record.add_argument("--save_every", type=int, default=1000, metavar="N", help="checkpoint every N iterations, and when a signal asks to stop")
+    record.add_argument("--keep_checkpoints", type=int, default=3, metavar="K", help="the newest K stay; 0: all")
+    record.add_argument("--log_every", type=int, default=100, metavar="N", help="a line of metrics every N iterations")
+    record.add_argument("--image_every", type=int, default=1000, metavar="N", help="a picture of a batch in TensorBoard every N iterations; 0: none")
+    record.add_argument("--val_root", metavar="DIR", help="held-out videos laid out like DAVIS: J and F of the network on them, the best weights kept")
+    record.add_argument("--val_sequences", nargs="+", metavar="VIDEO", help="of these alone")
+    record.add_argument("--val_every", type=int, default=5000, metavar="N", help="every N iterations, and at the end")
     return parser.parse_args()
 
 
@@ -60,16 +119,24 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         given["mix"] = tuple(_share(item) for item in arguments.mix)
     if arguments.amp is None and device.type != "cuda":
         given["amp"] = "off"
+    if arguments.average_decay == 0:
+        given["average_decay"] = None
+    if arguments.learning_rate is not None and not arguments.learning_rate > 0:
+        raise InputError(f"learning_rate is {arguments.learning_rate}; it must be above 0")
     config = dataclasses.replace(STAGES[arguments.stage], **given)
-    at_least = {"batch_size": 1, "iterations": 1, "crop_size": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
+    if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
+        config = dataclasses.replace(config, backbone_weights=("none",))
+    at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
+    at_least |= {"keep_checkpoints": 0, "image_every": 0, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
     for name, smallest in at_least.items():
         value = getattr(config if hasattr(config, name) else arguments, name)
         if value < smallest:
             raise InputError(f"{name} is {value}; it must be at least {smallest}")
-    if not config.learning_rate > 0:
-        raise InputError(f"learning_rate is {config.learning_rate}; it must be above 0")
-    if config.batch_size % world_size():
-        raise InputError(f"batch size {config.batch_size} over {world_size()} processes: each needs the same whole number of samples; change -b or --nproc_per_node")
+    if config.batch_size % (world_size() * config.accumulate):
+        raise InputError(
+            f"batch size {config.batch_size} over {world_size()} processes in {config.accumulate} parts: each part needs the same whole number of samples; "
+            "change -b, --accumulate or --nproc_per_node"
+        )
     if config.crop_size % 16:
         raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
     return config
@@ -83,33 +150,72 @@ def _share(text: str) -> tuple[str, float]:
         raise InputError(f"--mix {text}: write KIND=SHARE, for instance video=0.4") from error
 
 
-def find_checkpoint(folder: Path, wanted: str | None) -> Path | None:
-    """The training checkpoint to go on with: a file, the newest of the run for `auto`, or None to start afresh."""
-    if wanted != "auto":
-        return Path(wanted) if wanted else None
-    found = sorted((path for path in folder.glob("checkpoints/*.pth") if path.stem.isdigit()), key=lambda path: int(path.stem))
-    if not found and is_main():
-        print(f"{folder}/checkpoints: no checkpoint yet, starting afresh")
-    return found[-1] if found else None
+def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> NetworkConfig:
+    """The preset with what the command line changes."""
+    given = {name: getattr(arguments, name) for name in ("similarity", "key_channels") if getattr(arguments, name) is not None}
+    if given.get("key_channels", 1) < 1:
+        raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1")
+    return dataclasses.replace(PRESETS[config.network], **given)
 
 
-def build_learner(arguments: argparse.Namespace, config: TrainingConfig, device: torch.device) -> Learner:
-    """A network fresh, from weights, or with everything else from a training checkpoint."""
-    folder = RUNS / arguments.id
-    resumed = find_checkpoint(folder, arguments.load_model)
-    if resumed is None and (folder / "config.json").exists():
+def build_data(arguments: argparse.Namespace, config: TrainingConfig) -> MixedTrainingData:
+    """The samples of the whole training, from the roots given."""
+    named: dict[str, list[str]] = {}
+    for item in arguments.video_root:
+        name, _, path = item.partition("=")
+        if not name or not path:
+            raise InputError(f"--video_root {item}: write NAME=DIR")
+        named.setdefault(name, []).append(path)
+    roots = TrainingRoots(static=arguments.static_root, davis=arguments.davis_root, youtube=arguments.yv_root, bl=arguments.bl_root, named=named)
+    data = build_training_data(
+        roots,
+        SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)}),
+        mix=dict(config.mix),
+        samples=config.iterations * config.batch_size,
+        seed=config.seed,
+        subset=None if arguments.subset is None else read_names(Path(arguments.subset)),
+        exclude=arguments.exclude,
+        cache_megabytes=arguments.cache_megabytes,
+    )
+    if data.distinct_samples is not None and data.distinct_samples < config.batch_size:
+        raise InputError(f"the data has {data.distinct_samples} different samples, fewer than a batch of {config.batch_size}; give more data or a smaller -b")
+    return data
+
+
+def read_names(path: Path) -> list[str]:
+    """A name a line."""
+    names = path.read_text(encoding="utf-8").split()
+    if not names:
+        raise InputError(f"{path}: holds no names of videos; write one a line")
+    return names
+
+
+def choose_checkpoint(arguments: argparse.Namespace) -> Path | None:
+    """What to go on with: the file named, the newest whole one of the run for `auto`, or None to start afresh."""
+    folder, wanted = RUNS / arguments.id, arguments.load_model
+    if wanted == "auto":
+        found = newest_checkpoint(folder / "checkpoints")
+        print(f"{folder}/checkpoints: no checkpoint to go on with, starting afresh" if found is None else f"going on with {found}")
+        return found
+    if wanted is None and (folder / "config.json").exists():
         raise InputError(f"{folder}: this run exists; go on with it by --load_model auto, or choose another --id")
-    torch.manual_seed(config.seed)
-    network = build_network(config.network)
+    return wanted and Path(wanted)
+
+
+def build_start(arguments: argparse.Namespace, config: TrainingConfig, network_config: NetworkConfig, fresh: bool) -> VOSNetwork:
+    """The network a training starts from: from weights given, or fresh."""
+    seed_everything(config.seed)
+    network = build_network(network_config)
     if arguments.load_network:
         load_state(network, network_state(read_checkpoint(arguments.load_network), arguments.load_network), arguments.load_network, train_on=True)
-    learner = Learner(network, config, device)
-    if resumed:
-        learner.restore(TrainingState.from_checkpoint(resumed))
-    return learner
+    elif fresh:
+        for line in load_backbones(network, config.backbone_weights):
+            if is_main():
+                print(line)
+    return network
 
 
-def fetch(batches: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def fetch(batches: Iterator[TrainingBatch]) -> TrainingBatch:
     """The next batch. An InputError met in a loading process arrives with that process's traceback; only its own line is kept."""
     try:
         return next(batches)
@@ -117,50 +223,157 @@ def fetch(batches: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ", 1)[-1]) from None
 
 
-def train(arguments: argparse.Namespace, device: torch.device) -> None:
-    config = resolve_config(arguments, device)
-    roots = TrainingRoots(static=arguments.static_root, davis=arguments.davis_root, youtube=arguments.yv_root)
-    sample = SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)})
-    data = build_training_data(
-        roots,
-        sample,
-        mix=dict(config.mix),
-        samples=config.iterations * config.batch_size,
-        seed=config.seed,
-        exclude=arguments.exclude,
-        cache_megabytes=arguments.cache_megabytes,
-    )
-    learner = build_learner(arguments, config, device)
-    folder, commit = RUNS / arguments.id, git_commit()
-    log = None
-    if is_main():
-        record = {"training": config.as_dict(), "network": learner.network.config.as_dict(), "roots": dataclasses.asdict(roots), "exclude": arguments.exclude, "git_commit": commit}
-        write_json(folder / "config.json", record)
-        log = MetricsLog(folder, config.iterations, every=arguments.log_every)
+class Run:
+    """What a training leaves in runs/ID: checkpoints, metrics, pictures, validation. Every process has one; the main process alone writes."""
 
-    batches = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers))
-    while learner.iteration < config.iterations:
-        fetched = time.perf_counter()
-        batch = fetch(batches).tensors
-        waited = time.perf_counter() - fetched
-        result = learner.forward(batch)
-        learner.backward(result.loss)
-        learner.step()
+    def __init__(self, arguments: argparse.Namespace, learner: Learner, data: MixedTrainingData):
+        self.arguments, self.learner = arguments, learner
+        self.record = {
+            "training": learner.config.as_dict(),
+            "network": learner.network.config.as_dict(),
+            "flags": vars(arguments),
+            "processes": world_size(),
+            "git_commit": git_commit(),
+            "versions": package_versions(),
+        }
+        self.folder = RUNS / arguments.id
+        self.skipped = SkipLog(data.total_files)
+        self.validator = Validator(Path(arguments.val_root), arguments.val_sequences) if arguments.val_root else None
+        if not is_main():
+            return
+        write_json(self.folder / "config.json", self.record)
+        self.log = MetricsLog(self.folder, learner.config.iterations, arguments.log_every, resumed_at=learner.iteration, device=learner.device)
+        shown = json.dumps(self.record, indent=2)
+        print(shown)
+        self.log.text("configuration", f"```\n{shown}\n```")
+        if self.validator:
+            self.best = BestWeights(self.folder, self.validator.settings, fresh=learner.iteration == 0)
+
+    def after_step(self, waited_seconds: float, results: list[RolloutResult], batches: list[TrainingBatch]) -> None:
+        """Log, and validate and save where this iteration is one for it. Raises InputError where too many files are damaged."""
+        arguments, iteration = self.arguments, self.learner.iteration
+        for line in self.skipped.add([file for batch in batches for file in batch.skipped]):
+            print(line, file=sys.stderr, flush=True)
+        self.skipped.check()
+        last = iteration == self.learner.config.iterations
         if is_main():
-            log.step(learner.iteration, waited, lambda: {"loss": float(result.loss.detach()), "iou": float(result.iou), "learning_rate": learner.scheduler.get_last_lr()[0]})  # noqa: B023
-            if learner.iteration % arguments.save_every == 0 or learner.iteration == config.iterations:
-                learner.state(commit).save(folder / "checkpoints" / f"{learner.iteration:06d}.pth")
-    if is_main():
-        save_weights(folder / "weights.pth", learner.final_network)
-        log.close()
-        print(f"weights: {folder / 'weights.pth'}")
+            means = {name: torch.stack([getattr(result, name).detach() for result in results]).mean() for name in ("loss", "iou")}
+            learning_rate = self.learner.scheduler.get_last_lr()[0]
+            self.log.step(iteration, waited_seconds, means, learning_rate=learning_rate, skipped_files=len(self.skipped.files))
+            if arguments.image_every and (iteration % arguments.image_every == 0 or last):
+                sample = batches[-1].tensors
+                self.log.image("samples", batch_picture(sample["frames"], sample["labels"], results[-1].logits.argmax(2)), iteration)
+        if self.validator and (iteration % arguments.val_every == 0 or last):
+            self.validate()
+        if iteration % arguments.save_every == 0 or last:
+            self.save()
+
+    def validate(self) -> None:
+        """The scores of the network as it is. Every process takes part."""
+        with self.log.paused() if is_main() else contextlib.nullcontext():
+            scores = self.validator.score(self.learner.final_network)
+            if is_main():
+                self.log.scalars(self.learner.iteration, scores.as_scalars())
+                with going_on_without(f"the best weights, those of iteration {self.learner.iteration},"):
+                    self.best.offer(self.learner.iteration, scores, self.learner.final_network)
+
+    def save(self) -> None:
+        """A checkpoint. Every process takes part. Where there is no space for it, training goes on and the older ones stay."""
+        state = self.learner.state(self.record)
+        if is_main():
+            with self.log.paused(), going_on_without(f"the checkpoint of iteration {self.learner.iteration}"):
+                save_in_turn(self.folder / "checkpoints", state, self.arguments.keep_checkpoints)
+                draw_curves(self.folder, self.arguments.id)
+
+    def end_in_trouble(self, trouble: str | None, batches: list[TrainingBatch]) -> NoReturn:
+        """Keep the batch at which training went wrong in this process (`trouble`) and end; other processes just end. No weight has been moved by it."""
+        if trouble is None:
+            raise SystemExit(EXIT_INPUT_ERROR)
+        path = self.folder / f"bad_batch_{self.learner.iteration:06d}_process{rank()}.pth"
+        save_checkpoint(path, {"iteration": self.learner.iteration, "trouble": trouble, "parts": [dict(batch.tensors) for batch in batches]})
+        raise InputError(f"iteration {self.learner.iteration}: {trouble}; its batch is kept in {path}, the checkpoints are as they were; look at it, or lower --lr")
+
+    def stop(self) -> None:
+        """Before its end: all that is needed to go on."""
+        self.save()
+        if is_main():
+            self.log.close()
+            print(f"stopped at iteration {self.learner.iteration}; go on with --load_model auto", file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        """At its end: the weights that remain."""
+        if is_main():
+            save_weights(self.folder / "weights.pth", self.learner.final_network)
+            self.log.close()
+            print(f"weights: {self.folder / 'weights.pth'}")
 
 
-def main() -> None:
+@contextlib.contextmanager
+def going_on_without(what: str) -> Iterator[None]:
+    """A full disk costs what could not be written, with a warning, never the training."""
+    try:
+        yield
+    except OSError as error:
+        print(f"warning: {what} could not be saved ({error}); training goes on, what was saved before stays", file=sys.stderr, flush=True)
+
+
+def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData]:
+    """All that a training needs, in every process; what is wrong in one of them ends all, with one line."""
+    check_agreement(vars(arguments))
+    with in_all_processes():
+        config = resolve_config(arguments, device)
+        network_config = resolve_network(arguments, config)
+        data = build_data(arguments, config)
+        chosen = choose_checkpoint(arguments) if is_main() else None
+        if is_first_of_machine() and not (chosen or arguments.load_network):
+            fetch_backbones(build_network(network_config), config.backbone_weights)
+    check_agreement({"files of training data": data.total_files})
+    chosen = gather_objects(chosen)[0]  # by the main process, so that all go on with the same
+    with in_all_processes():
+        state = TrainingState.from_checkpoint(chosen) if chosen else None
+        network = build_start(arguments, config, network_config, fresh=state is None)
+    learner = Learner(network, config, device)
+    with in_all_processes():
+        if state is not None:
+            learner.restore(state)
+    return learner, data
+
+
+def train(arguments: argparse.Namespace, device: torch.device) -> int:
+    """Returns the exit code: 0 where training is done, 128 and the signal's number where it was asked to stop."""
+    learner, data = prepare(arguments, device)
+    config = learner.config
+    with in_all_processes():
+        run = Run(arguments, learner, data)
+    loader = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate))
+    watch = LossWatch()
+    with StopSignals() as signals:
+        while learner.iteration < config.iterations:
+            batches, results, waited_seconds = [], [], 0.0
+            for _ in range(config.accumulate):
+                asked = time.perf_counter()
+                batches.append(fetch(loader))
+                waited_seconds += time.perf_counter() - asked
+                results.append(learner.forward(batches[-1].tensors))
+                learner.backward(results[-1].loss)
+            trouble = watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
+            signal_number, troubled = largest_of_processes(signals.received or 0, trouble is not None)
+            if troubled:
+                run.end_in_trouble(trouble, batches)
+            learner.step()
+            run.after_step(waited_seconds, results, batches)
+            if signal_number and learner.iteration < config.iterations:
+                run.stop()
+                return 128 + signal_number
+    run.finish()
+    return 0
+
+
+def main() -> int:
     arguments = parse_arguments()
     device = select_device(arguments.device)
     with process_group(device):
-        train(arguments, device)
+        return train(arguments, device)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from inference.engine import FrameResult, VideoSegmenter
 from inference.overlay import OverlayWriter
 from inference.run_folder import RunFolder
 from inference.writer import ResultWriter
-from util.distributed import gather_objects, is_main, rank, world_size
+from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError
 from util.progress import Progress
 
@@ -84,29 +84,6 @@ def share_out(frame_counts: Mapping[str, int], processes: int) -> list[list[str]
         shares[process].append(name)
         frames[process] += frame_counts[name]
     return shares
-
-
-@contextlib.contextmanager
-def in_all_processes() -> Iterator[None]:
-    """A part of a program that every process goes through: where it fails in one, all end, and the reason is said once.
-
-    Alone, a process raises its error as ever; of several, the main one prints the first InputError or OSError and each exits with code 2.
-    """
-    failure = None
-    try:
-        yield
-    except (InputError, OSError) as error:
-        if world_size() == 1:
-            raise
-        failure = " ".join(str(error).split())
-    if world_size() == 1:
-        return
-    failures = [reason for reason in gather_objects(failure) if reason is not None]
-    if failures:
-        if is_main():
-            print(f"error: {failures[0]}", file=sys.stderr, flush=True)
-        gather_objects(None)  # no process ends before the reason is said: the launcher ends all with the first
-        raise SystemExit(EXIT_INPUT_ERROR)
 
 
 def _frames_ahead(video: Video) -> int:

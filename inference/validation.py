@@ -22,12 +22,12 @@ from dataset import DavisDataset, GenericDataset, Video, VideoDataset, check_mas
 from dataset.image_file import list_files
 from inference.config import system_config
 from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter
-from inference.runner import in_all_processes, share_out
+from inference.runner import share_out
 from inference.scoring import ObjectScores, score_folder
 from inference.scoring.report import overall_scores
 from inference.writer import ResultWriter
 from model import VOSNetwork, save_weights
-from util.distributed import gather_objects, rank, world_size
+from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json

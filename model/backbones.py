@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from model.checkpoint import network_state, read_checkpoint
+from model.config import NetworkConfig
 from model.encoders import ResidualEncoder
 from model.network import VOSNetwork
 from util.errors import InputError
@@ -24,12 +25,19 @@ _IMAGE_CHANNELS = 3
 _TIMEOUT_SECONDS = 20.0
 
 
+def has_imagenet_weights(config: NetworkConfig) -> bool:
+    """Whether an encoder of such a network is one that torchvision has ImageNet weights of."""
+    with torch.device("meta"):
+        return bool(_imagenet_names(VOSNetwork(config)))
+
+
 def fetch_backbones(network: VOSNetwork, source: Sequence[str]) -> None:
     """Download what load_backbones will read, where that is ImageNet weights which are not there yet; one process of each machine is enough.
 
     Raises InputError, naming the file and where to put it, where the network cannot be reached; and as load_backbones does.
     """
     if _kind(source) == IMAGENET:
+        _refuse_without_weights(network)
         missing = [name for name in _imagenet_names(network).values() if not _cached(name).is_file()]
         for number, name in enumerate(missing):
             _fetch(name, missing[number:])
@@ -80,10 +88,13 @@ def _imagenet_names(network: VOSNetwork) -> dict[str, str]:
     """Encoder → the model of torchvision that it is, for those that are one."""
     with torch.device("meta"):
         known = {name: models.get_model(name).state_dict() for name in _IMAGENET_WEIGHTS}
-    names = {place: name for place, encoder in _encoders(network).items() for name, state in known.items() if _fits(encoder, state)}
-    if not names:
-        raise InputError(f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} are none of {', '.join(known)}; use --backbone_weights {NONE}")
-    return names
+    return {place: name for place, encoder in _encoders(network).items() for name, state in known.items() if _fits(encoder, state)}
+
+
+def _refuse_without_weights(network: VOSNetwork) -> None:
+    if not _imagenet_names(network):
+        known = ", ".join(_IMAGENET_WEIGHTS)
+        raise InputError(f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} are none of {known}; use --backbone_weights {NONE}")
 
 
 def _place_of(state: Mapping[str, Tensor], network: VOSNetwork, path: str) -> str:

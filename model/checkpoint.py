@@ -175,11 +175,12 @@ def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
         path.unlink()
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path, TrainingState] | None:
+def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run's folder of them; damaged ones are passed over with a warning on stderr. None where there is none."""
     for path in reversed(_by_iteration(folder)):
         try:
-            return path, TrainingState.from_checkpoint(path)
+            TrainingState.from_checkpoint(path)
+            return path
         except InputError as error:
             print(f"warning: {error}; passed over", file=sys.stderr)
     return None

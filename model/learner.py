@@ -1,7 +1,6 @@
 """A network being trained: what TrainingConfig says, done."""
 
 import contextlib
-import dataclasses
 import math
 from collections import deque
 from collections.abc import Mapping

@@ -4,17 +4,23 @@ import contextlib
 import datetime
 import functools
 import os
+import sys
 from collections.abc import Iterator, Mapping
 
 import torch
 import torch.distributed
 
-from util.errors import InputError
+from util.errors import EXIT_INPUT_ERROR, InputError
 
 
 def rank() -> int:
     """This process's number, from 0; torchrun sets it."""
     return int(os.environ.get("RANK", 0))
+
+
+def is_first_of_machine() -> bool:
+    """True in one process of each machine: the one that fetches what all of its processes need."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def world_size() -> int:
@@ -96,6 +102,29 @@ def gather_objects(value: object) -> list[object]:
     gathered: list[object] = [None] * world_size()
     torch.distributed.all_gather_object(gathered, value, group=_talk())
     return gathered
+
+
+@contextlib.contextmanager
+def in_all_processes() -> Iterator[None]:
+    """A part of a program that every process goes through: where it fails in one, all end, and the reason is said once.
+
+    Alone, a process raises its error as ever; of several, the main one prints the first InputError or OSError and each exits with code 2.
+    """
+    failure = None
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if world_size() == 1:
+            raise
+        failure = " ".join(str(error).split())
+    if world_size() == 1:
+        return
+    failures = [reason for reason in gather_objects(failure) if reason is not None]
+    if failures:
+        if is_main():
+            print(f"error: {failures[0]}", file=sys.stderr, flush=True)
+        gather_objects(None)  # no process ends before the reason is said: the launcher ends all with the first
+        raise SystemExit(EXIT_INPUT_ERROR)
 
 
 def check_agreement(settings: Mapping[str, object]) -> None:
