@@ -71,7 +71,7 @@ class MetricsLog:
         self,
         iteration: int,
         waited_seconds: float,
-        values: Mapping[str, Tensor | float] | Callable[[], Mapping[str, float]],
+        values: Mapping[str, Tensor | float],
         *,
         learning_rate: float | None = None,
         skipped_files: int = 0,
@@ -83,16 +83,10 @@ class MetricsLog:
         """
         self._steps += 1
         self._waited_seconds += waited_seconds
-        due = iteration % self._every == 0 or iteration == self._total
-        if callable(values):
-            if not due:
-                return
-            self._sums = {name: value * self._steps for name, value in values().items()}
-        else:
-            for name, value in values.items():
-                value = value.detach().float() if isinstance(value, Tensor) else value
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
-        if not due:
+        for name, value in values.items():
+            value = value.detach().float() if isinstance(value, Tensor) else value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        if iteration % self._every and iteration != self._total:
             return
         entry = {name: float(total) / self._steps for name, total in self._sums.items()}  # waits for the device
         elapsed = time.perf_counter() - self._since
