@@ -179,7 +179,7 @@ def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tm
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([*launcher, str(program), str(davis), str(tmp_path)], env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run([*launcher, str(program), str(davis), str(tmp_path)], env=environment, check=True, capture_output=True, timeout=300)
     one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert one == other
     for found, sequences in zip(one, (None, ["cow"]), strict=True):
