@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dataset.image_file import load_image, place, read_image, size_text
 from dataset.skipped_files import UnusableFileError
@@ -20,7 +21,11 @@ def read_labels(path: Path) -> np.ndarray:
     however soft their edges.
     Raises InputError naming a file that is missing, damaged, coloured or of more than 8 bits.
     """
-    image = load_image(path)
+    return labels_of(load_image(path), path)
+
+
+def labels_of(image: Image.Image, path: Path) -> np.ndarray:
+    """read_labels of an image already decoded; `path` names it in errors."""
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{path}: mask of more than 8 bits with labels up to {np.asarray(image).max()}; save it as an 8-bit indexed PNG of ids 1..254")
     indexed = image.mode == "P"
