@@ -45,7 +45,7 @@ def main() -> int:
             progress.advance()
     print(f"{flags.target}: {written} files written, {present} there already")
     if unreadable:
-        print(f"error: {flags.source}: {unreadable} files could not be read (named above); replace them and run this again", file=sys.stderr)
+        print(f"error: {flags.source}: {unreadable} not readable (named above); replace what is damaged and run this again", file=sys.stderr)
     return EXIT_INPUT_ERROR if unreadable else EXIT_OK
 
 

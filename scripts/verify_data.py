@@ -95,7 +95,7 @@ def main() -> int:
         content = {"fast": flags.fast, "problems": problems, "sets": [dataclasses.asdict(one) for one in reports]}
         with atomic_write(flags.json) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
-    print(f"{problems} problems" if problems else f"nothing to mend{' by the headers; damage further in shows without --fast' if flags.fast else ''}")
+    print(f"{problems} to mend, named above" if problems else f"nothing to mend{' by the headers; damage further in shows without --fast' if flags.fast else ''}")
     return EXIT_INPUT_ERROR if problems else EXIT_OK
 
 

@@ -92,7 +92,7 @@ def test_the_script_names_a_damaged_file_does_the_rest_and_ends_with_two(source,
     broken.write_bytes(broken.read_bytes()[:400])
     done = run(source, tmp_path / "out", "--short_side", 60, "--workers", 1)
     assert done.returncode == 2 and "11 files written" in done.stdout
-    assert "large/00005.jpg: damaged" in done.stderr and "1 files could not be read" in done.stderr and "Traceback" not in done.stderr
+    assert "large/00005.jpg: damaged" in done.stderr and "1 not readable" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out/train/JPEGImages/large/00005.jpg").exists()
 
 
