@@ -12,13 +12,13 @@ from typing import NoReturn, get_args
 
 import torch
 
-from dataset.skipped_files import SkipLog
+from dataset.skipped_files import SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training import MixedTrainingData, TrainingBatch, training_batches
 from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
-from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn
+from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
 from model.config import Similarity
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
 from model.rollout import RolloutResult
@@ -107,6 +107,8 @@ def parse_arguments() -> argparse.Namespace:
     record.add_argument("--image_every", type=int, default=1000, metavar="N", help="a picture of a batch in TensorBoard every N iterations; 0: none")
     record.add_argument("--val_root", metavar="DIR", help="held-out videos laid out like DAVIS: J and F of the network on them, the best weights kept")
     record.add_argument("--val_sequences", nargs="+", metavar="VIDEO", help="of these alone")
+    record.add_argument("--val_frames", type=int, metavar="N", help="of the first N frames of each")
+    record.add_argument("--val_resolution", type=int, metavar="N", help="at a shorter side of N pixels; default: as eval_davis.py, or eval_generic.py")
     record.add_argument("--val_every", type=int, default=5000, metavar="N", help="every N iterations, and at the end")
     return parser.parse_args()
 
@@ -223,6 +225,15 @@ def fetch(batches: Iterator[TrainingBatch]) -> TrainingBatch:
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ", 1)[-1]) from None
 
 
+def build_validator(arguments: argparse.Namespace, data: MixedTrainingData) -> Validator:
+    """Raises InputError where a video of the training would be validated on."""
+    validator = Validator(arguments.val_root, arguments.val_sequences, max_frames=arguments.val_frames, resolution=arguments.val_resolution)
+    shared = sorted(validator.sequence_folders & data.video_folders)
+    if shared:
+        raise InputError(f"{shared[0]}: is trained on and validated on; leave it out of the training by --exclude {shared[0].name}")
+    return validator
+
+
 class Run:
     """What a training leaves in runs/ID: checkpoints, metrics, pictures, validation. Every process has one; the main process alone writes."""
 
@@ -238,23 +249,28 @@ class Run:
         }
         self.folder = RUNS / arguments.id
         self.skipped = SkipLog(data.total_files)
-        self.validator = Validator(Path(arguments.val_root), arguments.val_sequences) if arguments.val_root else None
+        self.validator = build_validator(arguments, data) if arguments.val_root else None
         if not is_main():
             return
+        for path in set_aside_beyond(self.folder / "checkpoints", learner.iteration):
+            print(f"{path}: beyond iteration {learner.iteration}, from which training goes on; set aside")
         write_json(self.folder / "config.json", self.record)
         self.log = MetricsLog(self.folder, learner.config.iterations, arguments.log_every, resumed_at=learner.iteration, device=learner.device)
-        shown = json.dumps(self.record, indent=2)
-        print(shown)
-        self.log.text("configuration", f"```\n{shown}\n```")
+        for name, value in self.record.items():
+            print(f"{name}: {json.dumps(value)}")
+        self.log.text("configuration", f"```\n{json.dumps(self.record, indent=2)}\n```")
         if self.validator:
             self.best = BestWeights(self.folder, self.validator.settings, fresh=learner.iteration == 0)
 
-    def after_step(self, waited_seconds: float, results: list[RolloutResult], batches: list[TrainingBatch]) -> None:
-        """Log, and validate and save where this iteration is one for it. Raises InputError where too many files are damaged."""
-        arguments, iteration = self.arguments, self.learner.iteration
-        for line in self.skipped.add([file for batch in batches for file in batch.skipped]):
+    def note_skipped(self, files: list[SkippedFile]) -> None:
+        """Name files that had to be skipped. Raises InputError where too many of them are damaged."""
+        for line in self.skipped.add(files):
             print(line, file=sys.stderr, flush=True)
         self.skipped.check()
+
+    def after_step(self, waited_seconds: float, results: list[RolloutResult], batches: list[TrainingBatch]) -> None:
+        """Log, and validate and save where this iteration is one for it."""
+        arguments, iteration = self.arguments, self.learner.iteration
         last = iteration == self.learner.config.iterations
         if is_main():
             means = {name: torch.stack([getattr(result, name).detach() for result in results]).mean() for name in ("loss", "iou")}
@@ -262,7 +278,8 @@ class Run:
             self.log.step(iteration, waited_seconds, means, learning_rate=learning_rate, skipped_files=len(self.skipped.files))
             if arguments.image_every and (iteration % arguments.image_every == 0 or last):
                 sample = batches[-1].tensors
-                self.log.image("samples", batch_picture(sample["frames"], sample["labels"], results[-1].logits.argmax(2)), iteration)
+                with self.log.paused():
+                    self.log.image("samples", batch_picture(sample["frames"], sample["labels"], results[-1].logits.argmax(2)), iteration)
         if self.validator and (iteration % arguments.val_every == 0 or last):
             self.validate()
         if iteration % arguments.save_every == 0 or last:
@@ -349,12 +366,14 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
     watch = LossWatch()
     with StopSignals() as signals:
         while learner.iteration < config.iterations:
-            batches, results, waited_seconds = [], [], 0.0
-            for _ in range(config.accumulate):
-                asked = time.perf_counter()
-                batches.append(fetch(loader))
-                waited_seconds += time.perf_counter() - asked
-                results.append(learner.forward(batches[-1].tensors))
+            asked = time.perf_counter()
+            with in_all_processes():
+                batches = [fetch(loader) for _ in range(config.accumulate)]
+                waited_seconds = time.perf_counter() - asked
+                run.note_skipped([file for batch in batches for file in batch.skipped])
+            results = []
+            for batch in batches:
+                results.append(learner.forward(batch.tensors))
                 learner.backward(results[-1].loss)
             trouble = watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
             signal_number, troubled = largest_of_processes(signals.received or 0, trouble is not None)

@@ -76,8 +76,9 @@ def build_training_data(
     for kind in mix:
         if kind not in sources:
             raise InputError(f"samples of kind {kind!r} need folders; give {_FLAGS[kind]}")
-    total_files = 2 * sum(len(video) for video in {video for source in clips.values() for video in source.videos}) + 2 * (stills.distinct_samples if stills else 0)
-    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed, total_files)
+    videos = {video for source in clips.values() for video in source.videos}
+    total_files = 2 * sum(len(video) for video in videos) + 2 * (stills.distinct_samples if stills else 0)
+    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed, total_files, {video.image_folder for video in videos})
 
 
 _FLAGS = {"static": "--static_root", "video": "--davis_root, --yv_root, --bl_root or --video_root"}

@@ -7,6 +7,7 @@ import atexit
 import multiprocessing
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import cv2
@@ -111,10 +112,11 @@ class MixedTrainingData(Dataset):
 
     sources: pairs of a source and its weight; an item comes from a source with a probability in proportion to its weight.
     samples: length of the whole training in samples; item i is drawn at progress i / samples (frame-gap curriculum). total_files: of all sources.
+    video_folders: those that hold the frames of training videos.
     Raises InputError for no source, a negative weight, or weights that are all zero.
     """
 
-    def __init__(self, sources: Sequence[tuple[ClipSource, float]], samples: int, seed: int, total_files: int = 0):
+    def __init__(self, sources: Sequence[tuple[ClipSource, float]], samples: int, seed: int, total_files: int = 0, video_folders: Collection[Path] = ()):
         weights = np.array([weight for _, weight in sources], np.float64)
         if len(weights) == 0 or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() == 0:
             raise InputError(f"sources with weights {weights.tolist()}: at least one source is needed, no weight below 0, and one above 0")
@@ -122,6 +124,7 @@ class MixedTrainingData(Dataset):
         weights = weights[weights > 0]
         self.cumulative = np.cumsum(weights / weights.sum())
         self.samples, self.seed, self.total_files = samples, seed, total_files
+        self.video_folders = frozenset(folder.resolve() for folder in video_folders)
 
     @property
     def distinct_samples(self) -> int | None:
@@ -168,6 +171,7 @@ def training_batches(data: MixedTrainingData, batch_size: int, first_iteration: 
         worker_init_fn=prepare_worker if workers else None,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws from the global one, which a training that goes on must find as it was
     )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from inference.run_folder import RunFolder
 from inference.writer import ResultWriter
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError
+from util.memory import peak_memory_mb
 from util.progress import Progress
 
 _FRAMES_AHEAD = 4
@@ -109,7 +109,7 @@ class _Loop:
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
                 self._segment(video, progress)
-        return Totals(frames=self._frames, seconds=self._clock.seconds, peak_memory_mb=_peak_memory_mb(self._segmenter.device))
+        return Totals(frames=self._frames, seconds=self._clock.seconds, peak_memory_mb=peak_memory_mb(self._segmenter.device))
 
     def _segment(self, video: Video, progress: Progress) -> None:
         """One video from its first annotated frame on; its results appear once they are whole."""
@@ -193,10 +193,3 @@ class _Clock:
             torch.cuda.synchronize(self._device)
         elif self._device.type == "mps":
             torch.mps.synchronize()
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    unit_bytes = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6

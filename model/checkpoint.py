@@ -169,10 +169,18 @@ class TrainingState:
 
 
 def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
-    """Save as FOLDER/ITERATION.pth and remove all but the newest `keep` checkpoints of it (0: none), once the new one is whole."""
+    """Save as FOLDER/ITERATION.pth and remove all but the newest `keep` checkpoints up to this iteration (0: none), once the new one is whole."""
     state.save(folder / f"{state.iteration:06d}.pth")
-    for path in _by_iteration(folder)[:-keep] if keep else []:
+    earlier = [path for path in _by_iteration(folder) if int(path.stem) <= state.iteration]
+    for path in earlier[:-keep] if keep else []:
         path.unlink()
+
+
+def set_aside_beyond(folder: Path, iteration: int) -> list[Path]:
+    """Rename checkpoints of later iterations than the one training goes on from, damaged ones or those of a course that was given up, so that none of them
+    is taken for its own. Returns their new names."""
+    later = [path for path in _by_iteration(folder) if int(path.stem) > iteration]
+    return [path.replace(path.with_suffix(".pth.aside")) for path in later]
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The published recipe in two stages: 0 on still images, then 3 on DAVIS and YouTube-VOS. Results: runs/NAME_s0 and runs/NAME_s03.
+#   scripts/train_s03.sh NAME STATIC_ROOT DAVIS_ROOT YOUTUBE_ROOT [further flags of train.py for both stages]
+# On all GPUs of this machine (PROCESSES=N for another number). Given again after a stop, it goes on where it was.
+set -euo pipefail
+repository=$(dirname "$0")/..
+source "$repository/scripts/_stages.sh"
+usage_if_fewer_than 4 "$@"
+name=$1 static_root=$(realpath "$2") davis_root=$(realpath "$3") youtube_root=$(realpath "$4")
+shift 4
+cd "$repository"
+train_stage 0 "${name}_s0" --static_root "$static_root" "$@"
+train_stage 3 "${name}_s03" --load_network "runs/${name}_s0/weights.pth" --davis_root "$davis_root" --yv_root "$youtube_root" "$@"

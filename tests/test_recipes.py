@@ -1,0 +1,60 @@
+"""The shell recipes chain the published stages, each from the weights of the one before; given again they go on where they were."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_up_trees import write_davis
+
+from model import load_network
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+QUICK = ["--network", "tiny", "-i", "1", "-b", "2", "--crop_size", "32", "--num_workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """The repository's code alone, since a recipe writes into the repository it lies in."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("model", "dataset", "inference", "util", "scripts"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "sample"))
+    shutil.copy(REPOSITORY / "train.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    return write_davis(tmp_path_factory.mktemp("data") / "davis", {"bear": 5}, "2017/train.txt")
+
+
+@pytest.fixture(scope="module")
+def stills(videos) -> Path:
+    root = videos.parent / "static"
+    shutil.copytree(videos / "JPEGImages/480p/bear", root)
+    shutil.copytree(videos / "Annotations/480p/bear", root, dirs_exist_ok=True)
+    return root
+
+
+def run(copy: Path, script: str, *arguments: object) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHON": sys.executable, "PROCESSES": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([str(copy / "scripts" / script), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_stages_follow_one_another_and_are_not_trained_twice(copy, videos, stills):
+    done = run(copy, "train_s03.sh", "chain", stills, videos, videos, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert load_network(copy / "runs/chain_s03/weights.pth").config.name == "tiny"
+    record = json.loads((copy / "runs/chain_s03/config.json").read_text())
+    assert record["training"]["stage"] == "3" and record["flags"]["load_network"] == "runs/chain_s0/weights.pth"
+    again = run(copy, "train_s03.sh", "chain", stills, videos, videos, *QUICK)
+    assert again.returncode == 0 and again.stdout.splitlines() == ["runs/chain_s0 is finished", "runs/chain_s03 is finished"]
+
+
+@pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh"])
+def test_without_folders_the_usage_is_shown(copy, script):
+    done = run(copy, script, "name")
+    assert done.returncode == 2 and script in done.stderr and done.stdout == ""
