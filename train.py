@@ -41,6 +41,7 @@ from util.flags import FlagParser
 from util.pictures import batch_picture
 from util.random_state import seed_everything
 from util.run_record import MetricsLog, git_commit, write_json
+from util.settings import parse_settings, with_setting
 from util.stopping import StopSignals
 from util.versions import package_versions
 
@@ -92,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     recipe.add_argument("--learn_batch_norms", action=argparse.BooleanOptionalAction, help="let batch norms follow the data")
     recipe.add_argument("--average_decay", type=float, help="keep an exponential moving average of the weights; 0: none")
     recipe.add_argument("--seed", type=int)
+    recipe.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any value of the table, such as bootstrap.final_fraction=0.2")
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", default="auto")
@@ -126,6 +128,8 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
     if arguments.learning_rate is not None and not arguments.learning_rate > 0:
         raise InputError(f"learning_rate is {arguments.learning_rate}; it must be above 0")
     config = dataclasses.replace(STAGES[arguments.stage], **given)
+    for name, value in parse_settings(arguments.set):
+        config = with_setting(config, name, value, fixed=("stage", "mix", *given))
     if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
         config = dataclasses.replace(config, backbone_weights=("none",))
     at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}

@@ -64,9 +64,10 @@ def build_training_data(
     stills = _stills(roots, config, cache) if roots.static else None
     found = {kind: find_all_videos(folders) for kind, folders in _video_roots(roots, mix).items() if folders}
     names = {video.name for videos in found.values() for video in videos}
-    unknown = sorted(set(subset or ()) - names)
-    if unknown:
-        raise InputError(f"{unknown[0]}: named in the subset but not among the {len(names)} training videos; correct the list")
+    for what, given in (("the subset", subset or ()), ("--exclude", exclude)):
+        unknown = sorted(set(given) - names)
+        if unknown:
+            raise InputError(f"{unknown[0]}: named in {what} but not among the {len(names)} training videos; correct the name")
     clips = {kind: _clips(choose_videos(videos, subset, exclude), config, cache) for kind, videos in found.items()}
     sources: dict[str, ClipSource] = dict(clips)
     if stills:

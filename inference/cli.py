@@ -22,6 +22,7 @@ from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
 from util.flags import FlagParser
 from util.run_record import git_commit
+from util.settings import parse_settings
 
 # flags that are settings by their short names; one whose setting no system has yet is refused when it is given
 _SETTING_FLAGS: dict[str, dict[str, Any]] = {
@@ -93,13 +94,10 @@ def overrides_of(flags: argparse.Namespace, defaults: Mapping[str, Any]) -> dict
             raise InputError(f"--{name}: no memory here is bounded in this way ({', '.join(POLICIES)}); leave it out")
         if value is not None:
             overrides[SHORT_NAMES[name]] = value
-    for pair in flags.set:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InputError(f"--set {pair}: KEY=VALUE is needed, such as memory.policy=every-k")
-        key = SHORT_NAMES.get(key, key)
+    for name, value in parse_settings(flags.set):
+        key = SHORT_NAMES.get(name, name)
         if key in overrides:
-            raise InputError(f"--set {pair}: {key} is given twice; leave one out")
+            raise InputError(f"--set {name}={value}: {key} is given twice; leave one out")
         overrides[key] = value
     is_clip_system = system_config(flags.system, **overrides).clip_length > 1
     for name, value in defaults.items():

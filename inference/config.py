@@ -1,10 +1,10 @@
 """The systems, side by side: rows of one table. Everything a run can change has its name here."""
 
 import dataclasses
-import typing
 from typing import Any
 
 from util.errors import InputError
+from util.settings import with_setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class SystemConfig:
 
 SYSTEMS: dict[str, SystemConfig] = {config.name: config for config in (SystemConfig(name="stcn"),)}
 
+_FIXED = ("name",)
+
 # short names of settings: the flags of the command line and the keywords of VideoSegmenter
 SHORT_NAMES = {
     "mem_every": "memory.write_every_frames",
@@ -58,51 +60,14 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
     config = SYSTEMS[system]
     full_names = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
     for name, value in full_names.items():
-        config = _replace(config, name, value)
+        config = with_setting(config, name, value, fixed=_FIXED)
     _check(config)
     if config.clip_length > 1:  # a clip system's memory is updated once a clip
         every = full_names.get("memory.write_every_frames")
         if every is not None and config.memory.write_every_frames != config.clip_length:
             raise InputError(f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same")
-        config = _replace(config, "memory.write_every_frames", config.clip_length)
+        config = with_setting(config, "memory.write_every_frames", config.clip_length)
     return config
-
-
-def setting_names(config: Any = None, prefix: str = "") -> list[str]:
-    """Full names of all settings, as `--set` takes them."""
-    config = config or next(iter(SYSTEMS.values()))
-    names = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        names += setting_names(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else [prefix + field.name]
-    return [name for name in names if name != "name"]
-
-
-def _replace(config: Any, name: str, value: Any, full_name: str = "") -> Any:
-    full_name = full_name or name
-    head, _, rest = name.partition(".")
-    types = typing.get_type_hints(type(config))
-    if full_name not in setting_names() or head not in types:
-        raise InputError(f"setting {full_name!r} is not known; the settings are {', '.join(setting_names())}")
-    if rest:
-        return dataclasses.replace(config, **{head: _replace(getattr(config, head), rest, value, full_name)})
-    return dataclasses.replace(config, **{head: _typed(value, types[head], full_name)})
-
-
-_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def _typed(value: Any, kind: type, name: str) -> Any:
-    if kind is bool and isinstance(value, str) and value.lower() in _TRUTH:
-        return _TRUTH[value.lower()]
-    if kind is int and isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    if type(value) is not kind:
-        raise InputError(f"setting {name}={value!r}: {'true or false' if kind is bool else 'a whole number' if kind is int else 'a text'} is expected")
-    return value
 
 
 def _check(config: SystemConfig) -> None:
