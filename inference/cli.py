@@ -5,7 +5,7 @@ import datetime
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -18,6 +18,7 @@ from inference.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import Totals, in_all_processes
 from inference.scoring import score_folder
 from model import PRESETS
+from model.config import Similarity
 from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
 from util.flags import FlagParser
@@ -53,6 +54,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the shipped small network)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
+    parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the checkpoint does not tell")
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     for name, keywords in _SETTING_FLAGS.items():
         parser.add_argument(f"--{name}", **(keywords if name in SHORT_NAMES else {**keywords, "help": argparse.SUPPRESS}))
@@ -123,11 +125,12 @@ class Evaluation:
         weights = SHIPPED_WEIGHTS if flags.model is None else flags.model
         if flags.model is None and not weights.is_file():
             raise InputError(f"{weights}: the shipped weights are missing; restore the file or name a checkpoint with --model")
-        self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, network=flags.network, device=flags.device, **overrides)
+        self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, network=flags.network, similarity=flags.similarity, device=flags.device, **overrides)
         settings = {
             "system": flags.system,
             **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
             "network": self._segmenter.network.config.name,
+            "similarity": self._segmenter.network.config.similarity,
             "weights_sha256": _sha256(weights),
             "data_root": str(dataset.root.resolve()),
             **data,

@@ -19,6 +19,7 @@ from inference.config import SystemConfig, system_config
 from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
 from inference.memory import POLICIES, MemoryBank, Write
 from model import FrameFeatures, VOSNetwork, load_network
+from model.config import Similarity
 from model.fusion import inference_copy
 from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
@@ -53,11 +54,21 @@ class VideoSegmenter:
         self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
 
     @staticmethod
-    def from_checkpoint(path: str | Path | None = None, system: str = "stcn", *, network: str | None = None, device: str = "auto", **overrides: Any) -> "VideoSegmenter":
-        """From a weights file, a training checkpoint or a public STCN checkpoint; None: the shipped small network. network: its preset, where not to be recognised."""
+    def from_checkpoint(
+        path: str | Path | None = None,
+        system: str = "stcn",
+        *,
+        network: str | None = None,
+        similarity: Similarity | None = None,
+        device: str = "auto",
+        **overrides: Any,
+    ) -> "VideoSegmenter":
+        """From a weights file, a training checkpoint or a public STCN checkpoint; None: the shipped small network. network: its preset, and similarity: l2, dot
+        or cosine, where they are not to be recognised."""
         if path is None and not SHIPPED_WEIGHTS.is_file():
             raise InputError(f"{SHIPPED_WEIGHTS}: the shipped weights are missing; restore the file or name a checkpoint")
-        return VideoSegmenter(load_network(SHIPPED_WEIGHTS if path is None else path, network), system, device=device, **overrides)
+        loaded = load_network(SHIPPED_WEIGHTS if path is None else path, network, similarity=similarity)
+        return VideoSegmenter(loaded, system, device=device, **overrides)
 
     def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> "SegmentationSession":
         """A session for one video. lookahead: up to how many frames between two memory writes are computed as one batch, at a latency of lookahead - 1 frames.

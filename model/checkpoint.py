@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.config import PRESETS, NetworkConfig
+from model.config import PRESETS, NetworkConfig, Similarity, preset
 from model.network import VOSNetwork, build_network
 from util.errors import InputError
 from util.files import atomic_write
@@ -110,14 +110,16 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
     network.load_state_dict(state)
 
 
-def load_network(path: str | os.PathLike, network: str | NetworkConfig | None = None, *, train_on: bool = False) -> VOSNetwork:
-    """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes."""
+def load_network(path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, train_on: bool = False) -> VOSNetwork:
+    """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes.
+    similarity: what it was trained with, where that is not the preset's and the file, of weights alone, does not say so."""
     content = read_checkpoint(path)
     state = network_state(content, path)
     if network is None:
         stored = content.get("network_config")
         network = NetworkConfig.from_dict(stored) if isinstance(stored, dict) else recognise_preset(state, path)
-    built = build_network(network)
+    config = preset(network) if isinstance(network, str) else network
+    built = build_network(config if similarity is None else dataclasses.replace(config, similarity=similarity))
     load_state(built, state, path, train_on=train_on)
     return built
 

@@ -1,6 +1,7 @@
 """Reading and writing weights: public and own files, what is refused, and that nothing pickled runs."""
 
 import copy
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -267,3 +268,11 @@ def test_the_public_names_load_into_the_published_preset(path):
     half = {name: torch.zeros(shape, dtype=torch.int64 if name.endswith("tracked") else torch.float16) for name, shape in shapes.items()}
     torch.save(half, path)
     assert load_network(path).config == PRESETS["stcn"]
+
+
+def test_key_channels_are_seen_in_the_weights_and_the_similarity_is_told(tmp_path):
+    config = dataclasses.replace(PRESETS["tiny"], key_channels=5, similarity="dot")
+    save_weights(tmp_path / "weights.pth", build_network(config))
+    assert load_network(tmp_path / "weights.pth").config == dataclasses.replace(config, similarity="l2")
+    assert load_network(tmp_path / "weights.pth", similarity="dot").config == config
+    assert VideoSegmenter.from_checkpoint(tmp_path / "weights.pth", similarity="dot", device="cpu").network.config == config
