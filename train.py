@@ -26,6 +26,7 @@ from model.training import STAGES, TrainingConfig
 from util.curves import draw_curves
 from util.distributed import (
     check_agreement,
+    default_workers,
     gather_objects,
     in_all_processes,
     is_first_of_machine,
@@ -75,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--frames", type=int, help="of a sample")
     data.add_argument("--max_skip", type=int, help="frames skipped between a sample's, at most; default: the stage's")
     data.add_argument("--max_objects", type=int, help="of a sample")
-    data.add_argument("--num_workers", type=int, default=1, help="loading processes beside each training process")
+    data.add_argument("--num_workers", type=int, default=default_workers(), help="loading processes beside each training process; samples do not depend on it")
     data.add_argument("--cache_megabytes", type=int, default=1500, help="decoded images each loading process may hold")
 
     recipe = parser.add_argument_group("recipe; defaults: the stage's")

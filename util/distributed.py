@@ -28,6 +28,12 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def default_workers() -> int:
+    """Loading processes for each of the processes of this machine: a core for each, one left for the process itself, 1 to 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1, 1), 8)
+
+
 def is_main() -> bool:
     """True in the one process that prints and writes what all share."""
     return rank() == 0
