@@ -243,6 +243,7 @@ class Run:
     """What a training leaves in runs/ID: checkpoints, metrics, pictures, validation. Every process has one; the main process alone writes."""
 
     def __init__(self, arguments: argparse.Namespace, learner: Learner, data: MixedTrainingData):
+        """Raises InputError where videos of the training would be validated on, or what validation needs is missing."""
         self.arguments, self.learner = arguments, learner
         self.record = {
             "training": learner.config.as_dict(),
@@ -312,7 +313,8 @@ class Run:
         if trouble is None:
             raise SystemExit(EXIT_INPUT_ERROR)
         path = self.folder / f"bad_batch_{self.learner.iteration:06d}_process{rank()}.pth"
-        save_checkpoint(path, {"iteration": self.learner.iteration, "trouble": trouble, "parts": [dict(batch.tensors) for batch in batches]})
+        with going_on_without("the batch"):
+            save_checkpoint(path, {"iteration": self.learner.iteration, "trouble": trouble, "parts": [dict(batch.tensors) for batch in batches]})
         raise InputError(f"iteration {self.learner.iteration}: {trouble}; its batch is kept in {path}, the checkpoints are as they were; look at it, or lower --lr")
 
     def stop(self) -> None:
@@ -336,7 +338,7 @@ def going_on_without(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        print(f"warning: {what} could not be saved ({error}); training goes on, what was saved before stays", file=sys.stderr, flush=True)
+        print(f"warning: {what} could not be saved ({error}); what was saved before stays", file=sys.stderr, flush=True)
 
 
 def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData]:
@@ -347,10 +349,11 @@ def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learne
         network_config = resolve_network(arguments, config)
         data = build_data(arguments, config)
         chosen = choose_checkpoint(arguments) if is_main() else None
-        if is_first_of_machine() and not (chosen or arguments.load_network):
-            fetch_backbones(build_network(network_config), config.backbone_weights)
     check_agreement({"files of training data": data.total_files})
     chosen = gather_objects(chosen)[0]  # by the main process, so that all go on with the same
+    with in_all_processes():
+        if is_first_of_machine() and not (chosen or arguments.load_network):
+            fetch_backbones(build_network(network_config), config.backbone_weights)
     with in_all_processes():
         state = TrainingState.from_checkpoint(chosen) if chosen else None
         network = build_start(arguments, config, network_config, fresh=state is None)
