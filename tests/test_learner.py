@@ -1,0 +1,346 @@
+"""What a Learner computes: the gradients of a batch however it is divided, states that survive a file, and when a loss has gone wrong.
+
+Legend: B batch, T frames, H W image size.
+"""
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from training_processes import assert_same, read, run_by_hand
+
+from model import VOSNetwork, build_network
+from model.checkpoint import TrainingState
+from model.config import PRESETS
+from model.learner import Learner, LossWatch
+from model.losses import BootstrapConfig
+from model.training import TrainingConfig
+from util.errors import InputError
+
+CPU = torch.device("cpu")
+MOVES_NOTHING = "key_proj.key_proj.bias"  # queries and memory keys move by it alike, so that their distances stay
+BOOTSTRAPPED = BootstrapConfig(start_iteration=0, end_iteration=0, final_fraction=0.5)
+
+
+def config(**changed: Any) -> TrainingConfig:
+    """Batch norms frozen, no mixed precision."""
+    settings = {"stage": "3", "network": "tiny", "mix": (), "batch_size": 4, "iterations": 10, "learning_rate": 1e-3, "amp": "off"} | changed
+    return TrainingConfig(**settings)
+
+
+def make_batch() -> dict[str, Tensor]:
+    """Four samples of 1, 2, 3 and 1 objects: frames [4, 3, 3, 32, 48], labels [4, 3, 32, 48], num_objects [4]."""
+    random = np.random.default_rng(0)
+    counts = [1, 2, 3, 1]
+    labels = np.stack([np.kron(random.integers(0, count + 1, (3, 4, 6)), np.ones((8, 8), int)) for count in counts])
+    frames = random.integers(0, 256, (4, 3, 3, 32, 48))
+    return {"frames": torch.from_numpy(frames.astype(np.uint8)), "labels": torch.from_numpy(labels.astype(np.uint8)), "num_objects": torch.tensor(counts)}
+
+
+@pytest.fixture
+def batch() -> dict[str, Tensor]:
+    return make_batch()
+
+
+@pytest.fixture
+def double(monkeypatch) -> None:
+    """What the code raises to single precision goes to double here."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+
+def learner_of(network: VOSNetwork, **changed: Any) -> Learner:
+    return Learner(copy.deepcopy(network), config(**changed), CPU)
+
+
+def gradients(learner: Learner, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the batch, in the parts the learner is configured for."""
+    size = len(batch["frames"]) // learner.config.accumulate
+    for part in range(learner.config.accumulate):
+        learner.backward(learner.forward({name: values[part * size : (part + 1) * size] for name, values in batch.items()}).loss)
+    return {name: parameter.grad.detach().clone() for name, parameter in learner.network.named_parameters()}
+
+
+def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:
+    """Of every parameter: the norm of the difference within `tolerance` of the norm; where that is rounding alone, of the whole gradient's norm."""
+    assert ours.keys() == theirs.keys()
+    whole = float(torch.stack([gradient.norm() for gradient in theirs.values()]).norm())
+    for name in ours:
+        norm = whole if name == MOVES_NOTHING else float(theirs[name].norm())
+        assert norm > 1e-6 * whole, name
+        assert float((ours[name] - theirs[name]).norm()) <= tolerance * norm, name
+
+
+# However a batch is divided
+
+GRADIENTS_OF_A_SHARE = """
+import torch
+from model import build_network
+from model.learner import Learner
+from model.training import TrainingConfig
+from util.distributed import process_group, rank
+task = torch.load("task.pth", weights_only=False)
+torch.set_num_threads(1)
+single = torch.Tensor.float
+with process_group(torch.device("cpu")):
+    found = {}
+    for (dtype, accumulate), config in task["configs"].items():
+        torch.Tensor.float = torch.Tensor.double if dtype is torch.float64 else single
+        network = build_network("tiny")
+        network.load_state_dict(task["network"])
+        learner = Learner(network.to(dtype), config, torch.device("cpu"))
+        size = 2 // accumulate
+        for part in range(accumulate):
+            first = 2 * rank() + part * size
+            learner.backward(learner.forward({name: values[first : first + size] for name, values in task["batch"].items()}).loss)
+        found[dtype, accumulate] = {name: parameter.grad.detach().clone() for name, parameter in learner.network.named_parameters()}
+torch.save(found, f"gradients{rank()}.pth")
+"""
+
+
+@pytest.fixture(scope="module")
+def divided(network, tmp_path_factory) -> list[dict[tuple[torch.dtype, int], dict[str, Tensor]]]:
+    """Of each of two processes the gradients by (precision, accumulated parts), which come of half of the batch in each."""
+    folder = tmp_path_factory.mktemp("divided")
+    configs = {(dtype, accumulate): config(accumulate=accumulate) for dtype, accumulate in ((torch.float32, 1), (torch.float64, 1), (torch.float64, 2))}
+    torch.save({"configs": configs, "network": network.state_dict(), "batch": make_batch()}, folder / "task.pth")
+    ended = run_by_hand([folder] * 2, [("-c", GRADIENTS_OF_A_SHARE)] * 2)
+    assert [process.code for process in ended] == [0, 0], ended
+    return [torch.load(folder / f"gradients{rank}.pth", weights_only=False) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_of_half_the_batch_each_have_the_gradients_of_one_with_the_whole(network, batch, divided, double, accumulate):
+    whole = gradients(learner_of(copy.deepcopy(network).double()), batch)
+    for process in divided:
+        assert process[torch.float64, accumulate]["key_proj.key_proj.weight"].dtype == torch.float64
+        assert_close(process[torch.float64, accumulate], whole, 1e-10)
+
+
+def test_in_single_precision_two_processes_have_the_gradients_of_one_up_to_rounding(network, batch, divided):
+    whole = gradients(learner_of(network), batch)
+    for process in divided:
+        assert_close(process[torch.float32, 1], whole, 1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulated_parts_have_the_gradients_of_the_whole_batch(network, batch, double, accumulate):
+    network = copy.deepcopy(network).double()
+    whole = gradients(learner_of(network, bootstrap=BOOTSTRAPPED), batch)
+    assert_close(gradients(learner_of(network, bootstrap=BOOTSTRAPPED, accumulate=accumulate), batch), whole, 1e-10)
+
+
+def test_activations_computed_again_give_the_same_gradients(network, batch, double):
+    network = copy.deepcopy(network).double()
+    kept = gradients(learner_of(network), batch)
+    assert_close(gradients(learner_of(network, checkpoint_activations=True), batch), kept, 1e-12)
+
+
+def test_activations_computed_again_are_not_kept(network, batch):
+    """The bytes that the backward pass holds on to."""
+
+    def held(**changed: Any) -> int:
+        sizes = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        learner = learner_of(network, **changed)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            result = learner.forward(batch)
+        assert result.loss.requires_grad
+        return sum(sizes.values())
+
+    assert held(checkpoint_activations=True) < 0.6 * held()
+
+
+def test_activations_computed_again_are_refused_where_batch_norms_learn(network):
+    with pytest.raises(InputError, match="checkpoint_activations"):
+        learner_of(network, checkpoint_activations=True, learn_batch_norms=True)
+
+
+# A step
+
+
+def vector(network: torch.nn.Module) -> Tensor:
+    """All its parameters in one row."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def steps(learner: Learner, batch: dict[str, Tensor], count: int) -> None:
+    for _ in range(count):
+        gradients(learner, batch)
+        learner.step()
+
+
+def test_a_gradient_longer_than_allowed_is_shortened_to_that(network, batch):
+    free, bounded = learner_of(network), learner_of(network, clip_gradient_norm=1e-3)
+    for learner in (free, bounded):
+        learner.optimizer = torch.optim.SGD(learner.network.parameters(), lr=1.0)
+    start = vector(network)
+    moves = []
+    for learner in (free, bounded):
+        steps(learner, batch, 1)
+        moves.append(start - vector(learner.network))
+    assert float(moves[0].norm()) > 1e-2 and float(moves[1].norm()) == pytest.approx(1e-3, rel=0.01)
+    assert float(torch.nn.functional.cosine_similarity(*moves, dim=0)) > 0.999
+
+
+def test_the_average_of_weights_is_what_is_kept_and_follows_them_slowly(network, batch):
+    learner = learner_of(network, average_decay=0.9, learn_batch_norms=True)
+    expected = None
+    for _ in range(3):
+        steps(learner, batch, 1)
+        now = vector(learner.network)
+        expected = now if expected is None else 0.9 * expected + 0.1 * now
+    kept = vector(learner.final_network)
+    assert learner.final_network is not learner.network
+    torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-6)
+    statistics = learner.final_network.key_encoder.bn1.running_mean
+    assert not torch.equal(statistics, learner.network.key_encoder.bn1.running_mean) and not torch.equal(statistics, network.key_encoder.bn1.running_mean)
+
+
+# A state
+
+
+RECIPES = {
+    "published": {},
+    "from scratch": {"optimizer": "adamw", "schedule": "cosine", "warmup_iterations": 3, "clip_gradient_norm": 5.0, "learn_batch_norms": True, "average_decay": 0.9},
+    "accumulated": {"accumulate": 2, "steps": (3, 5)},
+    "bf16": {"amp": "bf16"},
+}
+
+
+def stored(learner: Learner, path: Path) -> TrainingState:
+    """The learner's state, written and read."""
+    learner.state({"flags": {}}).save(path)
+    return TrainingState.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_learner_restored_from_a_file_takes_the_same_steps(network, batch, tmp_path, recipe):
+    whole = learner_of(network, **RECIPES[recipe])
+    steps(whole, batch, 3)
+    parts = learner_of(build_network("tiny"), **RECIPES[recipe])
+    parts.restore(stored(whole, tmp_path / "state.pth"))
+    for learner in (whole, parts):
+        steps(learner, batch, 3)
+    assert parts.iteration == 6
+    for name in ("network", "average", "optimizer", "scheduler", "scaler"):
+        assert_same(getattr(whole.state({}), name), getattr(parts.state({}), name), name)
+
+
+def test_the_scale_of_half_precision_gradients_goes_on(network, tmp_path):
+    whole, parts = (learner_of(network, amp="fp16") for _ in range(2))
+    whole.scaler.load_state_dict({**whole.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7})
+    parts.restore(stored(whole, tmp_path / "state.pth"))
+    assert parts.scaler.state_dict() == whole.scaler.state_dict() and parts.scaler.get_scale() == 1024.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"stage": "0"}, "stage 3 (now 0)"),
+        ({"learning_rate": 0.5}, "learning_rate 0.001 (now 0.5)"),
+        ({"batch_size": 8}, "batch_size 4 (now 8)"),
+        ({"accumulate": 2}, "accumulate 1 (now 2)"),
+        ({"seed": 1}, "seed 0 (now 1)"),
+        ({"average_decay": 0.9}, "average_decay None (now 0.9)"),
+        ({"bootstrap": BOOTSTRAPPED}, "bootstrap"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_by_their_names(network, tmp_path, changed, named):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    other = learner_of(network, **changed)
+    before = copy.deepcopy(other.network.state_dict())
+    with pytest.raises(InputError) as refused:
+        other.restore(state)
+    assert named in str(refused.value) and "\n" not in str(refused.value)
+    assert_same(dict(other.network.state_dict()), dict(before))
+
+
+@pytest.mark.parametrize("changed", [{"similarity": "cosine"}, {"key_channels": 16}])
+def test_a_checkpoint_of_another_network_is_refused_by_what_differs(network, tmp_path, changed):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    ((name, value),) = changed.items()
+    other = learner_of(build_network(dataclasses.replace(PRESETS["tiny"], **changed)))
+    with pytest.raises(InputError, match=rf"{name} {getattr(PRESETS['tiny'], name)} \(now {value}\)"):
+        other.restore(state)
+
+
+def test_a_checkpoint_of_another_number_of_processes_is_refused(network, tmp_path):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    with pytest.raises(InputError, match=r"processes 2 \(now 1\)"):
+        learner_of(network).restore(dataclasses.replace(state, random_states=state.random_states * 2))
+
+
+def test_how_long_and_how_fast_may_change_on_the_way(network, tmp_path):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    learner_of(network, iterations=20, checkpoint_activations=True, amp="bf16").restore(state)
+
+
+def test_a_state_holds_no_pickled_code_and_copies_nothing_of_the_network_twice(network, batch, tmp_path):
+    learner = learner_of(network, average_decay=0.9)
+    steps(learner, batch, 1)
+    learner.state({"flags": {"steps": [1, 2], "lr": None}}).save(tmp_path / "state.pth")
+    content = read(tmp_path / "state.pth")  # refuses pickled code
+    assert content["record"]["flags"] == {"steps": [1, 2], "lr": None} and content["iteration"] == 1
+    assert content["training_config"]["stage"] == "3" and content["network_config"]["name"] == "tiny"
+
+
+# A loss that goes wrong
+
+
+def first_trouble(losses: np.ndarray) -> int | None:
+    """Number of the iteration at which the watch speaks up, from 0."""
+    watch = LossWatch()
+    return next((number for number, loss in enumerate(losses) if watch.trouble(float(loss))), None)
+
+
+def noisy(means: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Losses as batches give them: log-normal about their means, a hard batch now and then four times as high."""
+    random = np.random.default_rng(seed)
+    return means * random.lognormal(0, 0.5, len(means)) * np.where(random.random(len(means)) < 0.02, 4.0, 1.0)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number_is_trouble_at_once(loss):
+    assert first_trouble(np.array([1.0, 0.9, loss])) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_training_that_learns_is_no_trouble(seed):
+    falling = 0.05 + 2.2 * np.exp(-np.arange(3000) / 300)
+    assert first_trouble(noisy(falling, seed)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_loss_that_rises_as_only_hard_pixels_count_is_no_trouble(seed):
+    """Bootstrapping to 15 % of the pixels makes the same predictions cost up to 1 / 0.15 times as much."""
+    learned = 0.05 + 2.2 * np.exp(-np.arange(6000) / 300)
+    rising = learned / np.interp(np.arange(6000), [2000, 4000], [1.0, 0.15])
+    assert rising[4000] / rising[2000] > 6
+    assert first_trouble(noisy(rising, seed)) is None
+
+
+@pytest.mark.parametrize("exploded", [10.0, 100.0, 1e6])
+def test_an_exploding_loss_is_found_within_as_many_iterations_as_the_mean_is_of(exploded):
+    losses = noisy(np.concatenate([np.full(500, 0.3), np.full(200, exploded)]))
+    assert 500 <= first_trouble(losses) < 560
+
+
+def test_one_bad_batch_is_no_trouble():
+    losses = np.full(500, 0.3)
+    losses[300] = 100.0
+    assert first_trouble(losses) is None
+
+
+def test_trouble_says_what_was_found():
+    watch = LossWatch(window=2)
+    assert [watch.trouble(loss) for loss in (1.0, 1.0, 50.0)][:2] == [None, None]
+    assert "explodes" in watch.trouble(50.0) and watch.trouble(float("nan")) == "the loss is nan"
