@@ -1,10 +1,12 @@
-"""Speed and memory on the CPU, beside a reference that computes as the published STCN code does, with the same weights and results.
+"""Speed and memory beside a reference that computes as the published STCN code does, with the same weights and results.
 
-python scripts/benchmark.py speed        seconds a frame of whole videos, 1 and 3 objects
-python scripts/benchmark.py reading      one frame's reading from 100 memory frames
-python scripts/benchmark.py components   key encoding, value encoding, reading, decoding (--plot FILE.png)
-python scripts/benchmark.py memory       peak memory over 500 frames
-python scripts/benchmark.py stream       peak memory of 200 and of 2,000 frames with a bounded memory
+python scripts/benchmark.py speed             seconds a frame of whole videos, 1 and 3 objects
+python scripts/benchmark.py reading           one frame's reading from 100 memory frames
+python scripts/benchmark.py components        key encoding, value encoding, reading, decoding (--plot FILE.png)
+python scripts/benchmark.py memory            peak memory over 500 frames
+python scripts/benchmark.py stream            peak memory of 200 and of 2,000 frames with a bounded memory
+python scripts/benchmark.py training          steps a second of training, and the share of time spent waiting for data
+python scripts/benchmark.py training_memory   peak memory of a training step (--recipes: what fits which cards)
 
 Needs neither data nor weights: both are made up, the same in every run. Leave the machine idle meanwhile.
 """
@@ -16,17 +18,25 @@ if not __package__:  # started by path: start again as a module of the repositor
 
 import argparse
 import dataclasses
+import functools
 import shlex
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dataset.sources import TrainingRoots
 from model import PRESETS
-from scripts.benchmarks import peak_memory, timing
+from model.learner import AUTOCAST_DTYPES
+from model.training import STAGES
+from scripts.benchmarks import peak_memory, timing, training_memory, training_speed
+from scripts.benchmarks.material import write_training_stills, write_training_videos
 from scripts.benchmarks.plot import Panel, bar_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
+from util.distributed import select_device
 from util.errors import InputError, run_command
 from util.run_record import write_json
 
@@ -112,6 +122,99 @@ def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
 
 
+def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Our training loop against a plain one, by turns, on the same files."""
+    device = select_device(flags.device)
+    amp = flags.amp or ("fp16" if device.type == "cuda" else "off")
+    stage = STAGES[flags.stage]
+    batch = flags.batch or stage.batch_size // 2
+    changes = {"network": flags.network, "batch_size": batch, "crop_size": flags.crop_size, "amp": amp, "compile": flags.compile}
+    with tempfile.TemporaryDirectory() as made_up:
+        workload = training_speed.TrainingWorkload(
+            config=dataclasses.replace(stage, **changes),
+            roots=_training_roots(flags, Path(made_up)),
+            device=device,
+            workers=flags.workers,
+            cache_megabytes=flags.cache_megabytes,
+            iterations=flags.iterations,
+            repeats=flags.repeats,
+        )
+        result = training_speed.training(workload)
+    header = ("side", "steps/s", "waiting for data", "first step, s", "peak GPU memory, MB")
+    table = markdown_table(header, (_training_row(side, result["median"][side]) for side in timing.SIDES))
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    title = f"Training: stage {flags.stage}, {flags.network}, batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
+    details = f"Ours {result['speedup']:.2f} times the plain loop. {flags.iterations} steps a turn, {_counted(flags.workers, 'loading process', 'es')} each, "
+    details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (" Ours compiled." if flags.compile else "")
+    return f"### {title}\n\n{table}\n\n{details}", {"amp": amp, "batch": batch, "device": where, **result}
+
+
+def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
+    """The roots given, or made-up files of that kind."""
+    if dict(STAGES[flags.stage].mix).keys() == {"static"}:
+        if not flags.static_root:
+            timing.note("writing made-up stills")
+        return TrainingRoots(static=flags.static_root or [str(write_training_stills(made_up, flags.made_up, flags.height, flags.width))])
+    if not flags.davis_root:
+        timing.note("writing made-up videos")
+    return TrainingRoots(davis=flags.davis_root or [str(write_training_videos(made_up, 4, -(-flags.made_up // 4), flags.height, flags.width))])
+
+
+def _training_row(side: str, turn: dict[str, float | None]) -> tuple[str, ...]:
+    peak = turn["peak_memory_mb"]
+    shown = "not applicable" if peak is None else f"{peak:.0f}"
+    return (side, f"{turn['steps_per_second']:.3f}", f"{turn['waiting_share']:.1%}", f"{turn['first_step_seconds']:.1f}", shown)
+
+
+def run_training_memory(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Peak memory of a training step in one process: measured on CUDA, computed elsewhere."""
+    device = select_device(flags.device)
+    how = "measured" if device.type == "cuda" else "computed"
+
+    def memory_of(plan: training_memory.Plan) -> training_memory.StepMemory:
+        timing.note(f"stage {plan.stage}, {plan.part} samples{', activations computed again' if plan.checkpoint_activations else ''}")
+        run = functools.partial(training_memory.measured_memory, device=device) if how == "measured" else training_memory.computed_memory
+        return run(plan.process_config(), several_processes=plan.gpus > 1)
+
+    recipes = _fitting_recipes(flags, functools.cache(memory_of)) if flags.recipes else [_recipe_asked_for(flags, memory_of)]
+    cards = ("card, GB", "GPUs") if flags.recipes else ("GPUs",)
+    header = ("stage", *cards, "batch", "samples a part", "`--accumulate`", "`--checkpoint_activations`", "between steps, GB", f"{how} peak, GB", "fits")
+    table = markdown_table(header[: None if flags.recipes else -1], (_recipe_row(recipe) for recipe in recipes))
+    title = f"Memory of a training step in each process: {flags.network}, {flags.crop_size}×{flags.crop_size}, amp {flags.amp}"
+    return f"### {title}\n\n{table}\n\n{training_memory.METHOD[how]}", [{**dataclasses.asdict(recipe), "fits": recipe.fits, "how": how} for recipe in recipes]
+
+
+def _plan(flags: argparse.Namespace, stage: str, **fields: Any) -> training_memory.Plan:
+    return training_memory.Plan(stage=stage, network=flags.network, crop_size=flags.crop_size, amp=flags.amp, **fields)
+
+
+def _recipe_asked_for(flags: argparse.Namespace, memory_of: Callable[[training_memory.Plan], training_memory.StepMemory]) -> training_memory.Recipe:
+    batch = flags.batch or STAGES[flags.stage].batch_size
+    if batch % (flags.gpus * flags.accumulate):
+        raise InputError(f"--batch {batch} over {flags.gpus} GPUs in {flags.accumulate} parts: each part needs the same whole number of samples; change one of them")
+    fields = {name: getattr(flags, name) for name in ("gpus", "accumulate", "checkpoint_activations")}
+    plan = _plan(flags, flags.stage, batch=batch, **fields)
+    return training_memory.Recipe(plan=plan, memory=memory_of(plan))
+
+
+def _fitting_recipes(flags: argparse.Namespace, memory_of: Callable[[training_memory.Plan], training_memory.StepMemory]) -> list[training_memory.Recipe]:
+    """Stages 0 and 3 with their published batches on all cards and numbers of GPUs."""
+    return [
+        training_memory.choose_recipe(_plan(flags, stage, batch=STAGES[stage].batch_size, gpus=gpus), card, memory_of)
+        for stage in ("0", "3")
+        for card in training_memory.CARDS_GB
+        for gpus in training_memory.GPU_COUNTS
+    ]
+
+
+def _recipe_row(recipe: training_memory.Recipe) -> tuple[object, ...]:
+    plan, memory = recipe.plan, recipe.memory
+    how = (plan.batch, plan.part, plan.accumulate, "yes" if plan.checkpoint_activations else "no", f"{memory.resting / 1e9:.2f}", f"{memory.peak / 1e9:.2f}")
+    if recipe.card_gb is None:
+        return (plan.stage, plan.gpus, *how)
+    return (plan.stage, recipe.card_gb, plan.gpus, *how, "yes" if recipe.fits else "no")
+
+
 _PEAK_HEADER = ("", "network built, MB", "peak, MB", "growth, MB", "time, s")
 
 
@@ -137,8 +240,8 @@ def _counts(seconds: dict[int, float]) -> str:
     return ", ".join(f"{value:.2f} s/frame with {_counted(objects)}" for objects, value in seconds.items())
 
 
-def _counted(count: int, noun: str = "object") -> str:
-    return f"{count} {noun}" + "s" * (count != 1)
+def _counted(count: int, noun: str = "object", ending: str = "s") -> str:
+    return f"{count} {noun}" + ending * (count != 1)
 
 
 def _at_least(minimum: int) -> Any:
@@ -155,12 +258,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, network: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, network: str, frame_size: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         added.set_defaults(run=run)
         added.add_argument("--network", choices=PRESETS, default=network, help="preset")
-        added.add_argument("--height", type=_at_least(16), default=480, help="of a frame, in pixels")
-        added.add_argument("--width", type=_at_least(16), default=854, help="of a frame, in pixels")
+        if frame_size:
+            added.add_argument("--height", type=_at_least(16), default=480, help="of a frame, in pixels")
+            added.add_argument("--width", type=_at_least(16), default=854, help="of a frame, in pixels")
         added.add_argument("--threads", type=_at_least(1), default=2, help="CPU threads of torch")
         added.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
         return added
@@ -183,7 +287,39 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--frames", type=_at_least(2), nargs="+", default=[200, 2000], help="lengths of the two videos")
     added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
     added.add_argument("--memory", default="first-and-latest", help="the memory's policy")
+    _add_training(command("training", run_training, "stcn"))
+    _add_training_memory(command("training_memory", run_training_memory, "stcn", frame_size=False))
     return parser
+
+
+def _add_training_step(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
+    added.add_argument("--crop_size", type=_at_least(16), default=384, help="side of the training crop in pixels, a multiple of 16")
+    added.add_argument("--device", default="auto")
+
+
+def _add_training(added: argparse.ArgumentParser) -> None:
+    _add_training_step(added)
+    added.add_argument("--static_root", nargs="+", help="stills of stage 0; default: made-up ones of --height and --width")
+    added.add_argument("--davis_root", nargs="+", help="videos of the other stages; default: made-up ones")
+    added.add_argument("--made_up", type=_at_least(12), default=48, help="number of made-up frames")
+    added.add_argument("--batch", type=_at_least(1), help="samples a step; default: half the stage's, the published batch of one of two GPUs")
+    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
+    added.add_argument("--compile", action="store_true", help="ours through torch.compile")
+    added.add_argument("--workers", type=int, default=1, help="loading processes of either side")
+    added.add_argument("--cache_megabytes", type=int, default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
+    added.add_argument("--iterations", type=_at_least(1), default=20, help="timed steps of a turn")
+    added.add_argument("--repeats", type=_at_least(1), default=3, help="turns of either side")
+
+
+def _add_training_memory(added: argparse.ArgumentParser) -> None:
+    _add_training_step(added)
+    added.add_argument("--batch", type=_at_least(1), help="samples a step over all GPUs; default: the stage's")
+    added.add_argument("--gpus", type=_at_least(1), default=1, help="processes that share the batch")
+    added.add_argument("--accumulate", type=_at_least(1), default=1, help="parts each computes its share in")
+    added.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the backward pass")
+    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], default="fp16", help="mixed precision")
+    added.add_argument("--recipes", action="store_true", help="what fits which cards, at the published batches of stages 0 and 3")
 
 
 def main() -> None:

@@ -5,16 +5,20 @@ Speed and memory do not depend on what is seen, so neither data nor trained weig
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from dataset.synthetic import make_clip
 from dataset.textures import draw_colours, draw_texture
 from model import VOSNetwork, build_network
 from util.errors import InputError
+from util.palette import DAVIS_PALETTE
 
 _PIXELS_A_FRAME = 3  # how far the background and the objects' orbits travel
 
@@ -85,3 +89,28 @@ class MovingScene:
     def frames(self, count: int) -> Iterator[np.ndarray]:
         """The first `count` frames, made one by one."""
         return (self.frame(index) for index in range(count))
+
+
+def write_training_videos(root: Path, videos: int, frames: int, height: int, width: int) -> Path:
+    """Made-up videos of two objects laid out like DAVIS, every frame with its mask. Returns `root`."""
+    for number in range(videos):
+        for index, (image, labels) in enumerate(zip(*make_clip(number, frames, height, width, objects=2), strict=True)):
+            _write_pair(root / "JPEGImages" / f"{number:03d}" / f"{index:05d}.jpg", root / "Annotations" / f"{number:03d}" / f"{index:05d}.png", image, labels)
+    return root
+
+
+def write_training_stills(root: Path, stills: int, height: int, width: int) -> Path:
+    """Made-up photographs of one object, NAME.jpg beside NAME.png. Returns `root`."""
+    for number in range(stills):
+        images, labels = make_clip(number, 1, height, width, objects=1)
+        _write_pair(root / f"{number:03d}.jpg", root / f"{number:03d}.png", images[0], labels[0])
+    return root
+
+
+def _write_pair(image_path: Path, mask_path: Path, image: np.ndarray, labels: np.ndarray) -> None:
+    for path in (image_path, mask_path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(image_path, quality=95)
+    mask = Image.fromarray(labels)
+    mask.putpalette(DAVIS_PALETTE)
+    mask.save(mask_path)

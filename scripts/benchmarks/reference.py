@@ -41,20 +41,28 @@ class ReferenceNetwork:
             others = torch.zeros_like(masks)
         else:
             others = torch.cat([masks[[j for j in range(objects) if j != i]].sum(0, keepdim=True) for i in range(objects)])
-        encoder = self._network.value_encoder
-        x = encoder.conv1(torch.cat([image.repeat(objects, 1, 1, 1), masks, others], dim=1))
-        x = encoder.stages(x)[-1]
-        x = encoder.fuser.block1(torch.cat([x, feature_s16.repeat(objects, 1, 1, 1)], dim=1))
-        return encoder.fuser.block2(x + encoder.fuser.attention(x))
+        return concatenated_value(self._network, image.repeat(objects, 1, 1, 1), feature_s16.repeat(objects, 1, 1, 1), masks, others)
 
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
         """readout [K, C^v, h, w] and one frame's features → probabilities [K, 1, H, W]."""
-        decoder = self._network.decoder
-        x = decoder.compress(torch.cat([readout, features.appearance.expand(len(readout), -1, -1, -1)], dim=1))
-        x = _up(decoder.up_16_8, features.feature_s8, x)
-        x = _up(decoder.up_8_4, features.feature_s4, x)
-        logits = decoder.pred(F.relu(x))
-        return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False).sigmoid()
+        return concatenated_logits(self._network, readout, features).sigmoid()
+
+
+def concatenated_value(network: VOSNetwork, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+    """images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, 1, H, W] → values [B, C^v, h, w] of one object an image."""
+    encoder = network.value_encoder
+    x = encoder.stages(encoder.conv1(torch.cat([images, masks, others], dim=1)))[-1]
+    x = encoder.fuser.block1(torch.cat([x, feature_s16], dim=1))
+    return encoder.fuser.block2(x + encoder.fuser.attention(x))
+
+
+def concatenated_logits(network: VOSNetwork, readout: Tensor, features: FrameFeatures) -> Tensor:
+    """readout [B, C^v, h, w] of one object an image, and the images' features (or one image's, for all) → logits [B, 1, H, W]."""
+    decoder = network.decoder
+    x = decoder.compress(torch.cat([readout, features.appearance.expand(len(readout), -1, -1, -1)], dim=1))
+    x = _up(decoder.up_16_8, features.feature_s8, x)
+    x = _up(decoder.up_8_4, features.feature_s4, x)
+    return F.interpolate(decoder.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
 
 
 def _up(block: nn.Module, skip: Tensor, x: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+"""Steps per second of training, a plain loop and ours by turns in one process, on the same network, batch size and files; medians over the turns."""
+
+import dataclasses
+import functools
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dataset.sources import SampleConfig, TrainingRoots, build_training_data
+from dataset.static import StaticDataset
+from dataset.training import MixedTrainingData, TrainingBatch, training_batches
+from model import build_network
+from model.learner import Learner, LossWatch
+from model.training import TrainingConfig
+from util.memory import reset_peak_memory
+
+from .timing import SIDES, note
+from .training_reference import PlainAugmentation, PlainData, PlainLearner, draw_clip, draw_still, plain_batches
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingWorkload:
+    """What both sides do in a turn: `warm_up` steps, then `iterations` timed ones. cache_megabytes: decoded images each of our loading processes may hold."""
+
+    config: TrainingConfig
+    roots: TrainingRoots
+    device: torch.device
+    workers: int
+    cache_megabytes: int
+    iterations: int
+    warm_up: int = 3
+    repeats: int = 3
+
+    @property
+    def samples(self) -> int:
+        return (self.warm_up + self.iterations) * self.config.batch_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What was measured of one side in one turn. peak_memory_mb: None where it cannot be told from the other side's."""
+
+    steps_per_second: float
+    waiting_share: float
+    first_step_seconds: float  # with the start of the loading processes, and compiling where asked for
+    peak_memory_mb: float | None
+
+
+class OurLoop:
+    """What train.py does."""
+
+    def __init__(self, workload: TrainingWorkload):
+        config = workload.config
+        self.learner, self.watch = Learner(build_network(config.network), config, workload.device), LossWatch()
+        self.loader: DataLoader = training_batches(our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate)
+
+    def step(self, batches: Iterator[TrainingBatch]) -> float:
+        """One iteration. Returns the seconds it waited for data."""
+        waited, results = 0.0, []
+        for _ in range(self.learner.config.accumulate):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            results.append(self.learner.forward(batch.tensors))
+            self.learner.backward(results[-1].loss)
+        self.watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
+        self.learner.step()
+        return waited
+
+
+class PlainLoop:
+    """The reference."""
+
+    def __init__(self, workload: TrainingWorkload):
+        config = workload.config
+        self.learner = PlainLearner(build_network(config.network), config, workload.device)
+        self.loader: DataLoader = plain_batches(plain_data(workload), config.batch_size, workload.workers)
+
+    def step(self, batches: Iterator[Mapping[str, Tensor]]) -> float:
+        """One iteration. Returns the seconds it waited for data."""
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - asked
+        self.learner.step(batch)
+        return waited
+
+
+LOOPS: dict[str, Callable[[TrainingWorkload], OurLoop | PlainLoop]] = dict(zip(SIDES, (PlainLoop, OurLoop), strict=True))
+
+
+def our_data(workload: TrainingWorkload) -> MixedTrainingData:
+    """The samples of train.py."""
+    config = workload.config
+    sample = SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)})
+    return build_training_data(
+        workload.roots, sample, mix=dict(config.mix), samples=workload.samples, seed=config.seed, cache_megabytes=workload.cache_megabytes
+    )
+
+
+def plain_data(workload: TrainingWorkload) -> PlainData:
+    """The same files, objects and augmentation, by the plain loop's means."""
+    config = workload.config
+    source = our_data(workload).sources[0]
+    if isinstance(source, StaticDataset):
+        draw, augmentation = functools.partial(draw_still, source.pairs), PlainAugmentation.of_stills(source.augmentation)
+    else:
+        draw, augmentation = functools.partial(draw_clip, source.videos), PlainAugmentation.of_clips(source.augmentation)
+    return PlainData(functools.partial(draw, config.frames), augmentation, workload.samples, config.max_objects, config.seed)
+
+
+def training(workload: TrainingWorkload) -> dict[str, Any]:
+    """Both sides by turns. Every turn builds its side anew, so that neither's memory is counted for the other."""
+    turns: dict[str, list[Turn]] = {side: [] for side in SIDES}
+    for number in range(workload.repeats):
+        for side, build in LOOPS.items():
+            turns[side].append(run_turn(build, workload))
+            note(f"turn {number + 1} of {workload.repeats}, {side}: {turns[side][-1].steps_per_second:.3f} steps/s")
+    median = {
+        side: {name: _median([getattr(turn, name) for turn in of_side]) for name in (field.name for field in dataclasses.fields(Turn))}
+        for side, of_side in turns.items()
+    }
+    speedup = median["ours"]["steps_per_second"] / median["reference"]["steps_per_second"]
+    return {"median": median, "speedup": speedup, "turns": {side: [dataclasses.asdict(turn) for turn in of_side] for side, of_side in turns.items()}}
+
+
+def run_turn(build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload: TrainingWorkload) -> Turn:
+    """Build one side, warm it up, and time it."""
+    gc.collect()
+    device = workload.device
+    on_cuda = device.type == "cuda"
+    if on_cuda:
+        torch.cuda.empty_cache()
+        reset_peak_memory(device)
+    before = torch.cuda.memory_allocated(device) if on_cuda else 0
+    loop = build(workload)
+    start = time.perf_counter()
+    batches = iter(loop.loader)
+    loop.step(batches)
+    first = time.perf_counter() - start
+    for _ in range(workload.warm_up - 1):
+        loop.step(batches)
+    _wait_for(device)
+    start = time.perf_counter()
+    waited = sum(loop.step(batches) for _ in range(workload.iterations))
+    _wait_for(device)
+    seconds = time.perf_counter() - start
+    return Turn(
+        steps_per_second=workload.iterations / seconds,
+        waiting_share=waited / seconds,
+        first_step_seconds=first,
+        peak_memory_mb=(torch.cuda.max_memory_allocated(device) - before) / 1e6 if on_cuda else None,
+    )
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _median(values: list[float | None]) -> float | None:
+    return None if None in values else statistics.median(values)
