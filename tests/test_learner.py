@@ -178,6 +178,7 @@ def steps(learner: Learner, batch: dict[str, Tensor], count: int) -> None:
         learner.step()
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_gradient_longer_than_allowed_is_shortened_to_that(network, batch):
     free, bounded = learner_of(network), learner_of(network, clip_gradient_norm=1e-3)
     for learner in (free, bounded):
