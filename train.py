@@ -38,6 +38,7 @@ from util.distributed import (
     world_size,
 )
 from util.errors import EXIT_INPUT_ERROR, InputError, run_command
+from util.files import remove_unfinished
 from util.flags import FlagParser
 from util.pictures import batch_picture
 from util.random_state import seed_everything
@@ -255,11 +256,13 @@ class Run:
         }
         self.folder = RUNS / arguments.id
         self.skipped = SkipLog(data.total_files)
+        self.saved_iteration: int | None = None
         self.validator = build_validator(arguments, data) if arguments.val_root else None
         if not is_main():
             return
         for path in set_aside_beyond(self.folder / "checkpoints", learner.iteration):
             print(f"{path}: beyond iteration {learner.iteration}, from which training goes on; set aside")
+        remove_unfinished(self.folder / "checkpoints")
         write_json(self.folder / "config.json", self.record)
         self.log = MetricsLog(self.folder, learner.config.iterations, arguments.log_every, resumed_at=learner.iteration, device=learner.device)
         for name, value in self.record.items():
@@ -306,6 +309,7 @@ class Run:
         if is_main():
             with self.log.paused(), going_on_without(f"the checkpoint of iteration {self.learner.iteration}"):
                 save_in_turn(self.folder / "checkpoints", state, self.arguments.keep_checkpoints)
+                self.saved_iteration = self.learner.iteration
                 draw_curves(self.folder, self.arguments.id)
 
     def end_in_trouble(self, trouble: str | None, batches: list[TrainingBatch]) -> NoReturn:
@@ -322,7 +326,8 @@ class Run:
         self.save()
         if is_main():
             self.log.close()
-            print(f"stopped at iteration {self.learner.iteration}; go on with --load_model auto", file=sys.stderr, flush=True)
+            lost = "" if self.saved_iteration == self.learner.iteration else ", without a checkpoint of it"
+            print(f"stopped at iteration {self.learner.iteration}{lost}; go on with --load_model auto", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         """At its end: the weights that remain."""
@@ -343,13 +348,15 @@ def going_on_without(what: str) -> Iterator[None]:
 
 def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData]:
     """All that a training needs, in every process; what is wrong in one of them ends all, with one line."""
-    check_agreement(vars(arguments))
+    with in_all_processes():
+        check_agreement(vars(arguments))
     with in_all_processes():
         config = resolve_config(arguments, device)
         network_config = resolve_network(arguments, config)
         data = build_data(arguments, config)
         chosen = choose_checkpoint(arguments) if is_main() else None
-    check_agreement({"files of training data": data.total_files})
+    with in_all_processes():
+        check_agreement({"files of training data": data.total_files})
     chosen = gather_objects(chosen)[0]  # by the main process, so that all go on with the same
     with in_all_processes():
         if is_first_of_machine() and not (chosen or arguments.load_network):
@@ -368,11 +375,11 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
     """Returns the exit code: 0 where training is done, 128 and the signal's number where it was asked to stop."""
     learner, data = prepare(arguments, device)
     config = learner.config
-    with in_all_processes():
-        run = Run(arguments, learner, data)
-    loader = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate))
     watch = LossWatch()
     with StopSignals() as signals:
+        with in_all_processes():
+            run = Run(arguments, learner, data)
+        loader = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate))
         while learner.iteration < config.iterations:
             asked = time.perf_counter()
             with in_all_processes():

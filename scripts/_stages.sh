@@ -1,4 +1,4 @@
-# Sourced by train_s03.sh and train_s012.sh from the repository's root: runs one stage on all GPUs of this machine (without one: one process on the CPU).
+# Sourced by train_s03.sh, train_s012.sh and train_small.sh from the repository's root: runs one stage on all GPUs of this machine (without one: one process on the CPU).
 # A stage that is finished is left as it is, one that was stopped goes on, so that the same command can be given again and again.
 python=${PYTHON:-python}
 

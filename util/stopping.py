@@ -1,5 +1,6 @@
 """Being asked to stop: schedulers, torchrun and Ctrl-C send signals, and a step should be finished and saved before the process ends."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -25,4 +26,4 @@ class StopSignals:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        print(f"{self.received.name}: stopping after this iteration", file=sys.stderr, flush=True)
+        os.write(sys.stderr.fileno(), f"{self.received.name}: stopping after this iteration\n".encode())  # print may be what was interrupted
