@@ -1,6 +1,7 @@
 """Training as a lab runs it: stopped by schedulers and killed anywhere, on several processes and machines, on disks that fill up and with losses that explode."""
 
 import json
+import os
 import re
 import resource
 import signal
@@ -126,10 +127,10 @@ def test_metrics_of_a_stopped_training_hold_every_iteration_once_as_if_uninterru
         assert [entry[name] for entry in whole] == [entry[name] for entry in parts]
 
 
-def test_the_newest_checkpoints_of_both_are_kept_and_nothing_half_written_beside_them(stopped_run):
-    names = [f"{iteration:06d}.pth" for iteration in (ITERATIONS - 4, ITERATIONS - 2, ITERATIONS)]
-    assert sorted(path.name for path in (stopped_run.whole / "checkpoints").iterdir()) == names
-    assert sorted(path.name for path in (stopped_run.parts / "checkpoints").glob("*.pth")) == names  # SIGKILL may have left a hidden part of one
+def test_the_newest_checkpoints_are_kept_of_both_and_nothing_half_written(stopped_run):
+    for run in (stopped_run.whole, stopped_run.parts):
+        names = sorted(path.name for path in (run / "checkpoints").iterdir())
+        assert names == [f"{iteration:06d}.pth" for iteration in (ITERATIONS - 4, ITERATIONS - 2, ITERATIONS)]
 
 
 # Two processes
@@ -195,7 +196,7 @@ def test_processes_of_different_command_lines_end_naming_the_difference(tmp_path
     flags = (*TRAIN, *SYNTHETIC, "-i", "1", "--id", "run", "--lr")
     ended = run_by_hand([tmp_path, tmp_path], [(*flags, "1e-3"), (*flags, "1e-4")])
     assert [process.code for process in ended] == [2, 2]
-    (line,) = {line for process in ended for line in process.error_lines}
+    (line,) = [line for process in ended for line in process.error_lines]
     assert "learning_rate" in line and "0.001" in line and "0.0001" in line
     assert not any("Traceback" in process.errors for process in ended)
     assert not (tmp_path / "runs").exists()
@@ -271,7 +272,9 @@ def run(tmp_path, monkeypatch) -> Callable[..., Path]:
     def train_here(*flags: str) -> Path:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train.py", *SYNTHETIC, "--id", "run", *flags])
-        assert not train.main()
+        code = train.main()
+        if code:
+            raise SystemExit(code)
         return tmp_path / "runs/run"
 
     return train_here
@@ -335,12 +338,12 @@ def test_a_damaged_checkpoint_does_not_push_out_whole_ones(run):
     assert training_state(folder / "checkpoints/000002.pth")["iteration"] == 2
 
 
-def test_what_a_killed_save_left_is_no_obstacle(run):
+def test_what_a_killed_save_left_is_no_obstacle_and_does_not_stay(run):
     folder = run("-i", "1", "--save_every", "1")
     rest = folder / "checkpoints/.000002.pth.abcdefgh.part"
     rest.write_bytes((folder / "checkpoints/000001.pth").read_bytes()[:5000])
     run("-i", "2", "--save_every", "1", "--load_model", "auto")
-    assert checkpoints(folder) == [1, 2]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["000001.pth", "000002.pth"]
 
 
 @pytest.fixture
@@ -365,6 +368,24 @@ def test_without_space_for_a_checkpoint_training_goes_on_warns_and_keeps_the_old
     assert (folder / "checkpoints/000001.pth").read_bytes() == before
     assert iterations(folder) == [1, 2, 3]
     load_network(folder / "weights.pth")
+
+
+def test_stopped_without_space_it_says_that_the_last_iteration_is_lost(run, small_files, monkeypatch, capfd, tmp_path):
+    run("-i", "1")
+    forward = Rollout.forward
+
+    def interrupted(self, *batch, iteration=0):
+        if iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, *batch, iteration=iteration)
+
+    monkeypatch.setattr(Rollout, "forward", interrupted)
+    small_files(200_000)
+    with pytest.raises(SystemExit) as ended:
+        run("-i", "9", "--load_model", "auto")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "stopped at iteration 3, without a checkpoint of it" in capfd.readouterr().err
+    assert checkpoints(tmp_path / "runs/run") == [1]
 
 
 def test_without_space_for_the_weights_the_end_is_one_line_and_nothing_half_written(run, small_files, capsys):
