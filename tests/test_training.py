@@ -125,6 +125,37 @@ def test_a_wrong_request_is_one_clear_line_and_leaves_nothing(flags, message, tm
     assert not (tmp_path / "runs/run").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-b", "100"], "4 different samples, fewer than a batch of 100"),
+        (["--exclude", "mad-up"], "mad-up: named in --exclude"),
+        (["--val_root", "ROOT"], "trained on and validated on.*--exclude made-up"),
+        (["--mix", "others=1"], "'others' is not known"),
+        (["--video_root", "others"], "NAME=DIR"),
+        (["--set", "bootstrap.fraction=1"], "bootstrap.final_fraction"),
+        (["--set", "learning_rate=1", "--lr", "1"], "'learning_rate' is not known"),
+        (["--accumulate", "3"], "batch size 2 over 1 processes in 3 parts"),
+        (["--key_channels", "0"], "key_channels is 0"),
+        (["--backbone_weights", "imagenet"], "encoders of network tiny"),
+    ],
+)
+def test_a_wrong_request_for_videos_is_one_clear_line_and_leaves_nothing(flags, message, davis_root, tmp_path, monkeypatch):
+    flags = [str(davis_root) if flag == "ROOT" else flag for flag in flags]
+    with pytest.raises(InputError, match=message):
+        run(monkeypatch, tmp_path, "--stage", "3", "--id", "run", "--davis_root", str(davis_root), "-i", "1", *QUICK, *flags)
+    assert not (tmp_path / "runs/run").exists()
+
+
+def test_validation_scores_the_network_and_keeps_the_best_weights(davis_root, tmp_path, monkeypatch):
+    runs = run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "run", "-i", "2", "--val_root", str(davis_root), "--val_every", "1", *QUICK)
+    lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
+    scores = [line["validation/j_and_f"] for line in lines if "validation/j_and_f" in line]
+    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores)
+    best = json.loads((runs / "run/best.json").read_text())
+    assert best["j_and_f"] == max(scores) and load_network(runs / "run/best.pth").config.name == "tiny"
+
+
 def test_going_on_with_other_settings_is_refused(tmp_path, monkeypatch):
     flags = ["--stage", "synthetic", "--id", "run", "-i", "1", *QUICK]
     run(monkeypatch, tmp_path, *flags)
