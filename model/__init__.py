@@ -1,7 +1,7 @@
 """What is learned: networks, matching, training rollout, checkpoints."""
 
 from model.checkpoint import load_network, save_weights
-from model.config import PRESETS, EncoderConfig, NetworkConfig
+from model.config import PRESETS, EncoderConfig, NetworkConfig, RefinerConfig
 from model.network import FrameFeatures, VOSNetwork, build_network, parameter_count
 from model.rollout import Rollout, RolloutResult
 
@@ -10,6 +10,7 @@ __all__ = [
     "EncoderConfig",
     "FrameFeatures",
     "NetworkConfig",
+    "RefinerConfig",
     "Rollout",
     "RolloutResult",
     "VOSNetwork",

@@ -29,6 +29,15 @@ class EncoderConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RefinerConfig:
+    """Intra-clip refinement of the readouts (model/intra_clip_refinement.py). The defaults are published: PCVOS, with the windows of Video Swin Transformer."""
+
+    key_channels: int = 256  # of the local key
+    window: tuple[int, int, int] = (2, 7, 7)  # frames, rows, columns at stride 16
+    depth: int = 2  # blocks; every second one has shifted windows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """All that is needed to build a network. The defaults of `similarity` and the presets' sizes are STCN's."""
 
@@ -40,10 +49,11 @@ class NetworkConfig:
     decoder_channels: tuple[int, int, int]  # at strides 16, 8 and 4
     attention_reduction: int = 16
     similarity: Similarity = "l2"
+    refiner: RefinerConfig | None = None  # None: readouts are decoded as they are
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, so that a checkpoint holding them needs no pickled code."""
-        return dataclasses.asdict(self)
+        """Plain values only, so that a checkpoint holding them needs no pickled code; empty slots are left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "NetworkConfig":
@@ -54,7 +64,9 @@ class NetworkConfig:
 
         try:
             encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
-            config = NetworkConfig(**{**tuples(values), **encoders})
+            refiner = values.get("refiner")
+            slots = {"refiner": None if refiner is None else RefinerConfig(**tuples(refiner))}
+            config = NetworkConfig(**{**tuples(values), **encoders, **slots})
             known = {encoder.block for encoder in encoders.values()} <= {"basic", "bottleneck"} and config.similarity in get_args(Similarity)
             if not known:
                 raise ValueError("unknown block or similarity")
@@ -63,34 +75,42 @@ class NetworkConfig:
             raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
 
 
+_STCN = NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
+    name="stcn",
+    key_encoder=EncoderConfig(block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)),
+    value_encoder=EncoderConfig(block="basic", stem_channels=64, planes=(64, 128, 256), depths=(2, 2, 2), convolution_bias=True),
+    key_channels=64,
+    value_channels=512,
+    decoder_channels=(512, 256, 256),
+)
+_STCN_SMALL = NetworkConfig(  # trained from scratch, and quick enough for two CPU cores
+    name="stcn_small",
+    key_encoder=EncoderConfig(block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)),
+    value_encoder=EncoderConfig(block="basic", stem_channels=24, planes=(32, 64, 128), depths=(1, 1, 2), convolution_bias=True),
+    key_channels=64,
+    value_channels=128,
+    decoder_channels=(128, 80, 64),
+)
+_TINY = NetworkConfig(  # for tests: milliseconds a frame
+    name="tiny",
+    key_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1)),
+    value_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1), convolution_bias=True),
+    key_channels=8,
+    value_channels=16,
+    decoder_channels=(16, 12, 8),
+    attention_reduction=4,
+)
+
 PRESETS: dict[str, NetworkConfig] = {
     config.name: config
     for config in (
-        NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
-            name="stcn",
-            key_encoder=EncoderConfig(block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)),
-            value_encoder=EncoderConfig(block="basic", stem_channels=64, planes=(64, 128, 256), depths=(2, 2, 2), convolution_bias=True),
-            key_channels=64,
-            value_channels=512,
-            decoder_channels=(512, 256, 256),
-        ),
-        NetworkConfig(  # trained from scratch, and quick enough for two CPU cores
-            name="stcn_small",
-            key_encoder=EncoderConfig(block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)),
-            value_encoder=EncoderConfig(block="basic", stem_channels=24, planes=(32, 64, 128), depths=(1, 1, 2), convolution_bias=True),
-            key_channels=64,
-            value_channels=128,
-            decoder_channels=(128, 80, 64),
-        ),
-        NetworkConfig(  # for tests: milliseconds a frame
-            name="tiny",
-            key_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1)),
-            value_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1), convolution_bias=True),
-            key_channels=8,
-            value_channels=16,
-            decoder_channels=(16, 12, 8),
-            attention_reduction=4,
-        ),
+        _STCN,
+        _STCN_SMALL,
+        _TINY,
+        dataclasses.replace(_STCN, name="pcvos", refiner=RefinerConfig()),  # as published
+        dataclasses.replace(_STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)),
+        # windows that even the smallest frames of tests do not fill, so that they are shifted and padded
+        dataclasses.replace(_TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))),
     )
 }
 

@@ -1,4 +1,7 @@
-"""The network: what is learned, and nothing of any video. Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16."""
+"""The network: what is learned, and nothing of any video.
+
+Legend: B batch, L frames of a clip, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16.
+"""
 
 import dataclasses
 
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 from model.config import NetworkConfig, preset
 from model.decoder import Decoder
 from model.encoders import KeyEncoder, KeyProjection, ValueEncoder
+from model.intra_clip_refinement import IntraClipRefinement
 
 STRIDE = 16
 
@@ -28,7 +32,7 @@ class FrameFeatures:
 
 
 class VOSNetwork(nn.Module):
-    """Key encoder, value encoder and decoder of STCN; one class for training and inference, for any number of objects.
+    """Key encoder, value encoder and decoder of STCN, and a slot for what refines readouts; one class for training and inference, for any number of objects.
 
     Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang, NeurIPS 2021), section 3.
     """
@@ -42,6 +46,9 @@ class VOSNetwork(nn.Module):
         self.key_proj = KeyProjection(channels_s16, config.key_channels)
         self.key_comp = nn.Conv2d(channels_s16, config.value_channels, 3, padding=1)
         self.decoder = Decoder(config.value_channels, (channels_s4, channels_s8), config.decoder_channels)
+        if config.refiner is not None:
+            self.input_proj = KeyProjection(channels_s16, config.refiner.key_channels)  # the local key
+            self.refine_transformer = IntraClipRefinement(config.refiner, config.value_channels)
 
     def encode_key(self, images: Tensor) -> FrameFeatures:
         """Normalised RGB images [B, 3, H, W] → their features; see util.images.normalise_images."""
@@ -58,13 +65,23 @@ class VOSNetwork(nn.Module):
             others = masks.sum(1, keepdim=True) - masks
         return self.value_encoder(images, feature_s16, masks, others)
 
+    def refine(self, readout: Tensor, feature_s16: Tensor) -> Tensor:
+        """Readouts [B, L, K, C^v, h, w] of B clips made better by what their frames have in common; as they are where the network has no refinement.
+
+        feature_s16 [B, L, C, h, w] of the same frames. Source: PCVOS (Park et al., CVPR 2022), intra-clip refinement.
+        """
+        if self.config.refiner is None:
+            return readout
+        local_key = self.input_proj(feature_s16.flatten(0, 1)).unflatten(0, feature_s16.shape[:2])
+        return self.refine_transformer(readout, local_key)
+
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
         """readout [B, K, C^v, h, w] and the features of the same B frames → logits [B, K, H, W], one an object, independent of each other."""
         return self.decoder(readout, features.appearance, features.feature_s8, features.feature_s4)
 
 
 def build_network(name_or_config: str | NetworkConfig) -> VOSNetwork:
-    """A freshly initialised network of a preset (`stcn`, `stcn_small`, `tiny`) or of a configuration. Raises InputError for an unknown name."""
+    """A freshly initialised network of a preset (`stcn`, `pcvos`, `stcn_small`, …, see PRESETS) or of a configuration. Raises InputError for an unknown name."""
     config = name_or_config if isinstance(name_or_config, NetworkConfig) else preset(name_or_config)
     return VOSNetwork(config)
 

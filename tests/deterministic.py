@@ -13,6 +13,7 @@ from torch import nn
 
 _GAINS = {"key_proj.key_proj.weight": 0.5, "decoder.pred.weight": 1.0}
 _GAIN = 1.4
+_DEVIATIONS = {"running_mean": 0.05, "bias": 0.02, "relative_position_bias_table": 0.2}
 _WAVES = 24
 _BLOBS = ((46, 60, 26, 34, 1.2, 3.0), (70, 140, 30, 24, -1.0, -2.0))  # of each object: centre y x, radius y x, speed y x in pixels a frame
 
@@ -33,8 +34,8 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.int64)
     if kind == "running_var":
         values = draw.uniform(0.8, 1.2, shape)
-    elif kind in ("running_mean", "bias"):
-        values = {"running_mean": 0.05, "bias": 0.02}[kind] * draw.standard_normal(shape)
+    elif kind in _DEVIATIONS:
+        values = _DEVIATIONS[kind] * draw.standard_normal(shape)
     elif len(shape) == 1:
         ends_branch = name.endswith(".bn3.weight") or (name.startswith("value_encoder.layer") and name.endswith(".bn2.weight"))
         values = draw.uniform(0.8, 1.2, shape) * (0.3 if ends_branch else 1.0)
