@@ -14,6 +14,7 @@ class MemoryConfig:
     policy: str = "every-k"
     write_every_frames: int = 5
     include_last: bool = False  # also hold the previous frame, which the next write replaces
+    segment_frames: int | None = None  # progressive matching: a clip reads its own frames too, after every so many of them; None: the memory alone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class SystemConfig:
     name: str
     memory: MemoryConfig = MemoryConfig()
     clip_length: int = 1  # frames predicted together before the memory is updated
+    refine: bool = False  # refine the readouts of a clip's frames together, which takes a network that has learned to
     top_k: int = 20
     resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
     amp: bool = False  # mixed precision
@@ -32,7 +34,13 @@ class SystemConfig:
         return dataclasses.asdict(self)
 
 
-SYSTEMS: dict[str, SystemConfig] = {config.name: config for config in (SystemConfig(name="stcn"),)}
+SYSTEMS: dict[str, SystemConfig] = {
+    config.name: config
+    for config in (
+        SystemConfig(name="stcn"),
+        SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5)),  # PCVOS, section 4
+    )
+}
 
 _FIXED = ("name",)
 
@@ -73,8 +81,14 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
 def _check(config: SystemConfig) -> None:
     from inference.memory import POLICIES  # the table of policies needs MemoryConfig first
 
-    for name, value in (("top_k", config.top_k), ("memory.write_every_frames", config.memory.write_every_frames), ("clip_length", config.clip_length)):
-        if value < 1:
+    counts = {
+        "top_k": config.top_k,
+        "memory.write_every_frames": config.memory.write_every_frames,
+        "memory.segment_frames": config.memory.segment_frames,
+        "clip_length": config.clip_length,
+    }
+    for name, value in counts.items():
+        if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
     if config.resolution != -1 and config.resolution < 16:
         raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")

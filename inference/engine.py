@@ -1,7 +1,7 @@
 """The engine: frames stream in, label maps stream out, nothing of the video is kept but the memory.
 
 Legend: K objects, L frames of a clip, C channels, M query positions, H W frame size, h w at stride 16. A clip is the frames predicted together from one
-state of the memory.
+state of the memory: as many as a clip system's settings say, otherwise as many as may be looked ahead.
 """
 
 import collections
@@ -50,6 +50,7 @@ class VideoSegmenter:
 
     def __init__(self, network: VOSNetwork, system: str = "stcn", *, device: str | torch.device = "auto", **overrides: Any):
         self.config: SystemConfig = system_config(system, **overrides)
+        _check_refinement(network, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
         self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
 
@@ -63,16 +64,18 @@ class VideoSegmenter:
         device: str = "auto",
         **overrides: Any,
     ) -> "VideoSegmenter":
-        """From a weights file, a training checkpoint or a public STCN checkpoint; None: the shipped small network. network: its preset, and similarity: l2, dot
+        """From a weights file, a training checkpoint or a public checkpoint of STCN or PCVOS; None: the shipped small network. network: its preset, and similarity: l2, dot
         or cosine, where they are not to be recognised."""
         if path is None and not SHIPPED_WEIGHTS.is_file():
             raise InputError(f"{SHIPPED_WEIGHTS}: the shipped weights are missing; restore the file or name a checkpoint")
-        loaded = load_network(SHIPPED_WEIGHTS if path is None else path, network, similarity=similarity)
+        path = SHIPPED_WEIGHTS if path is None else path
+        loaded = load_network(path, network, similarity=similarity)
+        _check_refinement(loaded, system_config(system, **overrides), str(path))
         return VideoSegmenter(loaded, system, device=device, **overrides)
 
     def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> "SegmentationSession":
-        """A session for one video. lookahead: up to how many frames between two memory writes are computed as one batch, at a latency of lookahead - 1 frames.
-        frame_count, where known, lets the memory be allocated once."""
+        """A session for one video. lookahead: up to how many frames between two memory writes are computed as one batch, at a latency of lookahead - 1 frames;
+        of no meaning for a clip system, whose clips are batches already, at a latency of clip_length - 1. frame_count, where known, lets the memory be allocated once."""
         return SegmentationSession(self, lookahead=lookahead, frame_count=frame_count)
 
     def segment(self, frames: Iterable[Any], masks: Any, *, lookahead: int = DEFAULT_LOOKAHEAD) -> Iterator[FrameResult]:
@@ -113,7 +116,8 @@ class SegmentationSession:
         if lookahead < 1:
             raise InputError(f"lookahead is {lookahead}; it must be at least 1")
         self._network, self._device, self._config = segmenter.network, segmenter.device, segmenter.config
-        self._clip_frames = max(lookahead, self._config.clip_length)
+        self._lookahead = lookahead
+        self._clip_done = 0  # frames of a clip that was ended early: the rest of it follows, so that the memory keeps its pace
         # a GPU is filled by several frames at a time; a CPU is full with one, and larger tensors cost it fresh memory at every operation
         self._frames_at_once = 1 if self._device.type == "cpu" else _OBJECT_FRAMES
         self._frame_count = frame_count
@@ -129,7 +133,7 @@ class SegmentationSession:
     @property
     def latency_frames(self) -> int:
         """How many frames later than its frame a result comes, at most."""
-        return self._clip_frames - 1
+        return (self._config.clip_length if self._config.clip_length > 1 else self._lookahead) - 1
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -186,9 +190,11 @@ class SegmentationSession:
     def _clip_target(self) -> int:
         if not self._object_ids:
             return 1
+        if self._config.clip_length > 1:
+            return self._config.clip_length - self._clip_done
         first = self.frames_given - len(self._buffer)
-        affordable = max(_PROBABILITY_MAPS // (len(self._object_ids) + 1), self._config.clip_length)
-        return min(self._clip_frames, affordable, self._policy.frames_until_write(first))
+        affordable = max(_PROBABILITY_MAPS // (len(self._object_ids) + 1), 1)
+        return min(self._lookahead, affordable, self._policy.frames_until_write(first))
 
     def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
         """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
@@ -197,32 +203,55 @@ class SegmentationSession:
             self._write_pending()
             images = self._geometry.to_network(self._buffer)
             self._buffer = []
+            ends_clip = labels is not None or not self._object_ids or self._clip_done + len(images) >= self._config.clip_length
+            self._clip_done = 0 if ends_clip else self._clip_done + len(images)
             predicted = []
-            for frames in _chunks(len(images), max(self._frames_at_once // max(len(self._object_ids), 1), 1)):
-                features = self._network.encode_key(images[frames])
-                predicted.append(self._predict(features) if self._object_ids else _background(images[frames]))
+            for frames in _chunks(len(images), self._frames_per_prediction()):
+                features = [self._network.encode_key(part) for part in images[frames].split(self._frames_per_batch())]
+                predicted += self._predict(first + frames.start, features) if self._object_ids else [_background(images[frames])]
             probabilities = torch.cat(predicted)
             finished = slice(0, len(images) - (labels is not None))
             self._emit(first, self._geometry.from_network(probabilities[finished]))
+            decision = Write.NO
             if labels is not None:
                 known, self._object_ids = self._object_ids, self._object_ids + tuple(i for i in ids if i not in self._object_ids)
                 self._emit(last, _join(self._geometry.from_network(probabilities[-1:]), known, self._object_ids, labels, ids))
                 probabilities = _join(probabilities[-1:], known, self._object_ids, self._geometry.labels_to_network(labels), ids)
                 self._policy.annotated(last)
                 decision = Write.KEEP
-            else:
-                decision = self._policy.memorise(last) if self._object_ids else Write.NO
+            elif self._object_ids and ends_clip:
+                decision = self._policy.memorise(last)
             if decision is not Write.NO:
-                self._pending = _Pending(last, images[-1:], features[-1:], probabilities[-1:, 1:], self._object_ids, decision is Write.TEMPORARY)
+                self._pending = _Pending(last, images[-1:], features[-1][-1:], probabilities[-1:, 1:], self._object_ids, decision is Write.TEMPORARY)
 
-    def _predict(self, features: FrameFeatures) -> Tensor:
-        """Aggregated probabilities [L, K + 1, 16h, 16w] of the features' frames, float32."""
-        height, width = self._geometry.grid
-        query_key = features.key.float().permute(0, 2, 3, 1).flatten(0, 2)
-        readout = self._bank.read(query_key, self._object_ids, self._config.top_k)  # [K, L * M, C^v]
-        readout = readout.unflatten(1, (-1, height, width)).permute(1, 0, 4, 2, 3)
-        logits = [self._network.decode(readout[:, objects], features).float() for objects in _chunks(readout.shape[1], _OBJECT_FRAMES)]
-        return aggregate_logits(torch.cat(logits, dim=1)).softmax(1)
+    def _frames_per_prediction(self) -> int:
+        """How many frames depend on one another, or, where none does, are computed as one batch."""
+        dependent = self._config.refine or self._config.memory.segment_frames is not None
+        return self._config.clip_length if dependent else self._frames_per_batch()
+
+    def _frames_per_batch(self) -> int:
+        return max(self._frames_at_once // max(len(self._object_ids), 1), 1)
+
+    def _predict(self, first: int, features: list[FrameFeatures]) -> list[Tensor]:
+        """Aggregated probabilities [batch, K + 1, 16h, 16w], float32, of each batch of a clip's features; frame `first` is the first."""
+        readout = self._read(first, torch.cat([batch.key for batch in features]))
+        if self._config.refine:
+            readout = self._network.refine(readout.unsqueeze(0), torch.cat([batch.feature_s16 for batch in features]).unsqueeze(0)).squeeze(0)
+        probabilities = []
+        for part, batch in zip(readout.split([len(batch.key) for batch in features]), features, strict=True):
+            logits = [self._network.decode(part[:, objects], batch).float() for objects in _chunks(part.shape[1], _OBJECT_FRAMES)]
+            probabilities.append(aggregate_logits(torch.cat(logits, dim=1)).softmax(1))
+        return probabilities
+
+    def _read(self, first: int, keys: Tensor) -> Tensor:
+        """Readouts [L, K, C^v, h, w] for the keys [L, C^k, h, w] of the frames from `first` on."""
+        query_key = keys.float().permute(0, 2, 3, 1).flatten(1, 2)  # [L, M, C^k]
+        segment_frames = self._config.memory.segment_frames
+        if segment_frames is None:
+            readout = self._bank.read(query_key.flatten(0, 1), self._object_ids, self._config.top_k)
+        else:
+            readout = self._bank.read_progressively(query_key, self._object_ids, self._config.top_k, first_frame=first, segment_frames=segment_frames)
+        return readout.unflatten(1, (-1, *self._geometry.grid)).permute(1, 0, 4, 2, 3)
 
     def _write_pending(self) -> None:
         """Encode and memorise the frame that waits for it."""
@@ -239,6 +268,8 @@ class SegmentationSession:
         if self._bank is None:
             height, width = self._geometry.grid
             frames_held = self._policy.frames_held(self._frame_count)
+            if frames_held is not None and self._config.memory.segment_frames is not None:
+                frames_held += (self._config.clip_length - 1) // self._config.memory.segment_frames
             self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=(frames_held or 0) * height * width)
         key = pending.features.key[0].float().permute(1, 2, 0).flatten(0, 1)
         self._bank.write(pending.frame_index, key, values, temporary=pending.temporary)
@@ -255,6 +286,15 @@ class SegmentationSession:
         if not self._config.amp:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16)
+
+
+def _check_refinement(network: VOSNetwork, config: SystemConfig, place: str) -> None:
+    """Raise InputError where the settings ask for a refinement that the network of `place` lacks."""
+    if config.refine and network.config.refiner is None:
+        raise InputError(
+            f"{place}: no weights of intra-clip refinement (input_proj.*, refine_transformer.*), which system {config.name} needs; "
+            "use a checkpoint that has them, or leave refinement out with --set refine=false (refine=False)"
+        )
 
 
 def _most_probable(probabilities: Tensor) -> Tensor:

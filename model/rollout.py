@@ -34,13 +34,13 @@ class Rollout(nn.Module):
     """
 
     def __init__(self, network: VOSNetwork, bootstrap: BootstrapConfig | None = None, *, compiled: bool = False, checkpoint_activations: bool = False):
-        """compiled: encoders and decoder through torch.compile. checkpoint_activations: keep only what enters them, and compute the rest again in the
+        """compiled: encoders, refinement and decoder through torch.compile. checkpoint_activations: keep only what enters them, and compute the rest again in the
         backward pass: less memory, more time."""
         super().__init__()
         self.network = network
         self.bootstrap = bootstrap or BootstrapConfig()
-        parts = (network.encode_key, network.encode_value, network.decode)
-        self._encode_key, self._encode_value, self._decode = (_prepared(part, compiled, checkpoint_activations) for part in parts)
+        parts = (network.encode_key, network.encode_value, network.refine, network.decode)
+        self._encode_key, self._encode_value, self._refine, self._decode = (_prepared(part, compiled, checkpoint_activations) for part in parts)
 
     def forward(self, frames: Tensor, labels: Tensor, num_objects: Tensor | Sequence[int], iteration: int = 0) -> RolloutResult:
         """frames uint8 RGB [B, T, 3, H, W]; labels [B, T, H, W], ids 1..num_objects and 0; num_objects [B], best not on a GPU, which would be waited for;
@@ -68,6 +68,7 @@ class Rollout(nn.Module):
             memory_keys.append(features[t - 1].key.flatten(2))
             memory_values.append(self._encode_value(images[:, t - 1], features[t - 1].feature_s16, masks).flatten(3))
             readout = self._read(features[t].key, torch.cat(memory_keys, -1), torch.cat(memory_values, -1))
+            readout = self._refine(readout.unsqueeze(1), features[t].feature_s16.unsqueeze(1)).squeeze(1)  # each frame is a clip of its own
             probabilities = self._decode(readout, features[t]).float().sigmoid() * present[:, :, None, None]
             logits = aggregate(probabilities)
             absent = torch.nn.functional.pad(~present, (1, 0))[:, :, None, None]

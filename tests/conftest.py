@@ -8,7 +8,7 @@ import pytest
 import torch
 from deterministic import clip, fill
 
-from inference import FrameResult, VideoSegmenter
+from inference import SYSTEMS, FrameResult, VideoSegmenter
 from inference.memory import POLICIES
 from model import VOSNetwork, build_network
 
@@ -37,9 +37,9 @@ def made_clip() -> Clip:
     return Clip(frames[part].copy(), labels[part].copy())
 
 
-def tiny_network(logit_scale: float = 0.5) -> VOSNetwork:
-    """The tiny preset with deterministic weights, whose predictions hold background and both objects of the made clip."""
-    network = fill(build_network("tiny"))
+def tiny_network(logit_scale: float = 0.5, name: str = "tiny") -> VOSNetwork:
+    """A tiny preset with deterministic weights, whose predictions hold background and both objects of the made clip."""
+    network = fill(build_network(name))
     with torch.no_grad():
         network.decoder.pred.weight.mul_(logit_scale)
     return network
@@ -51,12 +51,18 @@ def network() -> VOSNetwork:
     return tiny_network()
 
 
+@pytest.fixture(scope="session")
+def refined_network() -> VOSNetwork:
+    """A tiny network with intra-clip refinement; not to be changed."""
+    return tiny_network(name="tiny_pcvos")
+
+
 @pytest.fixture
-def make_segmenter(network: VOSNetwork) -> Callable[..., VideoSegmenter]:
-    """make_segmenter(system="stcn", **overrides) on the tiny network and the CPU."""
+def make_segmenter(network: VOSNetwork, refined_network: VOSNetwork) -> Callable[..., VideoSegmenter]:
+    """make_segmenter(system="stcn", **overrides) on the CPU, on the tiny network that the system needs."""
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
-        return VideoSegmenter(network, system, device="cpu", **overrides)
+        return VideoSegmenter(refined_network if SYSTEMS[system].refine else network, system, device="cpu", **overrides)
 
     return make
 

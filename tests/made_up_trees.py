@@ -78,10 +78,10 @@ def write_youtube(root: Path) -> Path:
     return root
 
 
-def write_tiny_weights(path: Path, seed: int = 0) -> Path:
+def write_tiny_weights(path: Path, seed: int = 0, network: str = "tiny") -> Path:
     """An untrained tiny network's weights file."""
     torch.manual_seed(seed)
-    save_weights(path, build_network("tiny"))
+    save_weights(path, build_network(network))
     return path
 
 

@@ -1,11 +1,13 @@
 """The textbook engine: one frame and one object at a time, dense weights, whole history in lists. What the engine must agree with.
 
-Legend: K objects, N memory elements, M query positions, H W frame size, h w at stride 16.
+Legend: K objects, L frames of a clip, N memory elements, M query positions, H W frame size, h w at stride 16.
 """
 
 import copy
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import VOSNetwork
+from model.intra_clip_refinement import relative_position_index
 from util.images import normalise_images
 
 
@@ -28,13 +31,18 @@ class Write:
 
 @dataclasses.dataclass
 class PlainEngine:
-    """One video; `step` gives ids and probabilities [K + 1, H, W] of the frame it is given. Any predicted frame is held for now if `hold_latest`."""
+    """One video; `step` gives ids and probabilities [K + 1, H, W] of the frame it is given, `step_clip` of each of several that are predicted together.
+
+    Any predicted frame is held for now if `hold_latest`. segment_frames: progressive matching within a clip. refine: the network's intra-clip refinement.
+    """
 
     network: VOSNetwork
     write_every_frames: float = 5  # math.inf: annotated frames alone
     hold_latest: bool = False
     top_k: int = 20
     resolution: int = -1
+    segment_frames: float = math.inf
+    refine: bool = False
 
     def __post_init__(self):
         self.network = copy.deepcopy(self.network).eval()
@@ -43,33 +51,56 @@ class PlainEngine:
         self.frame = -1
         self.last_kept = 0
 
-    @torch.no_grad()
     def step(self, frame: np.ndarray, mask: np.ndarray | None = None) -> tuple[tuple[int, ...], Tensor]:
-        self.frame += 1
-        size = frame.shape[:2]
-        working = size if self.resolution == -1 else tuple(self.resolution * side // min(size) for side in size)
-        image = normalise_images(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None])
-        if working != size:
-            image = F.interpolate(image, working, mode="bicubic", align_corners=False)
-        image, crop = pad(image)
-        features = self.network.encode_key(image)
+        return self.step_clip([frame], mask)[0]
 
-        small = [self.network.decode(self.read(features.key, i)[:, None], features)[0, 0].sigmoid() for i in self.ids]  # [16h, 16w] an object
-        large = []
-        if self.ids:
-            small = list(aggregate(small)[1:])
-            large = [resize(one[crop], size, "bilinear") for one in small]
-        if mask is not None:
-            joined = [int(i) for i in np.unique(mask) if i != 0]
-            labels = torch.from_numpy(mask.astype(np.int64))
-            small_labels = F.pad(resize(labels.double(), working, "nearest").long(), padding_of(working))
-            small, large = self.join(small, small_labels, joined), self.join(large, labels, joined)
-            self.ids += [i for i in joined if i not in self.ids]
-            small, large = list(aggregate(small)[1:]), aggregate(large)
-        else:
-            large = torch.stack([1 - sum(large), *large]) if self.ids else torch.ones(1, *size)
-        self.memorise(image, features, small, annotated=mask is not None)
-        return tuple(self.ids), large
+    @torch.no_grad()
+    def step_clip(self, frames: Sequence[np.ndarray], mask: np.ndarray | None = None) -> list[tuple[tuple[int, ...], Tensor]]:
+        """`mask` is the last frame's."""
+        size = frames[0].shape[:2]
+        working = size if self.resolution == -1 else tuple(self.resolution * side // min(size) for side in size)
+        images = [normalise_images(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]) for frame in frames]
+        if working != size:
+            images = [F.interpolate(image, working, mode="bicubic", align_corners=False) for image in images]
+        padded = [pad(image) for image in images]
+        features = [self.network.encode_key(image) for image, _ in padded]
+        results = []
+        for one, readouts, (image, crop) in zip(features, self.readouts(features), padded, strict=True):
+            self.frame += 1
+            small = [self.network.decode(readout[None, None], one)[0, 0].sigmoid() for readout in readouts]  # [16h, 16w] an object
+            large = []
+            if self.ids:
+                small = list(aggregate(small)[1:])
+                large = [resize(plane[crop], size, "bilinear") for plane in small]
+            last = len(results) == len(frames) - 1
+            if last and mask is not None:
+                joined = [int(i) for i in np.unique(mask) if i != 0]
+                labels = torch.from_numpy(mask.astype(np.int64))
+                small_labels = F.pad(resize(labels.double(), working, "nearest").long(), padding_of(working))
+                small, large = self.join(small, small_labels, joined), self.join(large, labels, joined)
+                self.ids += [i for i in joined if i not in self.ids]
+                small, large = list(aggregate(small)[1:]), aggregate(large)
+            else:
+                large = torch.stack([1 - sum(large), *large]) if self.ids else torch.ones(1, *size)
+            if last:
+                self.memorise(image, one, small, annotated=mask is not None)
+            results.append((tuple(self.ids), large))
+        return results
+
+    def readouts(self, features: Sequence) -> list[list[Tensor]]:
+        """For each frame of a clip the readouts [C^v, h, w] of the objects."""
+        lasting, clip = list(self.memory), []
+        for number, one in enumerate(features):
+            if self.ids and number and number % self.segment_frames == 0:
+                values = {i: readout.flatten(1).T for i, readout in zip(self.ids, clip[-1], strict=True)}
+                self.memory.append(Write(self.frame + number, features[number - 1].key[0].flatten(1).T, values, True))
+            clip.append([self.read(one.key, i)[0] for i in self.ids])
+        self.memory = lasting
+        if self.refine and self.ids:
+            local_key = self.network.input_proj(torch.cat([one.feature_s16 for one in features]))
+            refined = refine_by_pairs(self.network.refine_transformer, torch.stack([torch.stack(readouts) for readouts in clip]), local_key)
+            clip = [list(readouts) for readouts in refined]
+        return clip
 
     def join(self, probabilities: list[Tensor], labels: Tensor, given: list[int]) -> list[Tensor]:
         present = {i: torch.where(labels == 0, probability, 0) for i, probability in zip(self.ids, probabilities, strict=True)}
@@ -103,6 +134,37 @@ class PlainEngine:
             write.values.pop(object_id, None)
         if not self.ids:
             self.memory = []
+
+
+def attention_by_pairs(block, key, value, window, shifted):
+    """The formula of one attention layer over all pairs of padded tokens, in double: key [L, h, w, C], value [L, h, w, C] → [L, h, w, C]."""
+    size = value.shape[:3]
+    sides = [min(length, side) for length, side in zip(size, window)]
+    shift = [side // 2 if shifted and length > side else 0 for length, side in zip(size, sides)]
+    padded = [-(-length // side) * side for length, side in zip(size, sides)]
+    key, value = (F.pad(x, (0, 0, *itertools.chain(*((0, to - length) for to, length in zip(padded[::-1], size[::-1]))))).flatten(0, 2) for x in (key, value))
+    at = torch.cartesian_prod(*map(torch.arange, padded))
+    moved = torch.stack([(at[:, axis] - shift[axis]) % padded[axis] for axis in range(3)], 1)
+    place = sum((moved[:, axis] % sides[axis]) * [sides[1] * sides[2], sides[2], 1][axis] for axis in range(3))
+    inside = (moved // torch.tensor(sides))[:, None] == (moved // torch.tensor(sides))[None]
+    came_round = moved > at
+    table = block.attn.relative_position_bias_table[relative_position_index(window)][..., 0]
+    projected = block.attn.qk(key)
+    scores = projected @ projected.T / key.shape[1] ** 0.5 + table[place[:, None], place[None]]
+    scores = scores - 100.0 * (came_round[:, None] != came_round[None]).any(-1)
+    weights = scores.masked_fill(~inside.all(-1), float("-inf")).softmax(1)
+    return block.attn.proj(weights @ block.attn.v(value)).unflatten(0, padded)[: size[0], : size[1], : size[2]]
+
+
+def refine_by_pairs(module, readout, local_key):
+    """Intra-clip refinement of readout [L, K, C, h, w] with local_key [L, C, h, w] → [L, K, C, h, w], one object at a time."""
+    key, objects = local_key.permute(0, 2, 3, 1), []
+    for x in readout.permute(1, 0, 3, 4, 2):
+        for number, block in enumerate(module.layers[0].blocks):
+            x = x + attention_by_pairs(block, block.norm1(key), block.norm1_v(x), module.window, number % 2 == 1)
+            x = x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
+        objects.append(module.norm(x))
+    return torch.stack(objects).permute(1, 0, 4, 2, 3)
 
 
 def padding_of(size: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -65,6 +65,9 @@ def refused(end: tuple[int, str, str]) -> str:
         (["--resolution", "5"], "resolution is 5"),
         (["--lookahead", "0"], "--lookahead 0"),
         (["--clip_length", "5", "--mem_every", "3"], "mem_every is 3 and clip_length 5"),
+        (["--clip_length", "0"], "clip_length is 0"),
+        (["--system", "pcvos", "--clip_length", "0"], "clip_length is 0"),
+        (["--system", "pcvos"], "no weights of intra-clip refinement (input_proj.*, refine_transformer.*), which system pcvos needs"),
         (["--system", "newest"], "stcn"),
         (["--memory", "everything"], "every-k"),
         (["--network", "huge"], "stcn_small"),
@@ -190,7 +193,9 @@ def test_a_clip_length_sets_how_often_frames_are_memorised(command, tmp_path):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_runs_from_the_command_line(command, davis, tmp_path, system):
-    code, out, _ = command(eval_davis, "--davis_path", davis, "--system", system)
+    network = "tiny_pcvos" if SYSTEMS[system].refine else "tiny"
+    weights = write_tiny_weights(tmp_path / "weights.pth", network=network)
+    code, out, _ = command(eval_davis, "--davis_path", davis, "--system", system, "--model", weights)
     assert code == 0 and json.loads(out)["frames"] == 13
     assert json.loads((tmp_path / "out/config.json").read_text())["system"] == system
 

@@ -42,7 +42,8 @@ def test_the_table_of_systems_is_not_changed_by_overrides():
         ({"mem_every": 0}, "at least 1"),
         ({"top_k": 0}, "at least 1"),
         ({"top_k": -5}, "at least 1"),
-        ({"clip_length": 0}, "at least 1"),
+        ({"clip_length": 0}, "clip_length is 0; it must be at least 1"),
+        ({"memory.segment_frames": 0}, "memory.segment_frames is 0; it must be at least 1"),
         ({"resolution": 0}, "at least 16"),
         ({"resolution": 15}, "at least 16"),
         ({"mem_every": "five"}, "whole number"),
@@ -69,3 +70,10 @@ def test_an_unknown_system_is_refused_with_the_valid_ones():
 def test_a_clip_system_updates_its_memory_once_a_clip():
     assert system_config("stcn", clip_length=8).memory.write_every_frames == 8
     assert system_config("stcn", clip_length=8, mem_every=8).memory.write_every_frames == 8
+    assert system_config("pcvos").memory.write_every_frames == 5
+    assert system_config("pcvos", clip_length=25).memory.write_every_frames == 25
+
+
+def test_progressive_matching_is_turned_off_by_none():
+    assert system_config("pcvos").memory.segment_frames == 5
+    assert system_config("pcvos", **{"memory.segment_frames": "none"}).memory.segment_frames is None

@@ -11,12 +11,18 @@ from deterministic import clip, fill
 from inference import VideoSegmenter
 from model import VOSNetwork, build_network
 
-GOLDEN = np.load(Path(__file__).parent / "data" / "stcn_golden.npz")
+DATA = Path(__file__).parent / "data"
+GOLDEN = {**np.load(DATA / "stcn_golden.npz"), **np.load(DATA / "pcvos_golden.npz")}
 
 
 @pytest.fixture(scope="module")
 def published() -> VOSNetwork:
     return fill(build_network("stcn"))
+
+
+@pytest.fixture(scope="module")
+def published_refined() -> VOSNetwork:
+    return fill(build_network("pcvos"))
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +60,19 @@ def test_an_object_joining_late_equals_the_published_implementation(published, g
     results = [session.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
     assert_golden(results, "youtube", GOLDEN["youtube/prob_frames"], GOLDEN["youtube/prob"])
     assert session.memory.frame_indices == [0, 4, 9]
+
+
+@pytest.mark.parametrize("length", [5, 8])
+def test_clips_refined_and_matched_progressively_equal_the_published_implementation(published_refined, golden_clip, length):
+    frames, labels = golden_clip
+    results = list(VideoSegmenter(published_refined, "pcvos", device="cpu", clip_length=length).segment(frames, labels[0]))
+    assert_golden(results, f"clip{length}", GOLDEN[f"clip{length}/prob_frames"], GOLDEN[f"clip{length}/prob"])
+
+
+def test_the_published_clips_tell_whether_they_are_matched_progressively(published_refined, golden_clip):
+    frames, labels = golden_clip
+    session = VideoSegmenter(published_refined, "pcvos", device="cpu", clip_length=8, **{"memory.segment_frames": None}).session()
+    for index, frame in enumerate(frames[:9]):
+        session.step(frame, labels[0] if index == 0 else None)
+    expected = torch.from_numpy(GOLDEN["clip8/prob"][list(GOLDEN["clip8/prob_frames"]).index(8)])
+    assert (session.flush()[-1].probabilities - expected).abs().max() > 10 * PROBABILITY_TOLERANCE

@@ -1,20 +1,19 @@
 """Intra-clip refinement against the published implementation's numbers and against its formula written out over all pairs of tokens.
 
-Legend: B clips, L frames, K objects, C channels, h w at stride 16, P tokens of the padded clip.
+Legend: B clips, L frames, K objects, C channels, h w at stride 16.
 """
 
-import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from deterministic import weight
+from plain_engine import refine_by_pairs
 
 from model import PRESETS, NetworkConfig, RefinerConfig, build_network, load_network, parameter_count
-from model.intra_clip_refinement import IntraClipRefinement, relative_position_index
+from model.intra_clip_refinement import IntraClipRefinement
 
 DATA = Path(__file__).parent / "data"
 SMALL = RefinerConfig(key_channels=6, window=(2, 3, 4))
@@ -35,37 +34,6 @@ def test_refinement_equals_the_published_implementation():
     ours = filled(PRESETS["pcvos"].refiner, 512)(readout.permute(2, 0, 1, 3, 4)[None], local_key.transpose(1, 2))
     expected = torch.from_numpy(np.load(DATA / "pcvos_golden.npz")["refine/out"])
     torch.testing.assert_close(ours[0].permute(1, 2, 0, 3, 4), expected, rtol=1e-5, atol=2e-5)
-
-
-def attention_by_pairs(block, key, value, window, shifted):
-    """The formula of one attention layer over all pairs of padded tokens, in double: key [L, h, w, C], value [L, h, w, C] → [L, h, w, C]."""
-    size = value.shape[:3]
-    sides = [min(length, side) for length, side in zip(size, window)]
-    shift = [side // 2 if shifted and length > side else 0 for length, side in zip(size, sides)]
-    padded = [-(-length // side) * side for length, side in zip(size, sides)]
-    key, value = (F.pad(x, (0, 0, *itertools.chain(*((0, to - length) for to, length in zip(padded[::-1], size[::-1]))))).flatten(0, 2) for x in (key, value))
-    at = torch.cartesian_prod(*map(torch.arange, padded))
-    moved = torch.stack([(at[:, axis] - shift[axis]) % padded[axis] for axis in range(3)], 1)
-    place = sum((moved[:, axis] % sides[axis]) * [sides[1] * sides[2], sides[2], 1][axis] for axis in range(3))
-    inside = (moved // torch.tensor(sides))[:, None] == (moved // torch.tensor(sides))[None]
-    came_round = moved > at
-    table = block.attn.relative_position_bias_table[relative_position_index(window)][..., 0]
-    projected = block.attn.qk(key)
-    scores = projected @ projected.T / key.shape[1] ** 0.5 + table[place[:, None], place[None]]
-    scores = scores - 100.0 * (came_round[:, None] != came_round[None]).any(-1)
-    weights = scores.masked_fill(~inside.all(-1), float("-inf")).softmax(1)
-    return block.attn.proj(weights @ block.attn.v(value)).unflatten(0, padded)[: size[0], : size[1], : size[2]]
-
-
-def refine_by_pairs(module, readout, local_key):
-    """readout [L, K, C, h, w], local_key [L, C, h, w] → [L, K, C, h, w], one object at a time."""
-    key, objects = local_key.permute(0, 2, 3, 1), []
-    for x in readout.permute(1, 0, 3, 4, 2):
-        for number, block in enumerate(module.layers[0].blocks):
-            x = x + attention_by_pairs(block, block.norm1(key), block.norm1_v(x), module.window, number % 2 == 1)
-            x = x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
-        objects.append(module.norm(x))
-    return torch.stack(objects).permute(1, 0, 4, 2, 3)
 
 
 def draw(size, objects=2, clips=1, key_channels=6, value_channels=8):

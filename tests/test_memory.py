@@ -184,6 +184,28 @@ def test_include_last_holds_the_frames_between_for_now():
     assert [policy.memorise(frame) for frame in range(1, 5)] == [Write.TEMPORARY, Write.TEMPORARY, Write.KEEP, Write.TEMPORARY]
 
 
+@pytest.mark.parametrize("length", [1, 3, 4, 9])
+def test_progressive_reading_is_reading_with_writes_that_leave_with_the_clip(length):
+    pair = Pair()
+    pair.write(0, (1, 2), elements=6)
+    pair.write(5, (1, 2, 7), elements=6)
+    pair.write(6, (1, 2, 7), elements=6, temporary=True)
+    clip, writes = pair.draw(length, 6, KEY_CHANNELS), list(pair.plain.writes)
+    readout = pair.bank.read_progressively(clip, (7, 1, 2), 20, first_frame=7, segment_frames=3)
+    assert readout.shape == (3, length * 6, VALUE_CHANNELS)
+    for number, object_id in enumerate((7, 1, 2)):
+        for index in range(length):
+            if index and index % 3 == 0:
+                pair.plain.writes.append((6 + index, clip[index - 1], {object_id: readout[number, 6 * (index - 1) : 6 * index]}, True))
+            expected = pair.plain.read(clip[index], object_id, 20)
+            torch.testing.assert_close(readout[number, 6 * index : 6 * (index + 1)].double(), expected, rtol=1e-4, atol=1e-5)
+        pair.plain.writes = list(writes)
+    assert pair.bank.frame_indices == [0, 5, 6]
+    pair.assert_equal((1, 2, 7))
+    pair.write(12, (1, 2, 7))
+    assert pair.bank.frame_indices == [0, 5, 12], "what was held for now is still held for now"
+
+
 @pytest.mark.parametrize("name", sorted(POLICIES))
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_frames_until_write_ends_at_the_next_frame_that_may_enter(name, every):

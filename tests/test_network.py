@@ -98,6 +98,8 @@ def test_fused_copy_computes_the_same_and_leaves_the_original_alone(name):
     values = network.encode_value(images, plain.feature_s16, masks)
     torch.testing.assert_close(fused.encode_value(images, plain.feature_s16, masks), values, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fused.decode(readout, plain), network.decode(readout, plain), rtol=1e-4, atol=1e-4)
+    refined = network.refine(readout[None], plain.feature_s16[None])
+    torch.testing.assert_close(fused.refine(readout[None], plain.feature_s16[None]), refined, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The memory of one video. Legend: K objects, C channels, N memory elements (pixels at stride 16), M query positions.
+"""The memory of one video. Legend: K objects, L frames of a clip, C channels, N memory elements (pixels at stride 16), M query positions (of a frame).
 
 The bank stores and reads; what enters and what stays is a policy's business. Keys exist once, however many objects there are; each
 object has a table of values beside them. Rows are in order of time, so an object that joined late reads the rows from its first frame on.
@@ -65,16 +65,9 @@ class MemoryBank:
         """
         assert set(values) >= set(self._values), "an object without values would read rows never written"
         self.drop_temporary()
-        count = key.shape[0]
-        self._make_room(key, values, self.size + count)
-        rows = slice(self.size, self.size + count)
-        self._keys[rows], self._norms[rows], self._frames[rows] = key, squared_norm(key), frame_index
-        for object_id, value in values.items():
-            self._values[object_id][rows] = value
-            self._first_frames.setdefault(object_id, frame_index)
         if temporary:
             self._temporary_from = self.size
-        self.size += count
+        self._append(frame_index, key, values)
 
     def drop_temporary(self) -> None:
         """Forget the temporary elements, if any."""
@@ -104,6 +97,34 @@ class MemoryBank:
                         values = self._values[object_id][group.first_element : self.size]
                         readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
         return readout
+
+    def read_progressively(self, query_key: Tensor, object_ids: Sequence[int], top_k: int, *, first_frame: int, segment_frames: int) -> Tensor:
+        """Readout [K, L * M, C^v] of `object_ids` for a clip's keys [L, M, C^k], frame `first_frame` being its first, segment by segment of `segment_frames`.
+
+        Of each segment the last frame's key, with its readout as value, is read by the segments after it, and leaves with the clip. `object_ids` are all that
+        are here. Source: PCVOS, progressive matching.
+        """
+        size = self.size
+        first, *others = query_key.split(segment_frames)
+        readouts = [self.read(first.flatten(0, 1), object_ids, top_k)]
+        try:
+            for number, segment in enumerate(others, start=1):
+                latest = number * segment_frames - 1
+                values = readouts[-1][:, -query_key.shape[1] :]
+                self._append(first_frame + latest, query_key[latest], dict(zip(object_ids, values, strict=True)))
+                readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
+        finally:
+            self.size = size
+        return torch.cat(readouts, dim=1) if others else readouts[0]
+
+    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor]) -> None:
+        rows = slice(self.size, self.size + key.shape[0])
+        self._make_room(key, values, rows.stop)
+        self._keys[rows], self._norms[rows], self._frames[rows] = key, squared_norm(key), frame_index
+        for object_id, value in values.items():
+            self._values[object_id][rows] = value
+            self._first_frames.setdefault(object_id, frame_index)
+        self.size = rows.stop
 
     def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
         frames = self._frames[: self.size]
