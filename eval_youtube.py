@@ -1,13 +1,15 @@
 """Segment YouTube-VOS 2018 or 2019: from each object's first mask to PNGs as its benchmark takes them.
 
-python eval_youtube.py --yv_path ROOT --output OUT [--split valid|test] [--output_all]
+python eval_youtube.py --yv_path ROOT --output OUT [--split valid|test] [--output_all|--required_frames_only]
 """
 
+import sys
 from pathlib import Path
 
 from dataset import YoutubeDataset
 from inference import cli
 from inference.runner import in_all_processes
+from util.distributed import is_main
 
 
 def main() -> None:
@@ -17,14 +19,24 @@ def main() -> None:
     parser.add_argument("--split", choices=("valid", "test"), default="valid", help="default: valid")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos alone")
     parser.add_argument("--output_all", action="store_true", help="write every frame, not only those meta.json asks for")
+    parser.add_argument("--required_frames_only", action="store_true", help="read and segment the frames meta.json asks for alone: quicker, and results differ")
     flags = parser.parse_args()
     with in_all_processes():
         dataset = YoutubeDataset(
-            flags.yv_path, flags.split, flags.output_all, sequences=flags.sequences, corrections=flags.corrections, colours=cli.palette_of(flags)
+            flags.yv_path,
+            flags.split,
+            flags.output_all,
+            required_frames_only=flags.required_frames_only,
+            sequences=flags.sequences,
+            corrections=flags.corrections,
+            colours=cli.palette_of(flags),
         )
-        data = {"split": flags.split, "output_all": flags.output_all}
+        data = {"split": flags.split, "output_all": flags.output_all, "required_frames_only": flags.required_frames_only}
         evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480}, subfolder="Annotations")
-    cli.finish(evaluation.run())
+    totals = evaluation.run()
+    if flags.required_frames_only and is_main():
+        print("note: only the frames that meta.json asks for were read (--required_frames_only): results differ from those of all frames", file=sys.stderr)
+    cli.finish(totals)
 
 
 if __name__ == "__main__":

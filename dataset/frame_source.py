@@ -1,7 +1,7 @@
 """Where a video's images come from: a folder of files, or a video file. Legend: H W height and width in pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import cv2
@@ -61,6 +61,10 @@ class FolderSource(FrameSource):
         if complete:
             refuse_lost_frames(paths)
         return cls(paths)
+
+    def only(self, stems: Container[str]) -> "FolderSource":
+        """These of the images alone, in the same order."""
+        return FolderSource([path for path in self._paths if path.stem in stems])
 
     def __contains__(self, stem: str) -> bool:
         return stem in self._positions

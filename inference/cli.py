@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -150,7 +151,10 @@ class Evaluation:
 
     def run(self) -> Totals:
         """Segment what is not finished yet."""
-        return runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
+        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
+        if self._segmenter.network.config.refiner is not None and not self._segmenter.config.refine and is_main():
+            print("note: the checkpoint's intra-clip refinement was not used; --system pcvos uses it", file=sys.stderr)
+        return totals
 
     def score(self, truth: Path, protocol: str = "davis", *, single_object: bool = False) -> None:
         """Score the results against VIDEO/FRAME.png below truth, by a row of inference.scoring.PROTOCOLS: a table on stdout, OUT/scores.json and OUT/scores.csv.

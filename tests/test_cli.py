@@ -211,6 +211,26 @@ def test_youtube_results_lie_in_annotations_for_the_frames_asked_for(command, tm
     assert code == 0 and len(file_names(tmp_path / "out/Annotations/aa11")) == 11
 
 
+def test_youtube_reads_the_frames_asked_for_alone_where_that_is_wanted_and_says_so(command, tmp_path):
+    root = write_youtube(tmp_path / "data")
+    weights = write_tiny_weights(tmp_path / "weights.pth", network="tiny_pcvos")
+    flags = ["--yv_path", root, "--model", weights, "--system", "pcvos", "--required_frames_only"]
+    code, out, err = command(eval_youtube, *flags)
+    assert code == 0 and json.loads(out)["frames"] == 3
+    assert "only the frames that meta.json asks for were read (--required_frames_only): results differ" in err
+    assert file_names(tmp_path / "out/Annotations/aa11") == ["00000.png", "00005.png", "00010.png"]
+    assert json.loads((tmp_path / "out/config.json").read_text())["required_frames_only"] is True
+    assert "required_frames_only True (now False)" in refused(command(eval_youtube, *flags[:-1]))
+    assert "leave one of them out" in refused(command(eval_youtube, *flags, "--output_all", "--output", tmp_path / "other"))
+
+
+def test_refinement_that_is_there_and_not_used_is_said(command, davis, tmp_path):
+    weights = write_tiny_weights(tmp_path / "weights.pth", network="tiny_pcvos")
+    for system, said in (("stcn", True), ("pcvos", False)):
+        _, _, err = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--model", weights, "--system", system, "--output", tmp_path / system)
+        assert ("intra-clip refinement was not used" in err) == said
+
+
 def test_a_video_file_with_a_mask_gives_masks_and_an_overlay(command, tmp_path):
     images, labels = made_up_frames(5, 0, (7,))
     video = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))

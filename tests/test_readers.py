@@ -125,6 +125,19 @@ def test_youtube_reads_all_frames_where_they_are_present_and_wants_the_same(tmp_
     assert all(frame.required for frame in YoutubeDataset(tmp_path, output_all=True)[0].frames())
 
 
+def test_youtube_frames_asked_for_alone_are_read_with_those_that_have_masks(tmp_path):
+    make_youtube(tmp_path)
+    every = YoutubeDataset(tmp_path)[0]
+    video = YoutubeDataset(tmp_path, required_frames_only=True)[0]
+    frames, wanted = list(video.frames()), [frame for frame in every.frames() if frame.required or frame.labels is not None]
+    assert [(frame.name, frame.required) for frame in frames] == [(frame.name, frame.required) for frame in wanted]
+    assert len(frames) == video.frame_count < every.frame_count
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(frames, wanted, strict=True))
+    assert [frame.name for frame in frames if frame.labels is not None] == [frame.name for frame in wanted if frame.labels is not None]
+    with pytest.raises(InputError, match="leave one of them out"):
+        YoutubeDataset(tmp_path, output_all=True, required_frames_only=True)
+
+
 def test_youtube_refuses_a_tree_without_a_wanted_frame_or_without_meta(tmp_path):
     make_youtube(tmp_path)
     (tmp_path / "valid/JPEGImages/abc/00020.jpg").unlink()
