@@ -1,4 +1,4 @@
-"""Loading and saving weights: our own files and the public checkpoints of STCN, by the same names."""
+"""Loading and saving weights: our own files and the public checkpoints of STCN and PCVOS, by the same names."""
 
 import dataclasses
 import errno

@@ -62,7 +62,7 @@ def test_objects_refined_together_equal_objects_refined_alone(monkeypatch):
     together = module(readout, local_key)
     for k in range(5):
         torch.testing.assert_close(module(readout[:, :, k : k + 1], local_key), together[:, :, k : k + 1], rtol=0, atol=1e-10)
-    monkeypatch.setattr("model.intra_clip_refinement._TOKENS_AT_ONCE", 2 * 5 * 4 * 5)  # two objects at a time
+    monkeypatch.setattr("model.intra_clip_refinement._TOKENS_AT_ONCE_ON_CPU", 2 * 5 * 4 * 5)  # two objects at a time
     torch.testing.assert_close(module(readout, local_key), together, rtol=0, atol=1e-10)
 
 

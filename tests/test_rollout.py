@@ -111,8 +111,9 @@ def test_mean_of_half_batches_gradients_equals_the_whole_batchs(network, batch, 
         assert (gradient - (half_1[name] + half_2[name]) / 2).abs().max() < 1e-10, name
 
 
-def test_every_parameter_receives_a_gradient(network, batch, monkeypatch):
-    _, gradients = gradients_of(double_rollout(network, monkeypatch), batch, slice(None), 0)
+@pytest.mark.parametrize("name", ["network", "refined_network"])
+def test_every_parameter_receives_a_gradient(request, name, batch, monkeypatch):
+    _, gradients = gradients_of(double_rollout(request.getfixturevalue(name), monkeypatch), batch, slice(None), 0)
     assert [name for name, gradient in gradients.items() if not gradient.any()] == []
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
