@@ -67,6 +67,27 @@ def test_clips_without_refinement_and_progressive_matching_are_stcn_with_a_write
     assert_same_results(play(ours.session(), made_clip.frames, masks), play(theirs.session(), made_clip.frames, masks))
 
 
+def test_mixed_precision_is_near(make_segmenter, made_clip):
+    exact, mixed = (list(make_segmenter("pcvos", amp=amp).segment(made_clip.frames, made_clip.labels[0])) for amp in (False, True))
+    assert all((one.probabilities - other.probabilities).abs().mean() < 0.01 for one, other in zip(mixed, exact, strict=True))
+    assert any(not torch.equal(one.probabilities, other.probabilities) for one, other in zip(mixed, exact)), "nothing was mixed"
+
+
+def test_frames_refined_one_by_one_do_not_depend_on_the_lookahead(refined_network, made_clip):
+    segmenter = VideoSegmenter(refined_network, "stcn", device="cpu", refine=True)
+    results = [list(segmenter.segment(made_clip.frames, made_clip.labels[0], lookahead=lookahead)) for lookahead in (1, 5)]
+    assert_same_results(*results)
+
+
+def test_memory_allocated_for_a_known_length_never_grows(make_segmenter, made_clip):
+    session, sizes = make_segmenter("pcvos", clip_length=5, **{"memory.segment_frames": 2}).session(frame_count=12), set()
+    for index, frame in enumerate(made_clip.frames):
+        session.step(frame, made_clip.labels[0] if index == 0 else None)
+        sizes |= {session.memory.megabytes} if session.memory else set()
+    session.flush()
+    assert sizes == {session.memory.megabytes}
+
+
 def test_refinement_and_progressive_matching_change_what_they_should(make_segmenter, made_clip):
     def probabilities(refine, segment_frames):
         segmenter = make_segmenter("pcvos", clip_length=10, refine=refine, **{"memory.segment_frames": segment_frames})
