@@ -166,7 +166,7 @@ def test_a_last_clip_of_one_frame_is_refined_by_itself(make_segmenter, made_clip
     assert (results[6].probabilities - plain[6].probabilities).abs().max() > 1e-3
 
 
-def test_an_object_that_vanishes_leaves_the_others_segmented_and_may_return(make_segmenter, made_clip):
+def test_an_object_that_vanishes_leaves_the_other_segmented(make_segmenter, made_clip):
     frames = made_clip.frames.copy()
     for index in range(3, 9):  # object 2 is painted over by what is around object 1
         frames[index][made_clip.labels[index] == 2] = frames[0][made_clip.labels[0] == 0].mean(0).astype(np.uint8)
