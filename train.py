@@ -75,6 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--crop_size", type=int, help="side of the square training crop in pixels, a multiple of 16")
     data.add_argument("--crop_area", type=float, nargs=2, metavar=("LEAST", "MOST"), help="share of a video's frame that a crop covers")
     data.add_argument("--frames", type=int, help="of a sample")
+    data.add_argument("--clip_frames", type=int, help="predicted together: the frames after a sample's first are whole clips of so many")
     data.add_argument("--max_skip", type=int, help="frames skipped between a sample's, at most; default: the stage's")
     data.add_argument("--max_objects", type=int, help="of a sample")
     data.add_argument("--num_workers", type=int, default=default_workers(), help="loading processes beside each training process; samples do not depend on it")
@@ -134,7 +135,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         config = with_setting(config, name, value, fixed=("stage", "mix", *given))
     if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
         config = dataclasses.replace(config, backbone_weights=("none",))
-    at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
+    at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "clip_frames": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
     at_least |= {"keep_checkpoints": 0, "image_every": 0, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
     for name, smallest in at_least.items():
         value = getattr(config if hasattr(config, name) else arguments, name)
@@ -145,6 +146,10 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             f"batch size {config.batch_size} over {world_size()} processes in {config.accumulate} parts: each part needs the same whole number of samples; "
             "change -b, --accumulate or --nproc_per_node"
         )
+    if (config.frames - 1) % config.clip_frames:
+        raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after its first frame a sample is whole clips; {2 * config.clip_frames + 1} frames make two")
+    if not 0 <= config.affinity.dropout < 1:
+        raise InputError(f"affinity.dropout is {config.affinity.dropout}; it is a share, at least 0 and below 1")
     if config.crop_size % 16:
         raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
     return config
@@ -215,7 +220,10 @@ def build_start(arguments: argparse.Namespace, config: TrainingConfig, network_c
     seed_everything(config.seed)
     network = build_network(network_config)
     if arguments.load_network:
-        load_state(network, network_state(read_checkpoint(arguments.load_network), arguments.load_network), arguments.load_network, train_on=True)
+        state = network_state(read_checkpoint(arguments.load_network), arguments.load_network)
+        for slot in load_state(network, state, arguments.load_network, train_on=True):
+            if is_main():
+                print(f"{arguments.load_network}: has no weights of the network's {slot}, which starts fresh")
     elif fresh:
         for line in load_backbones(network, config.backbone_weights):
             if is_main():
@@ -285,6 +293,8 @@ class Run:
         if is_main():
             means = {name: torch.stack([getattr(result, name).detach() for result in results]).mean() for name in ("loss", "iou")}
             learning_rate = self.learner.scheduler.get_last_lr()[0]
+            if len(results[0].parts) > 1:
+                means |= {name: torch.stack([result.parts[name] for result in results]).mean() for name in results[0].parts}
             self.log.step(iteration, waited_seconds, means, learning_rate=learning_rate, skipped_files=len(self.skipped.files))
             if arguments.image_every and (iteration % arguments.image_every == 0 or last):
                 sample = batches[-1].tensors

@@ -10,7 +10,7 @@ from dataset.image_cache import ImageCache
 from dataset.static import StaticDataset
 from dataset.synthetic import SyntheticClips, SyntheticConfig
 from dataset.training import ClipSource, MixedTrainingData
-from dataset.video_clips import AnnotatedVideo, VideoClipDataset, choose_videos, find_all_videos, max_skip_at
+from dataset.video_clips import AnnotatedVideo, VideoClipDataset, choose_videos, find_all_videos, max_skip_at, max_skip_between_clips_at
 from util.errors import InputError
 
 DAVIS_REPEATS = 5  # published: DAVIS five times beside YouTube-VOS
@@ -30,9 +30,11 @@ class TrainingRoots:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """What a sample is like. close_up: crops cover a small part of the frame, so objects must fill enough of them and surroundings are shown."""
+    """What a sample is like. clip_frames: frames predicted together, after the first. close_up: crops cover a small part of the frame, so objects must fill
+    enough of them and surroundings are shown."""
 
     frames: int = 3
+    clip_frames: int = 1
     crop_size: int = 384
     max_objects: int = 2
     crop_area: tuple[float, float] = (0.36, 1.0)
@@ -109,12 +111,14 @@ def _stills(roots: TrainingRoots, config: SampleConfig, cache: ImageCache) -> St
 
 def _clips(videos: Sequence[AnnotatedVideo], config: SampleConfig, cache: ImageCache) -> VideoClipDataset:
     augmentation = ClipAugmentation(crop_size=config.crop_size, crop_area=config.crop_area, keep_surroundings=config.close_up)
+    curriculum = max_skip_at if config.clip_frames == 1 else max_skip_between_clips_at
     return VideoClipDataset(
         videos,
         frames=config.frames,
+        clip_frames=config.clip_frames,
         max_objects=config.max_objects,
         augmentation=augmentation,
-        max_skip=functools.partial(max_skip_at, final_share=config.skip_final_share) if config.max_skip is None else config.max_skip,
+        max_skip=functools.partial(curriculum, final_share=config.skip_final_share) if config.max_skip is None else config.max_skip,
         min_object_pixels=round(_MIN_OBJECT_SHARE * config.crop_size**2) if config.close_up else 1,
         skip_tiny_objects=config.skip_tiny_objects,
         cache=cache,
@@ -122,6 +126,6 @@ def _clips(videos: Sequence[AnnotatedVideo], config: SampleConfig, cache: ImageC
 
 
 def _made_up(config: SampleConfig, stills: StaticDataset | None, clips: VideoClipDataset | None) -> SyntheticClips:
-    settings = SyntheticConfig(crop_size=config.crop_size, frames=config.frames, max_objects=config.max_objects)
+    settings = SyntheticConfig(crop_size=config.crop_size, frames=config.frames, clip_frames=config.clip_frames, max_objects=config.max_objects)
     bank = CutoutBank(stills, clips) if stills or clips else None
     return SyntheticClips(settings, bank=bank, clips=clips)

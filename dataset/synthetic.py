@@ -14,7 +14,7 @@ from dataset.compositing import Backdrop, Bending, Finish, Layer, Motion, Wave
 from dataset.cutouts import CutoutBank
 from dataset.textures import STRUCTURE_COUNT, bar_outline, draw_colours, draw_outline, draw_texture
 from dataset.training import MAX_ATTEMPTS, Sample, build_sample, draw_objects, draw_until_usable
-from dataset.video_clips import VideoClipDataset
+from dataset.video_clips import VideoClipDataset, draw_gaps
 
 STILL = np.eye(3)
 
@@ -23,7 +23,8 @@ STILL = np.eye(3)
 class SyntheticConfig:
     """What clips are made of; shares are probabilities.
 
-    object_size: longer side of an object in units of the frame's shorter side (log-uniform). max_gap: video frames between neighbours of a sample, 1..max_gap.
+    object_size: longer side of an object in units of the frame's shorter side (log-uniform). max_gap: video frames between neighbours of a sample, 1..max_gap,
+    less inside clips of `clip_frames` frames that are predicted together (see dataset.video_clips.draw_gaps).
     lookalike_share: distractors that are a copy of, or of the same texture as, an object. camouflage_share: made-up objects in the colours of the background.
     cutout_share and photo_share: objects and backgrounds taken from a bank of real images, where there is one;
     clip_share: samples over a real annotated clip, where given.
@@ -31,6 +32,7 @@ class SyntheticConfig:
 
     crop_size: int = 384
     frames: int = 3
+    clip_frames: int = 1
     max_objects: int = 2
     max_distractors: int = 2
     max_gap: int = 10
@@ -70,7 +72,7 @@ class SyntheticClips:
         Raises UnusableFileError for a damaged file, InputError where no object could be placed in view.
         """
         complaint = f"synthetic clips drawn, none with an object of {self.config.min_object_area:.1%} of the frame; make the objects larger"
-        times = np.concatenate(([0], np.cumsum(rng.integers(1, self.config.max_gap + 1, self.config.frames - 1))))
+        times = np.concatenate(([0], np.cumsum(draw_gaps(rng, self.config.frames, self.config.max_gap, clip_frames=self.config.clip_frames))))
         return draw_until_usable(lambda: self._attempt(rng, times, progress), complaint)
 
     def _attempt(self, rng: np.random.Generator, times: np.ndarray, progress: float) -> Sample | None:

@@ -18,17 +18,24 @@ from dataset.training import Sample, build_sample, draw_objects, draw_until_usab
 from util.errors import InputError
 
 YOUTUBE_ANNOTATION_STEP = 5
+CLIP_MAX_GAP = 5  # frames from one to the next inside a clip that is predicted together (PCVOS, per-clip training)
 TINY_PIXELS, SMALL_PIXELS = 10 * 10, 30 * 30  # of an object in a crop
 
 
-def max_skip_at(progress: float, final_share: float = 0.1) -> int:
-    """Frames that may be skipped between neighbours of a clip, when `progress` (0..1) of the training is done.
+def max_skip_at(progress: float, final_share: float = 0.1, largest: int = 25) -> int:
+    """Frames that may be skipped between neighbours of a sample, when `progress` (0..1) of the training is done.
 
     Published curriculum: 5, from 10 % of the training 10, from 20 % 15, from 30 % 20, from 40 % 25, for the last `final_share` (0.1; stage 1: 0.2) back to 5.
     """
     if progress >= 1 - final_share:
         return 5
-    return 5 + 5 * min(4, int(progress * 10 + 1e-9))
+    return min(5 + 5 * int(progress * 10 + 1e-9), largest)
+
+
+def max_skip_between_clips_at(progress: float, final_share: float = 0.1) -> int:
+    """The same where frames are predicted in clips: from one clip to the next at most 5 frames, then 10, then 15, in the end 5 again (PCVOS, per-clip
+    training; when each begins is ours, as in the other stages)."""
+    return max_skip_at(progress, final_share, largest=15) - 1
 
 
 EXPECTED_VIDEOS = (
@@ -145,7 +152,8 @@ class VideoClipDataset:
 
     videos: one that is listed twice counts twice (published: DAVIS five times beside YouTube-VOS); those with fewer than `frames` annotated frames are left
     out. max_skip: frames that may be skipped between neighbours, a number or a function of progress; neighbours are 1..max_skip + 1 frames apart,
-    counted in annotated frames (max_skip // annotation step) where not every frame is annotated, and less in short videos.
+    counted in annotated frames (max_skip // annotation step) where not every frame is annotated, and less in short videos and inside clips of `clip_frames`
+    frames that are predicted together (see draw_frame_indices).
     min_object_pixels: an object is drawn only if it covers as many pixels of the first crop. skip_tiny_objects: see tiny_objects.
     Raises InputError where no video remains.
     """
@@ -155,6 +163,7 @@ class VideoClipDataset:
         videos: Iterable[AnnotatedVideo],
         *,
         frames: int = 3,
+        clip_frames: int = 1,
         max_objects: int = 2,
         augmentation: ClipAugmentation | None = None,
         max_skip: int | Callable[[float], int] = max_skip_at,
@@ -169,7 +178,8 @@ class VideoClipDataset:
                 f"no training video with {frames} annotated frames among the {len(videos)} chosen; check the roots, the subset and the excluded names"
             )
         self.skip_tiny_objects = skip_tiny_objects
-        self.frames, self.max_objects, self.min_object_pixels = frames, max_objects, min_object_pixels
+        self.frames, self.clip_frames = frames, clip_frames
+        self.max_objects, self.min_object_pixels = max_objects, min_object_pixels
         self.augmentation = augmentation or ClipAugmentation()
         self.max_skip = max_skip
         self.cache = cache or ImageCache()
@@ -193,7 +203,7 @@ class VideoClipDataset:
     def _attempt(self, rng: np.random.Generator, max_skip: int) -> Sample | None:
         """None where no object is large enough in the first crop."""
         video = self.videos[rng.integers(len(self.videos))]
-        indices = draw_frame_indices(rng, len(video), self.frames, max_skip // video.annotation_step)
+        indices = draw_frame_indices(rng, len(video), self.frames, max_skip, clip_frames=self.clip_frames, annotation_step=video.annotation_step)
         paths = [video.pair(index) for index in indices]
         pairs = [self.cache.pair(*pair) for pair in paths]
         self._check_sizes(pairs, [image for image, _ in paths])
@@ -226,10 +236,22 @@ def tiny_objects(labels: Sequence[np.ndarray]) -> list[int]:
     return [int(object_id) for object_id in np.flatnonzero(too_small & (areas[0] > 0)) if object_id]
 
 
-def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_skip: int) -> list[int]:
-    """`frames` indices below `length`, neighbours 1..max_skip + 1 apart (less where the video is too short for that), descending half the time."""
-    widest = max(1, min(max_skip + 1, (length - 1) // max(frames - 1, 1)))
-    offsets = np.concatenate(([0], np.cumsum(rng.integers(1, widest + 1, frames - 1))))
+def draw_gaps(rng: np.random.Generator, frames: int, largest: int, *, clip_frames: int = 1, largest_in_clip: int = CLIP_MAX_GAP) -> np.ndarray:
+    """Distances from each of `frames` frames to the next: 1 to `largest`, and no more than `largest_in_clip` where both are of one clip of `clip_frames`. The
+    first frame is of none."""
+    inside = np.arange(frames - 1) % clip_frames > 0
+    return rng.integers(1, np.where(inside, min(largest, largest_in_clip), largest) + 1)
+
+
+def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_skip: int, *, clip_frames: int = 1, annotation_step: int = 1) -> list[int]:
+    """`frames` indices below `length`, neighbours 1..max_skip + 1 apart (less where the video is too short for that), descending half the time.
+
+    max_skip is in video frames, indices count annotated ones, every `annotation_step`-th frame. Inside clips of `clip_frames` neighbours are as near as CLIP_MAX_GAP says.
+    """
+    affordable = max((length - 1) // max(frames - 1, 1), 1)
+    widest = min(max_skip // annotation_step + 1, affordable)
+    in_clip = (CLIP_MAX_GAP - 1) // annotation_step + 1
+    offsets = np.concatenate(([0], np.cumsum(draw_gaps(rng, frames, widest, clip_frames=clip_frames, largest_in_clip=in_clip))))
     indices = offsets + rng.integers(length - offsets[-1])
     return [int(index) for index in (indices[::-1] if rng.random() < 0.5 else indices)]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import PRESETS, NetworkConfig, Similarity, preset
-from model.network import VOSNetwork, build_network
+from model.network import SLOT_MODULES, VOSNetwork, build_network
 from util.errors import InputError
 from util.files import atomic_write
 
@@ -95,9 +95,16 @@ def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
     return wrong
 
 
-def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", *, train_on: bool = False) -> None:
+def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", *, train_on: bool = False) -> tuple[str, ...]:
     """Load `state` strictly. A 4-channel first convolution of the value encoder (single-object pretraining) is widened: with zeros for inference,
-    with an orthogonal initialisation if `train_on`. Raises InputError naming the first entries that do not fit."""
+    with an orthogonal initialisation if `train_on`.
+
+    If `train_on`, slots of the network (SLOT_MODULES) of which the state has nothing keep their initialisation; returns their names. Raises InputError naming the
+    first entries that do not fit.
+    """
+    fresh = _slots_without_weights(network, state) if train_on else ()
+    modules = tuple(f"{module}." for slot in fresh for module in SLOT_MODULES[slot])
+    state = {**state, **{name: value for name, value in network.state_dict().items() if name.startswith(modules)}} if fresh else state
     wrong = _misfits(state, network.config)
     if wrong:
         raise InputError(f"{path}: {len(wrong)} entries do not fit network {network.config.name}, first {'; '.join(wrong[:_SHOWN])}")
@@ -108,6 +115,12 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
         others = weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])
         state = {**state, _MASK_WEIGHT: torch.cat([weight, nn.init.orthogonal_(others) if train_on else others], dim=1)}
     network.load_state_dict(state)
+    return fresh
+
+
+def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tuple[str, ...]:
+    given = {name.split(".")[0] for name in state}
+    return tuple(slot for slot, modules in SLOT_MODULES.items() if getattr(network.config, slot) is not None and given.isdisjoint(modules))
 
 
 def load_network(path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, train_on: bool = False) -> VOSNetwork:

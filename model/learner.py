@@ -94,7 +94,15 @@ class Learner:
         self.scheduler = build_scheduler(self.optimizer, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.average = build_average(self.network, config)
-        rollout = Rollout(self.network, config.bootstrap, compiled=config.compile, checkpoint_activations=config.checkpoint_activations).train()
+        rollout = Rollout(
+            self.network,
+            config.bootstrap,
+            clip_frames=config.clip_frames,
+            dice_weight=config.dice_weight,
+            affinity=config.affinity,
+            compiled=config.compile,
+            checkpoint_activations=config.checkpoint_activations,
+        ).train()
         if not config.learn_batch_norms:
             freeze_batch_norms(rollout)
         devices = [device.index] if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Training losses. Legend: B batch, K objects, H W image size."""
+"""Training losses. Legend: B batch, K objects, L frames of a clip, H W image size."""
 
 import dataclasses
 
@@ -33,6 +33,20 @@ def bootstrapped_cross_entropy(logits: Tensor, labels: Tensor, fraction: float) 
     if fraction < 1:
         loss = loss.topk(round(loss.shape[1] * fraction), dim=1, sorted=False).values
     return loss.mean()
+
+
+def clip_dice(logits: Tensor, labels: Tensor, present: Tensor) -> Tensor:
+    """Dice loss of a clip: 1 - Dice of each object over all its pixels, summed over objects, averaged over the batch.
+
+    logits [B, L, K + 1, H, W], background first (-inf for an object the sample does not have), labels [B, L, H, W] in 0..K, present [B, K] which objects each sample has. An object
+    that is neither in the clip nor predicted costs nothing. Returns a scalar. Source: PCVOS (clip-level Dice); the squared denominator is V-Net's (3DV 2016,
+    section 3); that the sum runs over the clip's L × H × W pixels, and the one added above and below for objects that are not there, is ours.
+    """
+    predicted = logits.float().softmax(2)[:, :, 1:].transpose(1, 2)  # [B, K, L, H, W]
+    ids = torch.arange(1, present.shape[1] + 1, device=labels.device)[:, None, None, None]
+    truth = (labels.unsqueeze(1) == ids).to(predicted.dtype)
+    shared, total = (predicted * truth).sum((2, 3, 4)), (predicted.square() + truth).sum((2, 3, 4))
+    return ((1 - (2 * shared + 1) / (total + 1)) * present).sum(1).mean()
 
 
 def mean_iou(prediction: Tensor, labels: Tensor, present: Tensor) -> Tensor:

@@ -78,5 +78,5 @@ def sparse_readout(values: Tensor, weights: Tensor, indices: Tensor) -> Tensor:
 
 
 def dense_readout(values: Tensor, weights: Tensor) -> Tensor:
-    """Readout with a weight for every element, for training: values [B, K, N, C], weights [B, M, N] → [B, K, M, C]."""
-    return weights.unsqueeze(1) @ values
+    """Readout with a weight for every element, for training: values [B, K, N, C], weights [B, K, M, N], or [B, 1, M, N] for all objects → [B, K, M, C]."""
+    return weights @ values

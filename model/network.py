@@ -14,6 +14,7 @@ from model.encoders import KeyEncoder, KeyProjection, ValueEncoder
 from model.intra_clip_refinement import IntraClipRefinement
 
 STRIDE = 16
+SLOT_MODULES = {"refiner": ("input_proj", "refine_transformer")}  # modules a network has only where its configuration fills the slot of this name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from model.affinity_regularisers import AffinityConfig
 from model.losses import BootstrapConfig
 
 
@@ -27,8 +28,11 @@ class TrainingConfig:
     learn_batch_norms: bool = False  # from scratch they must; published: statistics frozen
     average_decay: float | None = None  # exponential moving average of the weights; None: none
     bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
+    dice_weight: float = 0.0  # of the Dice loss of whole clips; 0: cross entropy alone
+    affinity: AffinityConfig = dataclasses.field(default_factory=AffinityConfig)  # regularisers
     crop_size: int = 384
     frames: int = 3
+    clip_frames: int = 1  # frames predicted together; after its first frame a sample is whole clips
     max_objects: int = 2
     crop_area: tuple[float, float] = (0.36, 1.0)  # share of the frame that a crop of a training video covers
     max_skip: int | None = None  # frames that may be skipped between neighbours; None: the published curriculum
@@ -63,6 +67,9 @@ STAGES: dict[str, TrainingConfig] = {
         ),
         TrainingConfig(stage="2", mix=(("video", 1.0),), batch_size=8, iterations=300_000, steps=(250_000,), backbone_weights=("imagenet",)),
         TrainingConfig(stage="3", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), backbone_weights=("imagenet",)),
+        TrainingConfig(  # per-clip training from weights of stage 0 or 3 (PCVOS): samples and losses are published, the rest is stage 3's
+            stage="clip", network="pcvos", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), frames=7, clip_frames=3, dice_weight=1.0
+        ),
         TrainingConfig(  # from scratch, needs no data: ours, after the small network's recipe
             stage="synthetic",
             network="stcn_small",

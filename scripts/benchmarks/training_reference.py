@@ -112,7 +112,7 @@ def _colour(jitter: ColourJitter, grey_probability: float = 0.0) -> Transform:
 def draw_clip(videos: Sequence[AnnotatedVideo], frames: int, rng: np.random.Generator, progress: float) -> Drawn:
     """`frames` annotated frames of one of the videos, which have as many."""
     video = videos[rng.integers(len(videos))]
-    pairs = [video.pair(index) for index in draw_frame_indices(rng, len(video), frames, max_skip_at(progress) // video.annotation_step)]
+    pairs = [video.pair(index) for index in draw_frame_indices(rng, len(video), frames, max_skip_at(progress), annotation_step=video.annotation_step)]
     return Drawn(*zip(*pairs, strict=True))
 
 
