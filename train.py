@@ -147,7 +147,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             "change -b, --accumulate or --nproc_per_node"
         )
     if (config.frames - 1) % config.clip_frames:
-        raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after its first frame a sample is whole clips; {2 * config.clip_frames + 1} frames make two")
+        raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after the first frame come whole clips; {2 * config.clip_frames + 1} frames make two")
     if not 0 <= config.affinity.dropout < 1:
         raise InputError(f"affinity.dropout is {config.affinity.dropout}; it is a share, at least 0 and below 1")
     if config.crop_size % 16:

@@ -252,8 +252,9 @@ def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_s
     widest = min(max_skip // annotation_step + 1, affordable)
     in_clip = (CLIP_MAX_GAP - 1) // annotation_step + 1
     offsets = np.concatenate(([0], np.cumsum(draw_gaps(rng, frames, widest, clip_frames=clip_frames, largest_in_clip=in_clip))))
-    indices = offsets + rng.integers(length - offsets[-1])
-    return [int(index) for index in (indices[::-1] if rng.random() < 0.5 else indices)]
+    first = rng.integers(length - offsets[-1])
+    steps = offsets[-1] - offsets if rng.random() < 0.5 else offsets  # backwards, the gaps keep their order: clips are where they were
+    return [int(first + step) for step in steps]
 
 
 def augment_clip(

@@ -71,6 +71,22 @@ def test_four_channel_weights_are_widened_orthogonally_for_training_on(state, pa
     torch.testing.assert_close(weight[:, :4], state[MASK_WEIGHT][:, :4].to(dtype).float(), rtol=0, atol=0)
 
 
+def test_a_slot_the_weights_lack_starts_fresh_where_training_goes_on(network):
+    refined = build_network("tiny_pcvos")
+    fresh = {name: value.clone() for name, value in refined.state_dict().items()}
+    assert load_state(refined, network.state_dict(), train_on=True) == ("refiner",)
+    ours = refined.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in network.state_dict().items())
+    assert all(torch.equal(ours[name], value) for name, value in fresh.items() if name.startswith(("input_proj.", "refine_transformer.")))
+
+
+def test_a_slot_the_weights_hold_in_part_is_refused_where_training_goes_on():
+    state = build_network("tiny_pcvos").state_dict()
+    del state["input_proj.key_proj.weight"]
+    with pytest.raises(InputError, match=r"input_proj\.key_proj\.weight is missing"):
+        load_state(build_network("tiny_pcvos"), state, train_on=True)
+
+
 def test_half_precision_weights_load_as_single(network, state, path):
     save_weights(path, network, half=True)
     loaded = load_network(path)

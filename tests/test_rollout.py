@@ -9,8 +9,9 @@ import torch
 from deterministic import clip, fill, weight
 
 from model import Rollout, VOSNetwork, build_network
-from model.losses import BootstrapConfig, bootstrapped_cross_entropy, mean_iou
+from model.losses import BootstrapConfig, bootstrapped_cross_entropy, clip_dice, mean_iou
 from model.network import freeze_batch_norms
+from util.errors import InputError
 
 SAMPLES = {"single": 1, "pair": 2}  # name → objects
 DATA = Path(__file__).parent / "data"
@@ -85,12 +86,12 @@ def batch():
     return torch.from_numpy(frames.astype(np.uint8)), torch.from_numpy(labels.astype(np.uint8)), torch.tensor(counts)
 
 
-def double_rollout(network: VOSNetwork, monkeypatch) -> Rollout:
+def double_rollout(network: VOSNetwork, monkeypatch, **options) -> Rollout:
     """A rollout that computes in double throughout, batch norms frozen."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # what the code raises to single precision goes to double here
     network = copy.deepcopy(network).double().train()
     freeze_batch_norms(network)
-    return Rollout(network)
+    return Rollout(network, **options)
 
 
 def gradients_of(rollout: Rollout, batch, samples: slice, iteration: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -169,6 +170,74 @@ def test_length_of_the_clip_is_free(network, batch):
     assert result.logits.shape == (4, 5, 4, 32, 48)
     assert result.frame_losses.shape == (5,)
     assert float(result.loss.detach()) == pytest.approx(float(result.frame_losses.sum()), rel=1e-6)
+
+
+@pytest.fixture
+def clips(batch):
+    """Two samples of a first frame and two clips of three."""
+    frames, labels, counts = (part[1:3] for part in batch)
+    picked = [0, 1, 2, 0, 2, 1, 0]
+    return frames[:, picked], labels[:, picked], counts
+
+
+def test_frames_of_a_clip_are_predicted_from_the_memory_alone(network, clips, monkeypatch):
+    rollout = double_rollout(network, monkeypatch, clip_frames=3)
+    together, single = rollout(*clips).logits, double_rollout(network, monkeypatch)
+    frames, labels, counts = clips
+    for frame in (1, 2, 3):
+        alone = single(frames[:, [0, frame]], labels[:, [0, frame]], counts).logits[:, 0]
+        torch.testing.assert_close(together[:, frame - 1], alone, rtol=0, atol=1e-10)
+
+
+def test_a_clips_last_frame_joins_the_memory_with_its_predicted_mask(network, clips, monkeypatch):
+    together = double_rollout(network, monkeypatch, clip_frames=3)(*clips).logits
+    frames, labels, counts = clips
+    for frame in (4, 5, 6):
+        steps = [0, 3, frame]  # one frame after the other: the last reads the truth of frame 0 and the prediction of frame 3
+        torch.testing.assert_close(together[:, frame - 1], double_rollout(network, monkeypatch)(frames[:, steps], labels[:, steps], counts).logits[:, 1], rtol=0, atol=1e-10)
+
+
+def test_refinement_in_training_sees_the_whole_clip(refined_network, clips, monkeypatch):
+    rollout = double_rollout(refined_network, monkeypatch, clip_frames=3)
+    frames, labels, counts = clips
+    changed = frames.clone()
+    changed[:, 3] = 255 - changed[:, 3]
+    before, after = (rollout(content, labels, counts).logits for content in (frames, changed))
+    assert (before[:, 1].softmax(1) - after[:, 1].softmax(1)).abs().max() > 1e-4  # frame 2, by the frame after it, which shares a window with it
+
+
+def test_the_loss_of_clips_is_the_mean_over_their_frames_and_their_dice(network, clips):
+    result = Rollout(copy.deepcopy(network).eval(), clip_frames=3, dice_weight=0.5)(*clips)
+    _, labels, counts = clips
+    present = torch.arange(1, int(counts.max()) + 1) <= counts[:, None]
+    dice = sum(clip_dice(result.logits[:, part], labels[:, 1:][:, part], present) for part in (slice(0, 3), slice(3, 6)))
+    assert float(result.parts["cross_entropy"]) == pytest.approx(float(result.frame_losses.sum()) / 3, rel=1e-6)
+    assert float(result.parts["dice"]) == pytest.approx(0.5 * float(dice), rel=1e-6)
+    assert float(result.loss.detach()) == pytest.approx(float(sum(result.parts.values())), rel=1e-6)
+
+
+def test_frames_that_make_no_whole_clips_are_refused(network, batch):
+    with pytest.raises(InputError, match="3 frames a sample: the first and whole clips of 3"):
+        Rollout(network, clip_frames=3)(*batch)
+
+
+def test_dice_by_hand():
+    labels = torch.tensor([[[[1, 1, 0, 2]], [[1, 0, 0, 2]]]])  # one sample, two frames of 1 × 4
+    logits = torch.full((1, 2, 3, 1, 4), -1e4)
+    logits.scatter_(2, labels.unsqueeze(2), 0.0)
+    present = torch.tensor([[True, True]])
+    assert float(clip_dice(logits, labels, present)) == pytest.approx(0, abs=1e-6)  # a certain, right prediction
+
+    even = torch.zeros(1, 2, 3, 1, 4)  # a third everywhere: object 1 covers 3 of 8 pixels, object 2 covers 2
+    expected = sum(1 - (2 * area / 3 + 1) / (8 / 9 + area + 1) for area in (3, 2))
+    assert float(clip_dice(even, labels, present)) == pytest.approx(expected, rel=1e-6)
+    assert float(clip_dice(even, labels, torch.tensor([[True, False]]))) == pytest.approx(1 - 3 / (8 / 9 + 4), rel=1e-6)
+
+
+def test_dice_of_an_object_neither_there_nor_predicted_costs_nothing():
+    logits = torch.zeros(1, 2, 3, 4, 4)
+    logits[:, :, 2] = float("-inf")
+    assert float(clip_dice(logits, torch.zeros(1, 2, 4, 4, dtype=torch.int64), torch.tensor([[False, True]]))) == 0
 
 
 @pytest.mark.parametrize(("iteration", "fraction"), [(0, 1.0), (19_999, 1.0), (20_000, 1.0), (45_000, 0.575), (70_000, 0.15), (1_000_000, 0.15)])

@@ -25,7 +25,7 @@ from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.synthetic import SyntheticClips, SyntheticConfig, make_clip
 from dataset.training import MixedTrainingData, build_sample, draw_objects, training_batches
-from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at, tiny_objects
+from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at, max_skip_between_clips_at, tiny_objects
 from util.errors import InputError
 
 SIDE = 64
@@ -185,6 +185,23 @@ def test_neighbouring_frames_are_one_to_max_skip_plus_one_apart_and_reversed_hal
         assert len(set(np.sign(np.diff(indices)))) == 1
     assert set(gaps) == {1, 2, 3, 4, 5}
     assert 150 < reversed_clips < 250
+
+
+def test_neighbours_within_a_clip_are_nearer_than_from_clip_to_clip():
+    gaps = np.array([np.diff(draw_frame_indices(np.random.default_rng(seed), 80, 7, 9, clip_frames=3)) for seed in range(300)])
+    gaps = np.abs(gaps)
+    assert set(gaps[:, [0, 3]].flat) == set(range(1, 11))
+    assert set(gaps[:, [1, 2, 4, 5]].flat) == {1, 2, 3, 4, 5}
+
+
+def test_within_a_clip_only_the_next_annotated_frame_of_youtube_is_near_enough():
+    gaps = np.array([np.diff(draw_frame_indices(np.random.default_rng(seed), 60, 7, 14, clip_frames=3, annotation_step=5)) for seed in range(100)])
+    assert set(np.abs(gaps[:, [1, 2, 4, 5]]).flat) == {1}
+    assert set(np.abs(gaps[:, [0, 3]]).flat) == {1, 2, 3}
+
+
+def test_gaps_between_clips_follow_their_own_curriculum():
+    assert [max_skip_between_clips_at(progress) + 1 for progress in (0, 0.1, 0.2, 0.5, 0.89, 0.9)] == [5, 10, 15, 15, 15, 5]
 
 
 def test_short_videos_get_smaller_gaps_instead_of_none():
