@@ -9,12 +9,16 @@ from util.settings import with_setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
-    """What is remembered of a video. `policy` names a row of inference.memory.POLICIES."""
+    """What is remembered of a video. `policy` names a row of inference.memory.POLICIES, `sampling` one of inference.memory.SAMPLINGS."""
 
     policy: str = "every-k"
+    sampling: str = "every"  # which predicted frames are written
     write_every_frames: int = 5
     include_last: bool = False  # also hold the previous frame, which the next write replaces
     segment_frames: int | None = None  # progressive matching: a clip reads its own frames too, after every so many of them; None: the memory alone
+    capacity_frames: int | None = None  # of policies with a bounded memory: how many frames' worth of elements it holds
+    max_megabytes: float | None = None  # of the same: how many 10^6 bytes it takes, instead of capacity_frames
+    protect_annotated: bool = False  # of the same: what was written with a given mask goes last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ SHORT_NAMES = {
     "mem_every": "memory.write_every_frames",
     "include_last": "memory.include_last",
     "memory": "memory.policy",
+    "sampling": "memory.sampling",
     "top_k": "top_k",
     "clip_length": "clip_length",
     "resolution": "resolution",
@@ -79,12 +84,13 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
 
 
 def _check(config: SystemConfig) -> None:
-    from inference.memory import POLICIES  # the table of policies needs MemoryConfig first
+    from inference.memory import POLICIES, SAMPLINGS  # these tables need MemoryConfig first
 
     counts = {
         "top_k": config.top_k,
         "memory.write_every_frames": config.memory.write_every_frames,
         "memory.segment_frames": config.memory.segment_frames,
+        "memory.capacity_frames": config.memory.capacity_frames,
         "clip_length": config.clip_length,
     }
     for name, value in counts.items():
@@ -94,4 +100,6 @@ def _check(config: SystemConfig) -> None:
         raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
     if config.memory.policy not in POLICIES:
         raise InputError(f"memory {config.memory.policy!r} is not known; choose one of {', '.join(POLICIES)}")
+    if config.memory.sampling not in SAMPLINGS:
+        raise InputError(f"sampling {config.memory.sampling!r} is not known; choose one of {', '.join(SAMPLINGS)}")
     POLICIES[config.memory.policy](config.memory)

@@ -217,10 +217,10 @@ class SegmentationSession:
                 known, self._object_ids = self._object_ids, self._object_ids + tuple(i for i in ids if i not in self._object_ids)
                 self._emit(last, _join(self._geometry.from_network(probabilities[-1:]), known, self._object_ids, labels, ids))
                 probabilities = _join(probabilities[-1:], known, self._object_ids, self._geometry.labels_to_network(labels), ids)
-                self._policy.annotated(last)
+                self._policy.annotated(last, probabilities[-1, 1:], self._object_ids)
                 decision = Write.KEEP
             elif self._object_ids and ends_clip:
-                decision = self._policy.memorise(last)
+                decision = self._policy.memorise(last, probabilities[-1, 1:], self._object_ids)
             if decision is not Write.NO:
                 self._pending = _Pending(last, images[-1:], features[-1][-1:], probabilities[-1:, 1:], self._object_ids, decision is Write.TEMPORARY)
 
@@ -272,6 +272,8 @@ class SegmentationSession:
                 frames_held += (self._config.clip_length - 1) // self._config.memory.segment_frames
             self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=(frames_held or 0) * height * width)
         key = pending.features.key[0].float().permute(1, 2, 0).flatten(0, 1)
+        self._bank.drop_temporary()
+        self._policy.make_room(self._bank, len(key))
         self._bank.write(pending.frame_index, key, values, temporary=pending.temporary)
 
     def _emit(self, first: int, probabilities: Tensor) -> None:

@@ -10,6 +10,7 @@ from inference.memory import POLICIES, MemoryBank, Write
 from util.errors import InputError
 
 KEY_CHANNELS, VALUE_CHANNELS = 6, 5
+NOTHING = (torch.zeros(0, 16, 16), ())  # masks and ids of a frame, for policies that do not look at them
 
 
 class PlainMemory:
@@ -168,20 +169,20 @@ def test_reading_is_in_full_precision_under_autocast():
 
 def test_every_k_writes_at_its_distance_and_starts_anew_at_an_annotated_frame():
     policy = POLICIES["every-k"](MemoryConfig(write_every_frames=5))
-    policy.annotated(2)
+    policy.annotated(2, *NOTHING)
     written = []
     for frame in range(3, 25):
         if frame == 11:
-            policy.annotated(frame)
-        elif policy.memorise(frame) is Write.KEEP:
+            policy.annotated(frame, *NOTHING)
+        elif policy.memorise(frame, *NOTHING) is Write.KEEP:
             written.append(frame)
     assert written == [7, 16, 21]
 
 
 def test_include_last_holds_the_frames_between_for_now():
     policy = POLICIES["every-k"](MemoryConfig(write_every_frames=3, include_last=True))
-    policy.annotated(0)
-    assert [policy.memorise(frame) for frame in range(1, 5)] == [Write.TEMPORARY, Write.TEMPORARY, Write.KEEP, Write.TEMPORARY]
+    policy.annotated(0, *NOTHING)
+    assert [policy.memorise(frame, *NOTHING) for frame in range(1, 5)] == [Write.TEMPORARY, Write.TEMPORARY, Write.KEEP, Write.TEMPORARY]
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 9])
@@ -210,13 +211,13 @@ def test_progressive_reading_is_reading_with_writes_that_leave_with_the_clip(len
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_frames_until_write_ends_at_the_next_frame_that_may_enter(name, every):
     policy = POLICIES[name](MemoryConfig(policy=name, write_every_frames=every))
-    policy.annotated(0)
+    policy.annotated(0, *NOTHING)
     frame = 1
     for _ in range(4):
         count = policy.frames_until_write(frame)
         assert count >= 1
-        assert [policy.memorise(frame + offset) for offset in range(count - 1)] == [Write.NO] * (count - 1)
-        assert policy.memorise(frame + count - 1) is not Write.NO
+        assert [policy.memorise(frame + offset, *NOTHING) for offset in range(count - 1)] == [Write.NO] * (count - 1)
+        assert policy.memorise(frame + count - 1, *NOTHING) is not Write.NO
         frame += count
 
 
@@ -224,10 +225,10 @@ def test_frames_until_write_ends_at_the_next_frame_that_may_enter(name, every):
 @pytest.mark.parametrize("length", [1, 2, 3, 6, 7, 11, 12])
 def test_frames_held_is_what_a_video_of_that_length_needs(every, include_last, length):
     policy = POLICIES["every-k"](MemoryConfig(write_every_frames=every, include_last=include_last))
-    policy.annotated(0)
+    policy.annotated(0, *NOTHING)
     kept, most = 1, 1
     for frame in range(1, length - 1):  # the last frame is never needed
-        decision = policy.memorise(frame)
+        decision = policy.memorise(frame, *NOTHING)
         kept += decision is Write.KEEP
         most = max(most, kept + (decision is Write.TEMPORARY))
     assert most <= policy.frames_held(length) <= kept + include_last

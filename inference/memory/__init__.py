@@ -1,10 +1,11 @@
-"""Memory: the bank stores, a policy decides. A new policy is a file here and a row of POLICIES."""
+"""Memory: the bank stores, a policy decides. A new policy is a file here and a row of POLICIES, a new choice of frames to write a row of SAMPLINGS."""
 
 from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from inference.memory.first_and_latest import FirstAndLatest
 from inference.memory.policy import MemoryPolicy, Write
+from inference.memory.sampling import SAMPLINGS, Sampling
 
 POLICIES: dict[str, type[MemoryPolicy]] = {"every-k": EveryK, "first-and-latest": FirstAndLatest}
 
-__all__ = ["POLICIES", "MemoryBank", "MemoryPolicy", "Write"]
+__all__ = ["POLICIES", "SAMPLINGS", "MemoryBank", "MemoryPolicy", "Sampling", "Write"]

@@ -26,7 +26,7 @@ class ObjectGroup:
 
 
 class MemoryBank:
-    """Keys, their squared norms, per-object values and each element's frame, in preallocated tables of which the first `size` rows are in use.
+    """Keys, their squared norms, each element's frame and position, and per-object values, in preallocated tables of which the first `size` rows are in use.
 
     capacity: elements to make room for at first (known for bounded policies and videos of known length); the tables grow if that is passed.
     """
@@ -36,9 +36,7 @@ class MemoryBank:
         self.size = 0
         self._temporary_from: int | None = None  # rows from here on leave with the next write
         self._reserved = capacity
-        self._keys: Tensor | None = None
-        self._norms: Tensor | None = None
-        self._frames: Tensor | None = None
+        self._shared: dict[str, Tensor] = {}  # keys, norms, frames, positions: a row an element
         self._values: dict[int, Tensor] = {}
         self._first_frames: dict[int, int] = {}
 
@@ -48,15 +46,24 @@ class MemoryBank:
         return tuple(self._values)
 
     @property
+    def frames(self) -> Tensor:
+        """The frame each element was written with, int64 [N]; a view, not to be changed."""
+        return self._view("frames")
+
+    @property
+    def positions(self) -> Tensor:
+        """Which pixel of its frame each element is, counted row by row at stride 16, int64 [N]; a view, not to be changed."""
+        return self._view("positions")
+
+    @property
     def frame_indices(self) -> list[int]:
         """Frames of which elements are held, in order of time."""
-        return [] if self._frames is None else self._frames[: self.size].unique(sorted=True).tolist()
+        return self.frames.unique(sorted=True).tolist()
 
     @property
     def megabytes(self) -> float:
         """Memory of the tables, in 10^6 bytes."""
-        tables = [table for table in (self._keys, self._norms, self._frames, *self._values.values()) if table is not None]
-        return sum(table.numel() * table.element_size() for table in tables) / 1e6
+        return sum(table.numel() * table.element_size() for table in (*self._shared.values(), *self._values.values())) / 1e6
 
     def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False) -> None:
         """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
@@ -74,6 +81,14 @@ class MemoryBank:
         if self._temporary_from is not None:
             self.size, self._temporary_from = self._temporary_from, None
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget all elements but `rows`, int64 and ascending: one index operation a table, in place, so that rows stay in order of time."""
+        if self._temporary_from is not None:
+            self._temporary_from = int((rows < self._temporary_from).sum())
+        for table in (*self._shared.values(), *self._values.values()):
+            table[: len(rows)] = table[rows]
+        self.size = len(rows)
+
     def remove_object(self, object_id: int) -> None:
         """Forget an object and free its values."""
         del self._values[object_id], self._first_frames[object_id]
@@ -90,7 +105,7 @@ class MemoryBank:
         with torch.autocast(query_key.device.type, enabled=False):  # differences of squares need the keys' own precision
             for start in range(0, query_key.shape[0], chunk):
                 queries = slice(start, start + chunk)
-                scores = similarity(self._keys[: self.size], query_key[queries], self._norms[: self.size], self.similarity_kind)
+                scores = similarity(self._view("keys"), query_key[queries], self._view("norms"), self.similarity_kind)
                 for group in groups:
                     weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
                     for object_id in group.object_ids:
@@ -120,33 +135,40 @@ class MemoryBank:
     def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor]) -> None:
         rows = slice(self.size, self.size + key.shape[0])
         self._make_room(key, values, rows.stop)
-        self._keys[rows], self._norms[rows], self._frames[rows] = key, squared_norm(key), frame_index
+        positions = torch.arange(key.shape[0], device=key.device)
+        for name, content in {"keys": key, "norms": squared_norm(key), "frames": frame_index, "positions": positions}.items():
+            self._shared[name][rows] = content
         for object_id, value in values.items():
             self._values[object_id][rows] = value
             self._first_frames.setdefault(object_id, frame_index)
         self.size = rows.stop
 
+    def _view(self, name: str) -> Tensor:
+        return self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
+
     def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
-        frames = self._frames[: self.size]
         by_first: dict[int, list[int]] = {}
         for object_id in object_ids:
             by_first.setdefault(self._first_frames[object_id], []).append(object_id)
-        return [ObjectGroup(tuple(ids), int(torch.searchsorted(frames, first))) for first, ids in by_first.items()]
+        return [ObjectGroup(tuple(ids), int(torch.searchsorted(self.frames, first))) for first, ids in by_first.items()]
 
     def _make_room(self, key: Tensor, values: Mapping[int, Tensor], needed: int) -> None:
-        if self._keys is None:
+        if not self._shared:
             capacity = max(needed, self._reserved)
-            self._keys = key.new_empty(capacity, key.shape[1])
-            self._norms = key.new_empty(capacity)
-            self._frames = torch.empty(capacity, dtype=torch.int64, device=key.device)
-        elif needed > len(self._keys):
-            capacity = max(needed, int(len(self._keys) * _GROWTH))
-            self._keys, self._norms, self._frames = (self._grown(table, capacity) for table in (self._keys, self._norms, self._frames))
-            for object_id in self._values:  # one at a time, so that only one old table lives beside its successor
-                self._values[object_id] = self._grown(self._values[object_id], capacity)
+            self._shared = {
+                "keys": key.new_empty(capacity, key.shape[1]),
+                "norms": key.new_empty(capacity),
+                "frames": torch.empty(capacity, dtype=torch.int64, device=key.device),
+                "positions": torch.empty(capacity, dtype=torch.int64, device=key.device),
+            }
+        elif needed > len(self._shared["keys"]):
+            capacity = max(needed, int(len(self._shared["keys"]) * _GROWTH))
+            for tables in (self._shared, self._values):  # one table at a time, so that only one old table lives beside its successor
+                for name in tables:
+                    tables[name] = self._grown(tables[name], capacity)
         for object_id, value in values.items():
             if object_id not in self._values:
-                self._values[object_id] = value.new_empty(len(self._keys), value.shape[1])
+                self._values[object_id] = value.new_empty(len(self._shared["keys"]), value.shape[1])
 
     def _grown(self, table: Tensor, capacity: int) -> Tensor:
         larger = table.new_empty(capacity, *table.shape[1:])

@@ -1,5 +1,7 @@
 """Memorise the annotated frames and the previous frame. Source: STM, section 4.3 (Table 4: first & previous)."""
 
+from torch import Tensor
+
 from inference.config import MemoryConfig
 from inference.memory.policy import MemoryPolicy, Write
 from util.errors import InputError
@@ -13,10 +15,10 @@ class FirstAndLatest(MemoryPolicy):
         if config.include_last:
             raise InputError("memory first-and-latest holds the last frame already; leave --include_last out")
 
-    def annotated(self, frame_index: int) -> None:
+    def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         pass
 
-    def memorise(self, frame_index: int) -> Write:
+    def memorise(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> Write:
         return Write.TEMPORARY
 
     def frames_until_write(self, frame_index: int) -> int:

@@ -1,9 +1,15 @@
-"""What a memory policy answers."""
+"""What a memory policy answers. Legend: K objects, H W frame size, h w at stride 16."""
 
 import abc
 import enum
+from typing import ClassVar, Literal
+
+from torch import Tensor
 
 from inference.config import MemoryConfig
+from inference.memory.bank import MemoryBank
+
+Usage = Literal["count", "weight"]
 
 
 class Write(enum.Enum):
@@ -11,25 +17,27 @@ class Write(enum.Enum):
 
     NO = "no"
     TEMPORARY = "for now"  # until the next write
-    KEEP = "for good"
+    KEEP = "for good"  # until the policy makes room
 
 
 class MemoryPolicy(abc.ABC):
     """Decides; the bank obeys. One instance lives for one video.
 
     The engine tells the policy of every processed frame in order, by asking `memorise`; annotated frames are always kept, and the
-    policy hears of them through `annotated`.
+    policy hears of them through `annotated`. Both get the frame's masks, probabilities [K, 16h, 16w] of the objects `object_ids`.
     """
+
+    usage: ClassVar[Usage | None] = None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
 
     def __init__(self, config: MemoryConfig):
         self.config = config
 
     @abc.abstractmethod
-    def annotated(self, frame_index: int) -> None:
+    def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         """A frame was kept since masks were given for it."""
 
     @abc.abstractmethod
-    def memorise(self, frame_index: int) -> Write:
+    def memorise(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> Write:
         """Whether this predicted frame enters the memory."""
 
     @abc.abstractmethod
@@ -39,3 +47,6 @@ class MemoryPolicy(abc.ABC):
     @abc.abstractmethod
     def frames_held(self, frame_count: int | None) -> int | None:
         """At most how many frames' worth of elements are held at a time in a video of `frame_count` frames (None: unknown) with one annotated frame; None: no bound."""
+
+    def make_room(self, bank: MemoryBank, incoming: int) -> None:  # noqa: B027 a policy without bound has nothing to do
+        """Before `incoming` elements are written: decide which rows stay, by `bank.keep(rows)`. Elements held for now are gone already."""
