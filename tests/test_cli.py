@@ -97,7 +97,7 @@ def test_memory_frames_is_refused_while_no_policy_is_bounded_in_frames(command, 
 
 
 def test_the_shipped_weights_missing_asks_for_a_checkpoint(monkeypatch, davis, tmp_path, capsys):
-    monkeypatch.setattr(cli, "SHIPPED_WEIGHTS", tmp_path / "stcn_small.pth")
+    monkeypatch.setattr("inference.engine.WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["eval_davis.py", "--davis_path", str(davis), "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:
         cli.start(eval_davis.main)
