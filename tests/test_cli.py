@@ -113,7 +113,7 @@ def test_config_json_holds_settings_weights_hash_and_data(command, davis, weight
     assert config["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert (config["data_root"], config["split"], config["sequences"]) == (str(davis), "val", ["dog", "bear"])
     totals = json.loads(out.strip().splitlines()[-1])
-    assert list(totals) == ["frames", "seconds", "fps", "peak_memory_mb"]
+    assert list(totals) == ["frames", "seconds", "fps", "peak_memory_mb", "memory_elements", "memory_mb"]
     assert totals["frames"] == 8 and totals["seconds"] > 0 and totals["fps"] > 0 and totals["peak_memory_mb"] > 0
 
 

@@ -194,8 +194,10 @@ def test_videos_are_shared_out_evenly_each_once():
 
 
 def test_totals_add_frames_and_take_the_busiest_process():
-    totals = Totals.of_processes([Totals(frames=30, seconds=2.0, peak_memory_mb=100.0), Totals(frames=10, seconds=1.0, peak_memory_mb=300.0)])
-    assert json.loads(totals.as_json()) == {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0}
+    one = Totals(frames=30, seconds=2.0, peak_memory_mb=100.0, memory_elements=48, memory_mb=0.5)
+    other = Totals(frames=10, seconds=1.0, peak_memory_mb=300.0, memory_elements=36, memory_mb=0.7)
+    expected = {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0, "memory_elements": 48, "memory_mb": 0.7}
+    assert json.loads(Totals.of_processes([one, other]).as_json()) == expected
 
 
 class Terminal(io.StringIO):
