@@ -4,6 +4,7 @@ A thread of the source's own takes frames as they come and hands them to the one
 waits, or, where only the newest frame counts, the one that nobody has taken yet is dropped.
 """
 
+import atexit
 import collections
 import datetime
 import re
@@ -26,7 +27,8 @@ from util.errors import InputError
 DEFAULT_STALL_SECONDS = 10.0
 _FRAMES_AHEAD = 4
 _POLL_SECONDS = 0.1  # how soon a wait for a frame notices that it is to end
-_CLOSING_SECONDS = 2.0
+_TIMEOUT_SECONDS = 1.0  # how much later OpenCV gives up than we do, so that the thread ends too
+_CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up after 10 seconds by themselves
 
 
 def is_live_address(text: str) -> bool:
@@ -63,7 +65,7 @@ class CameraFeed(Feed):
     def __init__(self, address: str, stall_seconds: float = DEFAULT_STALL_SECONDS):
         self._given = address
         self._capture: cv2.VideoCapture | None = None
-        self._timeout_milliseconds = round(2000 * stall_seconds)  # so that a thread left behind ends; the consumer has given up before
+        self._timeout_milliseconds = round(1000 * (stall_seconds + _TIMEOUT_SECONDS))
         self.address = f"camera {int(address)}" if address.isdigit() else _without_secrets(address)
 
     def open(self) -> None:
@@ -173,14 +175,19 @@ class LiveSource(NumberedSource):
                 yield index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                 del item, image
         finally:
-            self.stop()
-            self._thread.join(_CLOSING_SECONDS)  # one that hangs in a read is left: it ends with the process
+            self._close()
 
     def _begin(self, first_wanted: int) -> None:
         if self._thread is None:
             self._first_wanted = first_wanted
             self._thread = threading.Thread(target=self._read_all, name="live", daemon=True)
             self._thread.start()
+            atexit.register(self._close)  # a thread inside OpenCV when Python ends would abort the process
+
+    def _close(self) -> None:
+        self.stop()
+        self._thread.join(_CLOSING_SECONDS)
+        atexit.unregister(self._close)
 
     def _await(self) -> tuple[int, np.ndarray] | None:
         """The next item, left where it is; None where the source was stopped or came to its proper end. Raises what ended it otherwise, a stall too."""
