@@ -239,10 +239,10 @@ def fetch(batches: Iterator[TrainingBatch]) -> TrainingBatch:
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ", 1)[-1]) from None
 
 
-def build_validator(arguments: argparse.Namespace, data: MixedTrainingData, network: NetworkConfig) -> Validator:
-    """Frame by frame, as is trained; refined where the network has a refinement. Raises InputError where a video of the training would be validated on."""
+def build_validator(arguments: argparse.Namespace, data: MixedTrainingData, system: str, network: NetworkConfig) -> Validator:
+    """As a system runs the network, refined where it has a refinement. Raises InputError where a video of the training would be validated on."""
     limits = {"max_frames": arguments.val_frames, "resolution": arguments.val_resolution}
-    validator = Validator(arguments.val_root, arguments.val_sequences, refine=network.refiner is not None, **limits)
+    validator = Validator(arguments.val_root, arguments.val_sequences, system=system, refine=network.refiner is not None, **limits)
     shared = sorted(validator.sequence_folders & data.video_folders)
     if shared:
         raise InputError(f"{shared[0]}: is trained on and validated on; leave it out of the training by --exclude {shared[0].name}")
@@ -266,7 +266,7 @@ class Run:
         self.folder = RUNS / arguments.id
         self.skipped = SkipLog(data.total_files)
         self.saved_iteration: int | None = None
-        self.validator = build_validator(arguments, data, learner.network.config) if arguments.val_root else None
+        self.validator = build_validator(arguments, data, learner.config.system, learner.network.config) if arguments.val_root else None
         if not is_main():
             return
         for path in set_aside_beyond(self.folder / "checkpoints", learner.iteration):

@@ -3,6 +3,7 @@
 from dataset.davis import DavisDataset
 from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile
 from dataset.label_map import LabelMap, read_label_map, read_palette
+from dataset.live import LiveVideo, is_live_address, open_live
 from dataset.prefetch import prefetch
 from dataset.video import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
 from dataset.youtube_vos import YoutubeDataset
@@ -12,6 +13,7 @@ __all__ = [
     "Frame",
     "GenericDataset",
     "LabelMap",
+    "LiveVideo",
     "SingleVideoDataset",
     "TruncatedVideoError",
     "Video",
@@ -19,6 +21,8 @@ __all__ = [
     "VideoFile",
     "YoutubeDataset",
     "check_masks",
+    "is_live_address",
+    "open_live",
     "prefetch",
     "read_label_map",
     "read_palette",

@@ -39,6 +39,10 @@ class FrameSource(ABC):
     def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
         """RGB uint8 [H, W, 3], from position start to the end, all of one size. mask_size (H, W): see FolderSource."""
 
+    def indexed_images(self, start: int, mask_size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The same with their positions, which rise by one, but where a source leaves images out."""
+        return enumerate(self.images(start, mask_size), start)
+
 
 class FolderSource(FrameSource):
     """Image files in natural order.
@@ -80,7 +84,7 @@ class FolderSource(FrameSource):
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
         stored, shown = image_sizes(self._paths[index])
         size = shown if self._upright(stored, shown, mask_size) else stored
-        _refuse_tiny(size, self._paths[index])
+        refuse_tiny(size, self._paths[index])
         return size
 
     def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -90,7 +94,7 @@ class FolderSource(FrameSource):
             image = read_image(path, upright)
             size = image.shape[:2]
             if first_size is None:
-                _refuse_tiny(size, path)
+                refuse_tiny(size, path)
                 first_size = size
             if size != first_size:
                 raise InputError(f"{place(path)}: frame of {size_text(size)} in a video of {size_text(first_size)}; all frames must have one size")
@@ -101,24 +105,31 @@ class FolderSource(FrameSource):
         return not (tuple(mask_size) == stored != shown)
 
 
-class FileSource(FrameSource):
-    """A video file read by OpenCV, turned upright as its metadata asks. Masks and results are named by position: 00000, 00001, …"""
-
-    def __init__(self, path: Path):
-        self._path = path
-        capture = self._open()
-        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-        self.count = int(count) if count > 0 else None
-        self.frames_per_second = rate if 1 <= rate <= 1000 else None
+class NumberedSource(FrameSource):
+    """Images without names of their own: masks and results are named by position, 00000, 00001, …"""
 
     def name_of(self, index: int) -> str:
         return f"{index:05d}"
 
     def index_of(self, mask: Path) -> int:
         if not (mask.stem.isascii() and mask.stem.isdigit()):
-            raise InputError(f"{place(mask)}: not the number of a frame; name masks of a video file by frame, from 00000.png")
-        index = int(mask.stem)
+            raise InputError(f"{place(mask)}: not the number of a frame; name masks of a video file or live source by frame, from 00000.png")
+        return int(mask.stem)
+
+
+class FileSource(NumberedSource):
+    """A video file read by OpenCV, turned upright as its metadata asks."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        capture = self.open()
+        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+        self.count = int(count) if count > 0 else None
+        self.frames_per_second = rate if 1 <= rate <= 1000 else None
+
+    def index_of(self, mask: Path) -> int:
+        index = super().index_of(mask)
         if self.count is not None and index >= self.count:
             raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {self.count} frames; name masks by frame, from 00000.png")
         return index
@@ -130,7 +141,7 @@ class FileSource(FrameSource):
         return size
 
     def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
-        capture = self._open()
+        capture = self.open()
         read = 0
         try:
             while capture.grab():
@@ -139,14 +150,15 @@ class FileSource(FrameSource):
                     if not decoded:
                         break
                     if read == start:
-                        _refuse_tiny(image.shape[:2], self._path)
+                        refuse_tiny(image.shape[:2], self._path)
                     yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                 read += 1
         finally:
             capture.release()
-        self._refuse_early_end(read, start)
+        self.refuse_early_end(read, start)
 
-    def _open(self) -> cv2.VideoCapture:
+    def open(self) -> cv2.VideoCapture:
+        """At its first frame. Raises InputError where the file is missing or cannot be read."""
         if not self._path.is_file():
             raise InputError(f"{self._path}: no such video; give a video file or a folder of frames")
         with opencv_silenced():
@@ -155,7 +167,8 @@ class FileSource(FrameSource):
             raise InputError(f"{self._path}: cannot be opened as a video; it is damaged, cut short, or of a kind that OpenCV does not read")
         return capture
 
-    def _refuse_early_end(self, read: int, start: int) -> None:
+    def refuse_early_end(self, read: int, start: int = 0) -> None:
+        """Raise TruncatedVideoError where `read` frames are fewer than the file states, InputError where frame `start` is not among them."""
         if read <= start:
             raise InputError(f"{self._path}: no frame {start} can be read; the file is damaged or its mask is named for a frame that is not there")
         stated = self.count or 0
@@ -183,9 +196,10 @@ def _is_trimmed_whole(path: Path) -> bool:
     return trimmed
 
 
-def _refuse_tiny(size: tuple[int, int], path: Path) -> None:
+def refuse_tiny(size: tuple[int, int], path: Path | str) -> None:
+    """Raise InputError for frames (H, W) of a file, or of what `path` calls its source, that are too small to be segmented."""
     if min(size) < MINIMUM_SIDE_PIXELS:
-        raise InputError(f"{place(path)}: frame of {size_text(size)}; the shorter side must have at least {MINIMUM_SIDE_PIXELS} pixels")
+        raise InputError(f"{place(path) if isinstance(path, Path) else path}: frame of {size_text(size)}; the shorter side must have at least {MINIMUM_SIDE_PIXELS} pixels")
 
 
 def refuse_lost_frames(paths: list[Path]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dataset.frame_source import FileSource, FolderSource, FrameSource
 from dataset.image_file import IMAGE_SUFFIXES
-from dataset.masked_video import MaskedVideo, masks_of_folder
+from dataset.masked_video import MaskedVideo, find_masks, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
 
@@ -46,13 +46,8 @@ class VideoFile(MaskedVideo):
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{path}: a still image; give a video file or a folder of frames")
         source: FrameSource = FolderSource.of_folder(path) if path.is_dir() else FileSource(path)
-        if masks.is_dir():
-            positions = masks_of_folder(masks, source)
-        elif masks.is_file():
-            named = isinstance(source, FolderSource) and masks.stem in source
-            positions = {source.index_of(masks) if named else 0: masks}
-        else:
-            raise InputError(f"{masks}: no such mask; give a PNG of object ids, or a folder of them")
+        named = isinstance(source, FolderSource) and masks.stem in source
+        positions = find_masks(masks, source, source.index_of(masks) if named else 0)
         full_path = path.resolve()
         super().__init__(name or (full_path.name if path.is_dir() else full_path.stem), source, positions, corrections=corrections, colours=colours)
 

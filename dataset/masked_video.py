@@ -63,7 +63,7 @@ class MaskedVideo(Video):
     def frames(self) -> Iterator[Frame]:
         self._selection = selection = MaskSelection(self._corrections)
         mask_size = image_sizes(self._masks[self.first_index])[0]
-        for index, image in enumerate(self._source.images(self.first_index, mask_size), self.first_index):
+        for index, image in self._source.indexed_images(self.first_index, mask_size):
             labels = None
             if index in self._masks:
                 labels = selection.select(self._read(index, image.shape[:2]).labels, place(self._masks[index]))
@@ -82,6 +82,15 @@ class MaskedVideo(Video):
         if self._single_object and len(ids := present_ids(label_map.labels)) > 1 and BINARY_ID not in ids:
             return LabelMap(labels=(label_map.labels > 0).astype(np.uint8), palette=label_map.palette)
         return label_map
+
+
+def find_masks(masks: Path, source: FrameSource, position: int = 0) -> dict[int, Path]:
+    """Position → mask file: those of a folder, by their names, or one file, for the frame at `position`. Raises InputError where there is none."""
+    if masks.is_dir():
+        return masks_of_folder(masks, source)
+    if not masks.is_file():
+        raise InputError(f"{masks}: no such mask; give a PNG of object ids, or a folder of them")
+    return {position: masks}
 
 
 def masks_of_folder(folder: Path, source: FrameSource) -> dict[int, Path]:

@@ -13,7 +13,7 @@ import torch
 from dataset import VideoDataset, read_palette
 from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
-from inference.engine import DEFAULT_LOOKAHEAD, SHIPPED_WEIGHTS, VideoSegmenter
+from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from inference.memory import POLICIES
 from inference.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import Totals, in_all_processes
@@ -54,7 +54,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     """A parser with the flags that all eval scripts share."""
     parser = _SharedFlagParser(prog=program, description=description)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
-    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the shipped small network)")
+    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
     parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the checkpoint does not tell")
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
@@ -122,9 +122,7 @@ class Evaluation:
         self._flags = flags
         self._dataset = dataset
         overrides = overrides_of(flags, defaults)
-        weights = SHIPPED_WEIGHTS if flags.model is None else flags.model
-        if flags.model is None and not weights.is_file():
-            raise InputError(f"{weights}: the shipped weights are missing; restore the file or name a checkpoint with --model")
+        weights = shipped_weights(flags.system) if flags.model is None else flags.model
         self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, network=flags.network, similarity=flags.similarity, device=flags.device, **overrides)
         settings = {
             "system": flags.system,

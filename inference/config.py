@@ -40,10 +40,11 @@ class SystemConfig:
     top_k: int = 20
     resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
     amp: bool = False  # mixed precision
+    shipped_weights: str = "stcn_small.pth"  # in weights/: the small network that runs where no checkpoint is named
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only."""
-        return dataclasses.asdict(self)
+        """Plain values only, of what a result depends on."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "shipped_weights"}
 
 
 SYSTEMS: dict[str, SystemConfig] = {
@@ -52,11 +53,11 @@ SYSTEMS: dict[str, SystemConfig] = {
         SystemConfig(name="stcn"),
         # adaptive memory management; the published bank holds 2 frames, the best trade found there is 4
         SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
-        SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5)),  # PCVOS, section 4
+        SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5), shipped_weights="pcvos_small.pth"),  # PCVOS, section 4
     )
 }
 
-_FIXED = ("name",)
+_FIXED = ("name", "shipped_weights")
 
 # short names of settings: the flags of the command line and the keywords of VideoSegmenter
 SHORT_NAMES = {

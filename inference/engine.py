@@ -26,7 +26,7 @@ from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
 
-SHIPPED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "stcn_small.pth"
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_LOOKAHEAD = 8
 _OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time,
 _PROBABILITY_MAPS = 64  # and (objects + 1) × frames predicted together: bound memory whatever the number of objects
@@ -65,11 +65,9 @@ class VideoSegmenter:
         device: str = "auto",
         **overrides: Any,
     ) -> "VideoSegmenter":
-        """From a weights file, a training checkpoint or a public checkpoint of STCN or PCVOS; None: the shipped small network. network: its preset, and similarity: l2, dot
-        or cosine, where they are not to be recognised."""
-        if path is None and not SHIPPED_WEIGHTS.is_file():
-            raise InputError(f"{SHIPPED_WEIGHTS}: the shipped weights are missing; restore the file or name a checkpoint")
-        path = SHIPPED_WEIGHTS if path is None else path
+        """From a weights file, a training checkpoint or a public checkpoint of STCN or PCVOS; None: the system's small network that is shipped. network: its preset, and
+        similarity: l2, dot or cosine, where they are not to be recognised."""
+        path = shipped_weights(system) if path is None else path
         loaded = load_network(path, network, similarity=similarity)
         _check_refinement(loaded, system_config(system, **overrides), str(path))
         return VideoSegmenter(loaded, system, device=device, **overrides)
@@ -96,6 +94,14 @@ class VideoSegmenter:
         yield from session.flush()
         if masks:
             raise InputError(f"masks are given for frames {sorted(masks)}, but the video has {session.frames_given} frames (counted from 0)")
+
+
+def shipped_weights(system: str) -> Path:
+    """The small network shipped for a system. Raises InputError where the file is missing."""
+    path = WEIGHTS_FOLDER / system_config(system).shipped_weights
+    if not path.is_file():
+        raise InputError(f"{path}: the shipped weights are missing; restore the file or name a checkpoint (--model)")
+    return path
 
 
 @dataclasses.dataclass

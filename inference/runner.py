@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from dataset import Frame, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
-from inference.engine import FrameResult, VideoSegmenter
+from dataset import Frame, LiveVideo, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
+from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
+from inference.memory import POLICIES
 from inference.overlay import OverlayWriter
 from inference.run_folder import RunFolder
 from inference.writer import ResultWriter
@@ -19,6 +20,7 @@ from util.distributed import gather_objects, in_all_processes, is_main, rank, wo
 from util.errors import EXIT_INPUT_ERROR, InputError
 from util.memory import peak_memory_mb
 from util.progress import Progress
+from util.stopping import StopSignals
 
 _FRAMES_AHEAD = 4
 
@@ -28,12 +30,14 @@ class Totals:
     """What a run took. Where several processes shared it: frames are those of all, seconds those of the busiest, memory that of the largest.
 
     seconds: inside the engine alone, without loading the network, waiting for frames, or writing. peak_memory_mb: 10^6 bytes, allocated by torch on CUDA,
-    resident of the process elsewhere.
+    resident of the process elsewhere. memory_elements, memory_mb: the largest memory bank of any video, its elements and its tables in 10^6 bytes.
     """
 
     frames: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    memory_elements: int = 0
+    memory_mb: float = 0.0
 
     @staticmethod
     def of_processes(totals: Sequence["Totals"]) -> "Totals":
@@ -41,19 +45,29 @@ class Totals:
             frames=sum(part.frames for part in totals),
             seconds=max(part.seconds for part in totals),
             peak_memory_mb=max(part.peak_memory_mb for part in totals),
+            memory_elements=max(part.memory_elements for part in totals),
+            memory_mb=max(part.memory_mb for part in totals),
         )
 
     def as_json(self) -> str:
-        """One line: frames, seconds, fps, peak_memory_mb."""
-        fps = self.frames / self.seconds if self.seconds else 0.0
-        return json.dumps({"frames": self.frames, "seconds": round(self.seconds, 4), "fps": round(fps, 3), "peak_memory_mb": round(self.peak_memory_mb, 1)})
+        """One line: frames, seconds, fps, peak_memory_mb, memory_elements, memory_mb."""
+        values = {
+            "frames": self.frames,
+            "seconds": round(self.seconds, 4),
+            "fps": round(self.frames / self.seconds if self.seconds else 0.0, 3),
+            "peak_memory_mb": round(self.peak_memory_mb, 1),
+            "memory_elements": self.memory_elements,
+            "memory_mb": round(self.memory_mb, 3),
+        }
+        return json.dumps(values)
 
 
 def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False) -> Totals:
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
     overlays: also draw pictures of the results (see OverlayWriter). Every video is looked at before the first is begun. Raises InputError and OSError for
-    what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early the frames read are written.
+    what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early, and of a live source that fails,
+    the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C) or SIGTERM comes, which is its proper end.
     """
     with in_all_processes():
         videos = {video.name: video for video in dataset}
@@ -100,6 +114,7 @@ class _Loop:
         self._lookahead = lookahead
         self._overlays = overlays
         self._frames = 0
+        self._memory_elements, self._memory_mb = 0, 0.0  # the largest so far
         self._clock = _Clock(segmenter.device)
 
     def run(self, videos: Sequence[Video]) -> Totals:
@@ -109,17 +124,29 @@ class _Loop:
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
                 self._segment(video, progress)
-        return Totals(frames=self._frames, seconds=self._clock.seconds, peak_memory_mb=peak_memory_mb(self._segmenter.device))
+        return Totals(
+            frames=self._frames,
+            seconds=self._clock.seconds,
+            peak_memory_mb=peak_memory_mb(self._segmenter.device),
+            memory_elements=self._memory_elements,
+            memory_mb=self._memory_mb,
+        )
 
     def _segment(self, video: Video, progress: Progress) -> None:
         """One video from its first annotated frame on; its results appear once they are whole."""
         frames_before, seconds_before = self._frames, self._clock.seconds
+        live = isinstance(video, LiveVideo)
         loss = None
+        if live and self._memory_grows():
+            progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:
+            if live:
+                outputs.enter_context(StopSignals("stopping; the results so far are finished and kept", video.stop))
             # the results are there before the overlay: without it, a later run makes both again
             overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
             writer = outputs.enter_context(self._writer.video(video.name, video.palette))
-            results = outputs.enter_context(contextlib.closing(self._results(video)))
+            session = self._session(video)
+            results = outputs.enter_context(contextlib.closing(self._results(video, session)))
             try:
                 for frame, result in results:
                     if frame.required:
@@ -127,36 +154,64 @@ class _Loop:
                     if overlay is not None:
                         overlay.add(frame.name, frame.image, result.labels)
                     self._frames += 1
-                    progress.advance()
-            except TruncatedVideoError as error:  # comes after the last result
+                    progress.advance(status=self._status(video, session))
+            except InputError as error:  # of a video that ended early it comes after the last result
+                if not isinstance(error, TruncatedVideoError) and not (live and self._frames > frames_before):
+                    raise
                 loss = error
-        frames, seconds = self._frames - frames_before, self._clock.seconds - seconds_before
-        progress.say(f"{video.name}: {frames} frames, {frames / seconds:.2f} frames/s")
-        if video.ignored_masks:
-            progress.say(f"{video.name}: {video.ignored_masks} later masks ignored; --corrections uses them")
+        self._report(video, self._frames - frames_before, self._clock.seconds - seconds_before, progress)
         if loss is not None:
             self._folder.mark_incomplete(video.name, str(loss))
             raise loss
 
-    def _results(self, video: Video) -> Iterator[tuple[Frame, FrameResult]]:
+    def _report(self, video: Video, frames: int, seconds: float, progress: Progress) -> None:
+        progress.say(f"{video.name}: {frames} frames, {frames / max(seconds, 1e-9):.2f} frames/s")
+        if video.ignored_masks:
+            progress.say(f"{video.name}: {video.ignored_masks} later masks ignored; --corrections uses them")
+        if isinstance(video, LiveVideo) and video.newest_only:
+            progress.say(f"{video.name}: {video.dropped_frames} frames dropped to keep up")
+
+    def _session(self, video: Video) -> SegmentationSession:
+        if isinstance(video, LiveVideo) and video.newest_only:  # frames that wait to be looked ahead at are not the newest
+            return self._segmenter.session()
+        return self._segmenter.session(lookahead=self._lookahead, frame_count=None if video.frame_count is None else _frames_ahead(video))
+
+    def _results(self, video: Video, session: SegmentationSession) -> Iterator[tuple[Frame, FrameResult]]:
         """Frames with their results, in order; then the error that ended the video early, if one did."""
-        frame_count = None if video.frame_count is None else _frames_ahead(video)
-        session = self._segmenter.session(lookahead=self._lookahead, frame_count=frame_count)
         waiting: dict[int, Frame] = {}  # by position among those given, until their result is due
         loss = None
-        with contextlib.closing(prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
+        # a live source reads ahead by itself, or does not, if only the newest frame counts
+        with contextlib.closing(video.frames() if isinstance(video, LiveVideo) else prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
             try:
                 for position, frame in enumerate(frames):
                     waiting[position] = frame
                     result = self._timed(video, lambda frame=frame: session.step(frame.image, frame.labels))
+                    self._note_memory(session)
                     if result is not None:
                         yield waiting.pop(result.frame_index), result
             except TruncatedVideoError as error:
                 loss = error
         for result in self._timed(video, session.flush):
+            self._note_memory(session)
             yield waiting.pop(result.frame_index), result
         if loss is not None:
             raise loss
+
+    def _memory_grows(self) -> bool:
+        config = self._segmenter.config.memory
+        return config.max_megabytes is None and POLICIES[config.policy](config).frames_held(None) is None
+
+    def _note_memory(self, session: SegmentationSession) -> None:
+        if session.memory is not None:
+            self._memory_elements = max(self._memory_elements, session.memory.size)
+            self._memory_mb = max(self._memory_mb, session.memory.megabytes)
+
+    def _status(self, video: Video, session: SegmentationSession) -> str:
+        """What the memory holds now, and what was dropped."""
+        bank = session.memory
+        memory = "" if bank is None else f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"
+        dropped = f"{video.dropped_frames:,} frames dropped" if isinstance(video, LiveVideo) and video.newest_only else ""
+        return ", ".join(filter(None, (memory, dropped)))
 
     def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
         """What `work` returns; the time it took goes on the clock, and its errors name the video."""
@@ -165,8 +220,11 @@ class _Loop:
                 return work()
         except InputError as error:
             raise InputError(f"{video.name}: {error}") from error
-        except torch.OutOfMemoryError as error:
-            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; lower --resolution, raise --mem_every or use --device cpu") from error
+        except RuntimeError as error:  # torch says it in two ways
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            remedy = "lower --resolution, raise --mem_every, use a --memory that is bounded" + ("" if self._segmenter.device.type == "cpu" else " or use --device cpu")
+            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; {remedy}") from error
 
     def _overlay(self, video: Video) -> OverlayWriter:
         return OverlayWriter(self._folder.overlays, video.name, video.palette, video.frames_per_second)

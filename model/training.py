@@ -13,6 +13,7 @@ class TrainingConfig:
 
     stage: str
     network: str = "stcn"
+    system: str = "stcn"  # how validation runs the network
     mix: tuple[tuple[str, float], ...]  # kinds of samples and their shares: static, video, synthetic
     batch_size: int  # over all processes and accumulated parts
     accumulate: int = 1  # parts each process's share of a batch is computed in, one after the other
@@ -68,7 +69,7 @@ STAGES: dict[str, TrainingConfig] = {
         TrainingConfig(stage="2", mix=(("video", 1.0),), batch_size=8, iterations=300_000, steps=(250_000,), backbone_weights=("imagenet",)),
         TrainingConfig(stage="3", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), backbone_weights=("imagenet",)),
         TrainingConfig(  # per-clip training from weights of stage 0 or 3 (PCVOS): samples and losses are published, the rest is stage 3's
-            stage="clip", network="pcvos", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), frames=7, clip_frames=3, dice_weight=1.0
+            stage="clip", network="pcvos", system="pcvos", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), frames=7, clip_frames=3, dice_weight=1.0
         ),
         TrainingConfig(  # from scratch, needs no data: ours, after the small network's recipe
             stage="synthetic",

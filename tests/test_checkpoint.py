@@ -12,8 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference import VideoSegmenter
-from model import PRESETS, NetworkConfig, build_network, load_network, save_weights
+from inference import SYSTEMS, VideoSegmenter
+from model import PRESETS, NetworkConfig, build_network, load_network, parameter_count, save_weights
 from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint, recognise_preset
 from util.errors import InputError
 
@@ -266,9 +266,18 @@ def test_weights_alone_are_no_training_checkpoint(state, path):
 
 
 def test_a_segmenter_without_shipped_weights_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr("inference.engine.SHIPPED_WEIGHTS", tmp_path / "missing.pth")
-    with pytest.raises(InputError, match=r"missing\.pth.*name a checkpoint"):
-        VideoSegmenter.from_checkpoint(None, device="cpu")
+    monkeypatch.setattr("inference.engine.WEIGHTS_FOLDER", tmp_path)
+    for system, config in SYSTEMS.items():
+        with pytest.raises(InputError, match=rf"{config.shipped_weights}: .*name a checkpoint"):
+            VideoSegmenter.from_checkpoint(None, system, device="cpu")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_runs_with_the_weights_shipped_for_it(system, made_clip):
+    segmenter = VideoSegmenter.from_checkpoint(None, system, device="cpu")
+    results = list(segmenter.segment(made_clip.frames[:3], made_clip.labels[0]))
+    assert [result.object_ids for result in results] == [(1, 2)] * 3
+    assert parameter_count(segmenter.network) > 1e6
 
 
 def test_a_segmenter_from_a_file_is_one_of_the_network_in_it(network, state, path, made_clip):

@@ -110,7 +110,7 @@ def test_megabytes_of_memory_are_said_as_frames_once_however_many_videos_there_a
 
 
 def test_the_shipped_weights_missing_asks_for_a_checkpoint(monkeypatch, davis, tmp_path, capsys):
-    monkeypatch.setattr(cli, "SHIPPED_WEIGHTS", tmp_path / "stcn_small.pth")
+    monkeypatch.setattr("inference.engine.WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["eval_davis.py", "--davis_path", str(davis), "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:
         cli.start(eval_davis.main)
@@ -126,7 +126,7 @@ def test_config_json_holds_settings_weights_hash_and_data(command, davis, weight
     assert config["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert (config["data_root"], config["split"], config["sequences"]) == (str(davis), "val", ["dog", "bear"])
     totals = json.loads(out.strip().splitlines()[-1])
-    assert list(totals) == ["frames", "seconds", "fps", "peak_memory_mb"]
+    assert list(totals) == ["frames", "seconds", "fps", "peak_memory_mb", "memory_elements", "memory_mb"]
     assert totals["frames"] == 8 and totals["seconds"] > 0 and totals["fps"] > 0 and totals["peak_memory_mb"] > 0
 
 
@@ -279,6 +279,29 @@ def test_generic_results_are_scored_against_a_given_truth(command, tmp_path):
 @pytest.mark.parametrize("flags", [[], ["--data_path", "a", "--video", "b", "--mask", "c"], ["--video", "b"], ["--mask", "c"], ["--video", "b", "--data_path", "a"]])
 def test_generic_wants_folders_or_one_video_with_its_mask(command, flags):
     assert "--data_path, or --video and --mask" in refused(command(eval_generic, *flags))
+
+
+@pytest.mark.parametrize("flags", [["--data_path", "a", "--realtime"], ["--video", "0", "--mask", "m.png", "--truth", "t"]])
+def test_live_sources_go_without_folders_and_truth(command, flags):
+    if "--data_path" in flags:
+        assert "--realtime and live sources: go with --video alone" in refused(command(eval_generic, *flags))
+    else:
+        assert "without --truth" in refused(command(eval_generic, *flags))
+
+
+def test_a_video_file_played_in_real_time_is_recorded_as_such(command, tmp_path):
+    images, labels = made_up_frames(5, 0, (7,))
+    video = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for image in images:
+        video.write(image[..., ::-1].copy())
+    video.release()
+    write_png(tmp_path / "first.png", labels[0])
+    flags = ["--video", tmp_path / "clip.avi", "--mask", tmp_path / "first.png", "--resolution", "-1"]
+    code, out, err = command(eval_generic, *flags, "--realtime")
+    totals = json.loads(out)
+    assert code == 0 and 1 <= totals["frames"] <= 5 and totals["memory_elements"] == 12 and f"clip: {5 - totals['frames']} frames dropped" in err
+    assert json.loads((tmp_path / "out/config.json").read_text())["realtime"] is True
+    assert "realtime True (now not set)" in refused(command(eval_generic, *flags))
 
 
 def test_as_a_program_it_exits_with_its_code_and_without_a_traceback(davis, weights, tmp_path):

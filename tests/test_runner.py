@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -194,8 +195,10 @@ def test_videos_are_shared_out_evenly_each_once():
 
 
 def test_totals_add_frames_and_take_the_busiest_process():
-    totals = Totals.of_processes([Totals(frames=30, seconds=2.0, peak_memory_mb=100.0), Totals(frames=10, seconds=1.0, peak_memory_mb=300.0)])
-    assert json.loads(totals.as_json()) == {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0}
+    one = Totals(frames=30, seconds=2.0, peak_memory_mb=100.0, memory_elements=48, memory_mb=0.5)
+    other = Totals(frames=10, seconds=1.0, peak_memory_mb=300.0, memory_elements=36, memory_mb=0.7)
+    expected = {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0, "memory_elements": 48, "memory_mb": 0.7}
+    assert json.loads(Totals.of_processes([one, other]).as_json()) == expected
 
 
 class Terminal(io.StringIO):
@@ -214,6 +217,25 @@ def test_progress_draws_a_bar_on_a_terminal_and_only_says_lines_elsewhere(total)
     assert log.getvalue() == "bear: 40 frames\n"
     assert "frames/s" in terminal.getvalue() and "bear: 40 frames\n" in terminal.getvalue()
     assert ("100%" in terminal.getvalue()) == (total is not None)
+
+
+def test_progress_says_a_line_now_and_then_where_there_is_no_terminal():
+    log = io.StringIO()
+    with Progress(40, stream=log, line_seconds=0.05) as progress:
+        for _ in range(40):
+            time.sleep(0.005)
+            progress.advance(status="memory 12 elements, 0.1 MB")
+    lines = log.getvalue().splitlines()
+    assert 1 < len(lines) < 8
+    assert all(re.fullmatch(r"\d+ frames of 40, \d+\.\d frames/s, memory 12 elements, 0\.1 MB", line) for line in lines)
+
+
+def test_a_run_shows_what_its_memory_holds_and_tells_the_most_it_held(segmenter, out, monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    totals = run(DavisDataset(write_davis(tmp_path / "data", {"bear": 8, "camel": 3})), segmenter, out)
+    assert totals.memory_elements == 2 * 12  # frames 0 and 5 of the longer one, at 3 × 4 positions
+    assert totals.memory_mb >= 24 * 4 * (segmenter.network.config.key_channels + 1) / 1e6
+    assert "frames/s, memory 12 elements" in capfd.readouterr().err
 
 
 def two_processes(*flags: str) -> list[subprocess.CompletedProcess]:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 import torch
+from made_up_trees import write_davis
 from training_processes import QUICK, TRAIN, Ended, Program, assert_same, free_port, launcher, read, run_by_hand, training_state
 
 import train
 from dataset.synthetic import make_clip
-from model import load_network
+from model import build_network, load_network, save_weights
 from model.checkpoint import recognise_preset
 from model.config import PRESETS
 from model.rollout import Rollout
@@ -481,3 +482,23 @@ def test_a_run_records_what_made_it(run):
         assert record["versions"]["torch"] == version("torch")
         assert record["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", record["git_commit"])
     assert json.loads(json.dumps(kept)) == written
+
+
+def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_path, capsys):
+    write_davis(tmp_path / "davis", {"bear": 8}, "2017/train.txt")
+    write_davis(tmp_path / "held_out", {"cow": 7}, "2017/val.txt")
+    save_weights(tmp_path / "stcn.pth", build_network("tiny"))
+    data = ("--davis_root", "davis", "--val_root", "held_out", "--val_every", "1")
+    folder = run("--stage", "clip", "--network", "tiny_pcvos", "--load_network", "stcn.pth", "-i", "1", "--crop_size", "32", *data)
+    assert "stcn.pth: has no weights of the network's refiner, which starts fresh" in capsys.readouterr().out
+    (entry, scores) = read_metrics(folder / "metrics.jsonl")
+    assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["dice"]) and entry["dice"] > 0
+    assert scores["validation/j_and_f"] >= 0
+    validated = json.loads((folder / "best.json").read_text())["validation"]["system"]
+    assert (validated["name"], validated["clip_length"], validated["refine"]) == ("pcvos", 5, True)
+    assert recognise_preset(read(folder / "weights.pth")).name == "tiny_pcvos"
+
+
+def test_samples_that_make_no_whole_clips_are_refused(run):
+    with pytest.raises(InputError, match=r"--frames 6, --clip_frames 3: .*7 frames make two"):
+        run("--clip_frames", "3", "--frames", "6")

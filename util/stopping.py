@@ -3,13 +3,18 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 
 class StopSignals:
-    """While this context is open, SIGTERM and SIGINT only set `received`. A second SIGINT interrupts at once, as Ctrl-C does otherwise."""
+    """While this context is open, SIGTERM and SIGINT only set `received`. A second SIGINT interrupts at once, as Ctrl-C does otherwise.
 
-    def __init__(self):
+    said: what is told of the first. heard: called at each, inside the signal handler. For the main thread alone, as signals are.
+    """
+
+    def __init__(self, said: str = "stopping after this iteration", heard: Callable[[], None] = lambda: None):
+        self._said, self._heard = said, heard
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
@@ -26,4 +31,5 @@ class StopSignals:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        os.write(sys.stderr.fileno(), f"{self.received.name}: stopping after this iteration\n".encode())  # print may be what was interrupted
+        os.write(sys.stderr.fileno(), f"{self.received.name}: {self._said}\n".encode())  # print may be what was interrupted
+        self._heard()

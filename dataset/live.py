@@ -1,0 +1,334 @@
+"""Live sources: a camera, a network stream, or a video file played at its own rate. Legend: H W height and width in pixels.
+
+A thread of the source's own takes frames as they come and hands them to the one that segments them. Never more than a few are held: either the thread
+waits, or, where only the newest frame counts, the one that nobody has taken yet is dropped.
+"""
+
+import atexit
+import collections
+import datetime
+import re
+import threading
+import time
+import urllib.parse
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataset.frame_source import FileSource, NumberedSource, refuse_tiny
+from dataset.image_file import place, size_text
+from dataset.masked_video import MaskedVideo, find_masks
+from dataset.video import MaskSelection, TruncatedVideoError
+from util.errors import InputError
+
+DEFAULT_STALL_SECONDS = 10.0
+_FRAMES_AHEAD = 4
+_POLL_SECONDS = 0.1  # how soon a wait for a frame notices that it is to end
+_TIMEOUT_SECONDS = 1.0  # how much later OpenCV gives up than we do, so that the thread ends too
+_CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up after 10 seconds by themselves
+
+
+def is_live_address(text: str) -> bool:
+    """Whether --video names a camera (0, 1, …) or a stream (rtsp://…, http://…), not a file or folder that is there."""
+    return not Path(text).exists() and ((text.isascii() and text.isdigit()) or "://" in text)
+
+
+class Feed(ABC):
+    """Where a live source's images come from; used from one thread. address: how it is called in messages and records. frames_per_second: known once open, else None."""
+
+    address: str
+    frames_per_second: float | None = None
+
+    @abstractmethod
+    def open(self) -> None:
+        """Raises InputError where that cannot be done."""
+
+    @abstractmethod
+    def read(self) -> np.ndarray | None:
+        """The next image, BGR uint8 [H, W, 3], when it has come; None at the end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the device, connection or file free."""
+
+    @abstractmethod
+    def check_end(self, frames_read: int) -> None:
+        """Raise TruncatedVideoError where an end after so many frames is not the proper one."""
+
+
+class CameraFeed(Feed):
+    """A camera by its number, or a stream by its URL, read by OpenCV. Neither has an end of its own. The URL's user, password and query stay out of `address`."""
+
+    def __init__(self, address: str, stall_seconds: float = DEFAULT_STALL_SECONDS):
+        self._given = address
+        self._capture: cv2.VideoCapture | None = None
+        self._timeout_milliseconds = round(1000 * (stall_seconds + _TIMEOUT_SECONDS))
+        self.address = f"camera {int(address)}" if address.isdigit() else _without_secrets(address)
+
+    def open(self) -> None:
+        if self._given.isdigit():
+            self._capture = cv2.VideoCapture(int(self._given))
+        else:
+            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._timeout_milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._timeout_milliseconds]
+            self._capture = cv2.VideoCapture(self._given, cv2.CAP_FFMPEG, timeouts)
+        if not self._capture.isOpened():
+            raise InputError(f"{self.address}: cannot be opened; check that it is there, and that no other program uses it")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frames_per_second = rate if 1 <= rate <= 1000 else None
+
+    def read(self) -> np.ndarray | None:
+        read, image = self._capture.read()
+        return image if read else None
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+
+    def check_end(self, frames_read: int) -> None:
+        raise TruncatedVideoError(f"{self.address}: ended after {frames_read} frames; results are for these: check the source and start again")
+
+
+class FileFeed(Feed):
+    """A video file at its own rate: each image comes when it would be shown."""
+
+    def __init__(self, path: Path):
+        self.address = str(path)
+        self._source = FileSource(path)
+        self._capture: cv2.VideoCapture | None = None
+        self._read = 0
+        self._start_seconds = 0.0
+        self.frames_per_second = self._source.frames_per_second
+        if self.frames_per_second is None:
+            raise InputError(f"{path}: states no frame rate to be played at; leave --realtime out, or convert the video")
+
+    def open(self) -> None:
+        self._capture = self._source.open()
+        self._start_seconds = time.monotonic()
+
+    def read(self) -> np.ndarray | None:
+        time.sleep(max(self._start_seconds + self._read / self.frames_per_second - time.monotonic(), 0))
+        read, image = self._capture.read()
+        self._read += 1
+        return image if read else None
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+
+    def check_end(self, frames_read: int) -> None:
+        self._source.refuse_early_end(frames_read)
+
+
+class LiveSource(NumberedSource):
+    """A feed's images, by position among all that came; read once. count is unknown.
+
+    newest_only: an image that was not taken before the next one came is dropped, but for the positions in `kept` (those with masks), which is to be set before
+    anything is read. stall_seconds: how long to wait for an image. Images are RGB uint8 [H, W, 3]; where their size changes, the video ends.
+    """
+
+    count = None
+
+    def __init__(self, feed: Feed, *, newest_only: bool, stall_seconds: float = DEFAULT_STALL_SECONDS):
+        self.feed = feed
+        self.kept: frozenset[int] = frozenset()
+        self.dropped_frames = 0
+        self.newest_only = newest_only
+        self._stall_seconds = stall_seconds
+        self._first_wanted = 0
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[tuple[int, np.ndarray]] = collections.deque()
+        self._arrived = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """End indexed_images() before its next image. May be called from a signal handler."""
+        self._stopped = True
+
+    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
+        self._begin(index)
+        first = self._await()
+        if first is None:
+            raise InputError(f"{self.feed.address}: was stopped before its first frame")
+        refuse_tiny(first[1].shape[:2], self.feed.address)
+        return first[1].shape[:2]
+
+    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
+        return (image for _, image in self.indexed_images(start, mask_size))
+
+    def indexed_images(self, start: int, mask_size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+        size = self.size(start, mask_size)
+        try:
+            while (item := self._await()) is not None:
+                with self._changed:
+                    self._waiting.popleft()
+                    self._changed.notify_all()
+                index, image = item
+                if image.shape[:2] != size:
+                    found = f"frames of {size_text(image.shape[:2])} after {size_text(size)}"
+                    raise TruncatedVideoError(f"{self.feed.address}: {found} at frame {index}; results are for the frames before: start again")
+                yield index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                del item, image
+        finally:
+            self._close()
+
+    def _begin(self, first_wanted: int) -> None:
+        if self._thread is None:
+            self._first_wanted = first_wanted
+            self._thread = threading.Thread(target=self._read_all, name="live", daemon=True)
+            self._thread.start()
+            atexit.register(self._close)  # a thread inside OpenCV when Python ends would abort the process
+
+    def _close(self) -> None:
+        self.stop()
+        self._thread.join(_CLOSING_SECONDS)
+        atexit.unregister(self._close)
+
+    def _await(self) -> tuple[int, np.ndarray] | None:
+        """The next item, left where it is; None where the source was stopped or came to its proper end. Raises what ended it otherwise, a stall too."""
+        deadline = time.monotonic() + self._stall_seconds
+        arrived = self._arrived
+        with self._changed:
+            while not self._stopped and not self._waiting:
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                if self._arrived != arrived:  # frames that are passed over are a sign of life too
+                    deadline, arrived = time.monotonic() + self._stall_seconds, self._arrived
+                elif time.monotonic() > deadline:
+                    raise self._stalled()
+                self._changed.wait(_POLL_SECONDS)
+            return None if self._stopped else self._waiting[0]
+
+    def _stalled(self) -> InputError:
+        waited = f"{self.feed.address}: no frame for {self._stall_seconds:g} seconds (--stall_seconds)"
+        if self._arrived == 0:
+            return InputError(f"{waited}; check that it is there and sends")
+        return TruncatedVideoError(f"{waited} after {self._arrived} frames; results are for these: check the source and start again")
+
+    def _read_all(self) -> None:
+        """The thread's work."""
+        error = None
+        try:
+            self.feed.open()
+            while not self._stopped and (image := self.feed.read()) is not None:
+                self._put(image)
+            if not self._stopped and self._arrived == 0:
+                raise InputError(f"{self.feed.address}: gave no frame; check that it is there and sends")
+            if not self._stopped:
+                self.feed.check_end(self._arrived)
+        except BaseException as raised:  # handed over, whatever it is: the consumer decides
+            error = raised
+        finally:
+            self.feed.close()
+        with self._changed:
+            self._error, self._ended = error, True
+            self._changed.notify_all()
+
+    def _put(self, image: np.ndarray) -> None:
+        with self._changed:
+            index, self._arrived = self._arrived, self._arrived + 1
+            if index < self._first_wanted:
+                return
+            if self.newest_only:
+                untaken = len(self._waiting)
+                self._waiting = collections.deque(item for item in self._waiting if item[0] in self.kept)
+                self.dropped_frames += untaken - len(self._waiting)
+            while len(self._waiting) >= _FRAMES_AHEAD and not self.newest_only and not self._stopped:
+                self._changed.wait(_POLL_SECONDS)
+            self._waiting.append((index, image))
+            self._changed.notify_all()
+
+
+class LiveVideo(MaskedVideo):
+    """A live source with masks from files; its frames() can be read once, and are named by number, so that dropped ones leave gaps.
+
+    masks: one PNG, for the first frame that comes, or a folder of them named by frame number, from 00000.png; their frames are never dropped. newest_only and
+    stall_seconds: see LiveSource. What was read until the source failed counts: frames() then raises TruncatedVideoError. Raises InputError for masks that are not right.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        masks: str | Path,
+        name: str,
+        *,
+        newest_only: bool,
+        stall_seconds: float = DEFAULT_STALL_SECONDS,
+        corrections: bool = False,
+        colours: bytes | None = None,
+    ):
+        if stall_seconds <= 0:
+            raise InputError(f"--stall_seconds {stall_seconds:g}: must be above 0")
+        self._live = LiveSource(feed, newest_only=newest_only, stall_seconds=stall_seconds)
+        positions = find_masks(Path(masks), self._live)
+        self._live.kept = frozenset(positions)
+        super().__init__(name, self._live, positions, corrections=corrections, colours=colours)
+
+    @property
+    def address(self) -> str:
+        """What is read, without passwords."""
+        return self._live.feed.address
+
+    @property
+    def newest_only(self) -> bool:
+        """Whether frames are dropped that come while another is segmented."""
+        return self._live.newest_only
+
+    @property
+    def dropped_frames(self) -> int:
+        """How many frames were dropped so far."""
+        return self._live.dropped_frames
+
+    def stop(self) -> None:
+        """The user's wish to end: frames() ends before its next frame. May be called from a signal handler."""
+        self._live.stop()
+
+    def validate(self) -> None:
+        """Open the source, wait for its first frame, and look at every mask: a wrong one must not end a recording that cannot be made again."""
+        super().validate()
+        self.frames_per_second = self._live.feed.frames_per_second
+        size = self._live.size(self.first_index, (0, 0))
+        selection = MaskSelection(self._corrections)
+        for index in sorted(self._masks):
+            selection.select(self._read(index, size).labels, place(self._masks[index]))
+
+
+def open_live(
+    address: str,
+    masks: str | Path,
+    *,
+    newest_only: bool,
+    stall_seconds: float,
+    corrections: bool = False,
+    colours: bytes | None = None,
+) -> LiveVideo:
+    """A camera by its number, a stream by its URL, or a video file to be played at its own rate.
+
+    A camera's or stream's video is named by what it is and the time, since it cannot be made again: camera0_20261121-140501. Raises InputError for a folder,
+    for a file that cannot be read and for masks that are not right; nothing is opened for good before frames() or validate().
+    """
+    if is_live_address(address):
+        feed: Feed = CameraFeed(address, stall_seconds)
+        name = f"{_as_name(feed.address)}_{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    elif Path(address).is_dir():
+        raise InputError(f"{address}: a folder of frames has no rate of its own; --realtime is for cameras, streams and video files")
+    else:
+        feed, name = FileFeed(Path(address)), Path(address).resolve().stem
+    return LiveVideo(feed, masks, name, newest_only=newest_only, stall_seconds=stall_seconds, corrections=corrections, colours=colours)
+
+
+def _without_secrets(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _as_name(address: str) -> str:
+    """Letters, digits, dots and hyphens; the rest is one underscore, and 'camera 0' is camera0."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", address.partition("://")[2] or address.replace(" ", "")).strip("_.") or "stream"
