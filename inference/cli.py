@@ -65,6 +65,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
     parser.add_argument("--palette", metavar="FILE", help="colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', or davis")
     parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.webm and a sheet of frames, VIDEO.png")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
     return parser
 
@@ -149,7 +150,7 @@ class Evaluation:
 
     def run(self) -> Totals:
         """Segment what is not finished yet."""
-        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
+        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
         if self._segmenter.network.config.refiner is not None and not self._segmenter.config.refine and is_main():
             print("note: the checkpoint's intra-clip refinement was not used; --system pcvos uses it", file=sys.stderr)
         return totals
