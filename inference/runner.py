@@ -70,8 +70,9 @@ def run(
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
     overlays: also draw pictures of the results (see OverlayWriter). trace: a file to which what each frame took is appended (see Trace).
-    Every video is looked at before the first is begun. Raises InputError and OSError for what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early, and of a live source that fails,
-    the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C) or SIGTERM comes, which is its proper end.
+    Every video is looked at before the first is begun. Raises InputError and OSError for what is wrong with the data or the folder: finished videos stay, the one at fault
+    is absent; of a video file that ends early, and of a live source that fails, the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C)
+    or SIGTERM comes, which is its proper end.
     """
     with in_all_processes():
         videos = {video.name: video for video in dataset}

@@ -48,8 +48,11 @@ def back_and_forth(frames: int, length: int) -> list[int]:
     return [min(position % period, period - position % period) if frames > 1 else 0 for position in range(length)]
 
 
-def write_played(root: Path, out: Path, *, frames: int | None = None, times: float | None = None, sequences: Sequence[str] | None = None) -> Path:
+def write_played(
+    root: Path, out: Path, *, frames: int | None = None, times: float | None = None, sequences: Sequence[str] | None = None, lengthen: bool = True
+) -> Path:
     """`out`: the data set `root` with each video played back and forth to `frames` frames (fewer than it has: cut), or to `times` its length. Truth and masks follow.
+    lengthen false: videos of fewer frames stay as they are.
 
     Frames are links, numbered anew from 00000. An `out` made so before is left as it is. Raises InputError for folders, sequences or lengths that are not right, and
     where `out` holds something else.
@@ -64,14 +67,14 @@ def write_played(root: Path, out: Path, *, frames: int | None = None, times: flo
     if unknown := [name for name in sequences or () if name not in names]:
         raise InputError(f"{layout.folder / layout.frames}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20]) or 'none'}")
     chosen = list(dict.fromkeys(sequences or names))
-    record = {"root": str(root.resolve()), "frames": frames, "times": times, "sequences": chosen}
+    record = {"root": str(root.resolve()), "frames": frames, "times": times, "lengthen": lengthen, "sequences": chosen}
     if out.exists():
         _refuse_other(out, record)
         return out
     unfinished = out.with_name(out.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     for name in chosen:
-        _play(layout, unfinished, name, frames, times)
+        _play(layout, unfinished, name, frames, times, lengthen)
     _write_lists(layout, unfinished, chosen)
     (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     unfinished.rename(out)
@@ -88,11 +91,12 @@ def _refuse_other(out: Path, record: dict[str, object]) -> None:
         raise InputError(f"{out}: is there already, made with {differing} {found.get(differing)}, not {record[differing]}; choose another folder or remove it")
 
 
-def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float | None) -> None:
+def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float | None, lengthen: bool) -> None:
     paths = list_files(layout.folder / layout.frames / name)
     if not paths:
         raise InputError(f"{layout.folder / layout.frames / name}: no frames")
-    order = back_and_forth(len(paths), frames if times is None else max(round(times * len(paths)), 1))
+    length = frames if times is None else max(round(times * len(paths)), 1)
+    order = back_and_forth(len(paths), length if lengthen else min(length, len(paths)))
     _link(out / layout.frames / name, [paths[position] for position in order])
     for folder in layout.masks:
         if (layout.folder / folder / name).is_dir():
