@@ -20,6 +20,7 @@ from inference.runner import Totals, in_all_processes
 from inference.scoring import score_folder
 from model import PRESETS
 from model.config import Similarity
+from model.network import SLOT_TITLES
 from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
 from util.flags import FlagParser
@@ -150,8 +151,9 @@ class Evaluation:
     def run(self) -> Totals:
         """Segment what is not finished yet."""
         totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
-        if self._segmenter.network.config.refiner is not None and not self._segmenter.config.refine and is_main():
-            print("note: the checkpoint's intra-clip refinement was not used; --system pcvos uses it", file=sys.stderr)
+        if is_main():
+            for line in _unused_slots(self._segmenter):
+                print(line, file=sys.stderr)
         return totals
 
     def score(self, truth: Path, protocol: str = "davis", *, single_object: bool = False) -> None:
@@ -167,6 +169,13 @@ class Evaluation:
             print(report.as_table(), flush=True)
             for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
                 write(self._folder.root / name)
+
+
+def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
+    """A note for each part of the network that the settings leave out."""
+    unused = [slot for slot in SLOT_TITLES if getattr(segmenter.network.config, slot) is not None and slot not in segmenter.config.slots]
+    users = {slot: " or ".join(name for name, system in SYSTEMS.items() if slot in system.slots) for slot in unused}
+    return [f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it" for slot in unused]
 
 
 def finish(totals: Totals) -> None:

@@ -13,6 +13,9 @@ class MemoryConfig:
 
     policy: str = "every-k"
     sampling: str = "every"  # which predicted frames are written
+    sampling_threshold: float = 0.45  # of adaptive sampling: how much masks must differ
+    min_gap_frames: int = 1  # of the same: frames from one written to the next, at least,
+    max_gap_frames: int = 25  # and at most
     write_every_frames: int = 5
     include_last: bool = False  # also hold the previous frame, which the next write replaces
     segment_frames: int | None = None  # progressive matching: a clip reads its own frames too, after every so many of them; None: the memory alone
@@ -29,10 +32,22 @@ class SystemConfig:
     memory: MemoryConfig = MemoryConfig()
     clip_length: int = 1  # frames predicted together before the memory is updated
     refine: bool = False  # refine the readouts of a clip's frames together, which takes a network that has learned to
+    enhance: bool = False  # enhance each frame's query by the previous frame's masks, which takes a network that has learned to
     top_k: int = 20
     resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
     amp: bool = False  # mixed precision
     shipped_weights: str = "stcn_small.pth"  # in weights/: the small network that runs where no checkpoint is named
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """Each frame needs the masks of the one before: frames cannot be computed as one batch."""
+        return self.enhance
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """The slots of a network (model.network.SLOT_MODULES) that are used, each with the setting that leaves it out."""
+        used = {"refiner": (self.refine, "refine=false"), "enhancer": (self.enhance, "enhance=false")}
+        return {slot: setting for slot, (is_used, setting) in used.items() if is_used}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, of what a result depends on."""
@@ -44,6 +59,7 @@ SYSTEMS: dict[str, SystemConfig] = {
     for config in (
         SystemConfig(name="stcn"),
         SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5), shipped_weights="pcvos_small.pth"),  # PCVOS, section 4
+        SystemConfig(name="remn", enhance=True, shipped_weights="remn_small.pth"),
     )
 }
 
@@ -91,6 +107,7 @@ def _check(config: SystemConfig) -> None:
         "top_k": config.top_k,
         "memory.write_every_frames": config.memory.write_every_frames,
         "memory.segment_frames": config.memory.segment_frames,
+        "memory.min_gap_frames": config.memory.min_gap_frames,
         "memory.capacity_frames": config.memory.capacity_frames,
         "clip_length": config.clip_length,
     }
@@ -99,8 +116,14 @@ def _check(config: SystemConfig) -> None:
             raise InputError(f"{name} is {value}; it must be at least 1")
     if config.resolution != -1 and config.resolution < 16:
         raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+    if config.frame_by_frame and config.clip_length > 1:
+        raise InputError(f"clip_length is {config.clip_length}; enhancing a frame's query by the masks before it goes frame by frame: leave it out (enhance=false), or clips")
     if config.memory.policy not in POLICIES:
         raise InputError(f"memory {config.memory.policy!r} is not known; choose one of {', '.join(POLICIES)}")
     if config.memory.sampling not in SAMPLINGS:
         raise InputError(f"sampling {config.memory.sampling!r} is not known; choose one of {', '.join(SAMPLINGS)}")
+    if config.memory.max_gap_frames < config.memory.min_gap_frames:
+        raise InputError(f"memory.max_gap_frames is {config.memory.max_gap_frames}, less than memory.min_gap_frames, {config.memory.min_gap_frames}")
+    if not config.memory.sampling_threshold >= 0:
+        raise InputError(f"memory.sampling_threshold is {config.memory.sampling_threshold}; it is a difference of masks, 0 or above")
     POLICIES[config.memory.policy](config.memory)

@@ -10,7 +10,7 @@ from deterministic import clip, fill
 
 from inference import SYSTEMS, FrameResult, VideoSegmenter
 from inference.memory import POLICIES
-from model import VOSNetwork, build_network
+from model import PRESETS, VOSNetwork, build_network
 
 torch.set_num_threads(1)  # tests run beside one another and beside other work; results must not depend on the number anyway
 
@@ -57,12 +57,29 @@ def refined_network() -> VOSNetwork:
     return tiny_network(name="tiny_pcvos")
 
 
+@pytest.fixture(scope="session")
+def reinforced_network() -> VOSNetwork:
+    """A tiny network with foreground reinforcing that changes keys much, and redundancy reduction that averages; not to be changed."""
+    network = tiny_network(name="tiny_remn")
+    with torch.no_grad():
+        network.foreground_reinforcing.gain.fill_(0.5)
+    for reduction in (*network.redundancy_reduction.keys, *network.redundancy_reduction.values):
+        reduction.start_as_average()
+    return network
+
+
+def tiny_network_name(system: str) -> str:
+    """The tiny preset that has what a system uses, and nothing else."""
+    return next(name for name, config in PRESETS.items() if name.startswith("tiny") and all(getattr(config, slot) is not None for slot in SYSTEMS[system].slots))
+
+
 @pytest.fixture
-def make_segmenter(network: VOSNetwork, refined_network: VOSNetwork) -> Callable[..., VideoSegmenter]:
+def make_segmenter(network: VOSNetwork, refined_network: VOSNetwork, reinforced_network: VOSNetwork) -> Callable[..., VideoSegmenter]:
     """make_segmenter(system="stcn", **overrides) on the CPU, on the tiny network that the system needs."""
+    networks = {one.config.name: one for one in (network, refined_network, reinforced_network)}
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
-        return VideoSegmenter(refined_network if SYSTEMS[system].refine else network, system, device="cpu", **overrides)
+        return VideoSegmenter(networks[tiny_network_name(system)], system, device="cpu", **overrides)
 
     return make
 
