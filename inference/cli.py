@@ -27,13 +27,14 @@ from util.flags import FlagParser
 from util.run_record import git_commit
 from util.settings import parse_settings
 
-# flags that are settings by their short names; one whose setting no system has yet is refused when it is given
+# flags that are settings by their short names
 _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "mem_every": {"type": int, "metavar": "N", "help": "memorise every N-th frame (default: the system's; of a clip system, the clip length)"},
     "top_k": {"type": int, "metavar": "K", "help": "memory elements a query reads (default: the system's, 20 for stcn)"},
     "include_last": {"action": "store_const", "const": True, "help": "also read the previous frame"},
     "memory": {"choices": tuple(POLICIES), "help": "what is remembered (default: the system's)"},
-    "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, for policies that are bounded so"},
+    "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals)"},
+    "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; what they hold is said"},
     "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together (default: the system's)"},
     "amp": {"action": "store_const", "const": True, "help": "mixed precision: faster on GPUs, results differ a little"},
     "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
@@ -59,7 +60,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the checkpoint does not tell")
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     for name, keywords in _SETTING_FLAGS.items():
-        parser.add_argument(f"--{name}", **(keywords if name in SHORT_NAMES else {**keywords, "help": argparse.SUPPRESS}))
+        parser.add_argument(f"--{name}", **keywords)
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting by its full name, such as memory.policy=every-k")
     parser.add_argument("--lookahead", type=int, default=DEFAULT_LOOKAHEAD, metavar="N", help="frames computed as one batch, at most (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
@@ -94,8 +95,6 @@ def overrides_of(flags: argparse.Namespace, defaults: Mapping[str, Any]) -> dict
     overrides: dict[str, Any] = {}
     for name in _SETTING_FLAGS:
         value = getattr(flags, name)
-        if value is not None and name not in SHORT_NAMES:
-            raise InputError(f"--{name}: no memory here is bounded in this way ({', '.join(POLICIES)}); leave it out")
         if value is not None:
             overrides[SHORT_NAMES[name]] = value
     for name, value in parse_settings(flags.set):

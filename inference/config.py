@@ -1,6 +1,8 @@
 """The systems, side by side: rows of one table. Everything a run can change has its name here."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from util.errors import InputError
@@ -22,6 +24,12 @@ class MemoryConfig:
     capacity_frames: int | None = None  # of policies with a bounded memory: how many frames' worth of elements it holds
     max_megabytes: float | None = None  # of the same: how many 10^6 bytes it takes, instead of capacity_frames
     protect_annotated: bool = False  # of the same: what was written with a given mask goes last
+    seed: int = 0  # of memory random: what decides which elements go
+
+    @property
+    def progressive_frames(self) -> int:
+        """How many of a clip's frames are in memory beside the others while it lasts; it is as long as writes are apart."""
+        return 0 if self.segment_frames is None else (self.write_every_frames - 1) // self.segment_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,8 @@ SYSTEMS: dict[str, SystemConfig] = {
     config.name: config
     for config in (
         SystemConfig(name="stcn"),
+        # adaptive memory management; the published bank holds 2 frames, the best trade found there is 4
+        SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
         SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5), shipped_weights="pcvos_small.pth"),  # PCVOS, section 4
         SystemConfig(name="remn", enhance=True, shipped_weights="remn_small.pth"),
     )
@@ -70,6 +80,8 @@ SHORT_NAMES = {
     "mem_every": "memory.write_every_frames",
     "include_last": "memory.include_last",
     "memory": "memory.policy",
+    "memory_frames": "memory.capacity_frames",
+    "max_memory_mb": "memory.max_megabytes",
     "sampling": "memory.sampling",
     "top_k": "top_k",
     "clip_length": "clip_length",
@@ -97,7 +109,29 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
         if every is not None and config.memory.write_every_frames != config.clip_length:
             raise InputError(f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same")
         config = with_setting(config, "memory.write_every_frames", config.clip_length)
-    return config
+    return dataclasses.replace(config, memory=_bounded(config.memory, full_names))
+
+
+def _bounded(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
+    """With the bound that holds: the one asked for, or else the system's, or else the policy's own. Raises InputError for two, or for a policy that takes none."""
+    from inference.memory import POLICIES
+
+    bounds = {"memory.capacity_frames": memory.capacity_frames, "memory.max_megabytes": memory.max_megabytes, "memory.protect_annotated": memory.protect_annotated or None}
+    given = [name for name, value in bounds.items() if name in asked_for and value is not None]
+    if POLICIES[memory.policy].default_capacity_frames is None:
+        if given:
+            bounded = [name for name, policy in POLICIES.items() if policy.default_capacity_frames is not None]
+            raise InputError(f"{_short_name(given[0])}: memory {memory.policy} has no bound to set; leave it out, or choose memory {', '.join(bounded)}")
+        return dataclasses.replace(memory, capacity_frames=None, max_megabytes=None, protect_annotated=False)
+    if {"memory.capacity_frames", "memory.max_megabytes"} <= set(given):
+        raise InputError(f"memory_frames is {memory.capacity_frames} and max_memory_mb {memory.max_megabytes:g}; give one of them")
+    if memory.max_megabytes is not None:
+        return dataclasses.replace(memory, capacity_frames=None)
+    return dataclasses.replace(memory, capacity_frames=memory.capacity_frames or POLICIES[memory.policy].default_capacity_frames)
+
+
+def _short_name(full_name: str) -> str:
+    return next((short for short, full in SHORT_NAMES.items() if full == full_name), full_name)
 
 
 def _check(config: SystemConfig) -> None:
@@ -114,6 +148,8 @@ def _check(config: SystemConfig) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
+    if config.memory.max_megabytes is not None and not 0 < config.memory.max_megabytes < math.inf:
+        raise InputError(f"max_memory_mb is {config.memory.max_megabytes:g}; it is a number of megabytes above 0")
     if config.resolution != -1 and config.resolution < 16:
         raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
     if config.frame_by_frame and config.clip_length > 1:

@@ -7,6 +7,7 @@ state of the memory: as many as a clip system's settings say, otherwise as many 
 import collections
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from inference.config import SystemConfig, system_config
 from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
-from inference.memory import POLICIES, MemoryBank, Write
+from inference.memory import POLICIES, MemoryBank, Write, element_bytes
 from model import FrameFeatures, VOSNetwork, load_network
 from model.config import Similarity
 from model.fusion import inference_copy
@@ -133,6 +134,7 @@ class SegmentationSession:
         self._bank: MemoryBank | None = None
         self._geometry: Geometry | None = None
         self._object_ids: tuple[int, ...] = ()
+        self._lost: frozenset[int] = frozenset()  # of the object ids: those the memory holds nothing of any more
         self._pending: _Pending | None = None
         self._previous_masks: Tensor | None = None  # [1, K, 16h, 16w] of the latest frame, where there are objects
         self._buffer: list[Tensor] = []  # images of the clip being gathered
@@ -148,6 +150,12 @@ class SegmentationSession:
     def object_ids(self) -> tuple[int, ...]:
         """Objects being segmented, in the order they joined."""
         return self._object_ids
+
+    @property
+    def lost_object_ids(self) -> tuple[int, ...]:
+        """Objects of which nothing is left in the memory: their masks are empty from the next frame on, until a new mask is given."""
+        lost = self._lost if self._bank is None else self._lost.union(self._bank.lost_object_ids)
+        return tuple(i for i in self._object_ids if i in lost)
 
     @property
     def memory(self) -> MemoryBank | None:
@@ -167,7 +175,9 @@ class SegmentationSession:
         labels, ids = (None, []) if mask is None else as_label_map(mask, size, place)
         if len(set(self._object_ids) | set(ids)) > MAX_OBJECTS:
             raise InputError(f"{place}: {len(set(self._object_ids) | set(ids))} objects; at most {MAX_OBJECTS} can be segmented")
-        self._geometry = self._geometry or Geometry.of(size, self._config.resolution)
+        geometry = self._geometry or Geometry.of(size, self._config.resolution)
+        self._check_capacity(geometry, len(set(self._object_ids) | set(ids)))
+        self._geometry = geometry
         self._buffer.append(image.to(self._device, copy=True))  # the caller may use its array again
         self.frames_given += 1
         if labels is not None:
@@ -195,9 +205,17 @@ class SegmentationSession:
         if self._previous_masks is not None:
             self._previous_masks = self._previous_masks[:, remaining] if remaining else None
         self._object_ids = tuple(self._object_ids[number] for number in remaining)
-        self._bank.remove_object(object_id)
+        if object_id not in self._lost:
+            self._bank.remove_object(object_id)
+        self._lost -= {object_id}
         if not self._object_ids:
             self._bank = None
+
+    def _check_capacity(self, geometry: Geometry, objects: int) -> None:
+        """Raise InputError where the memory is bounded too tightly for frames of this geometry with so many objects."""
+        network = self._network.config
+        size = element_bytes(network.key_channels, network.value_channels, objects, value_bytes=2 if self._config.amp else 4, usage=self._policy.usage)
+        self._policy.capacity_elements(math.prod(geometry.grid), size)
 
     def _clip_target(self) -> int:
         if not self._object_ids:
@@ -211,8 +229,9 @@ class SegmentationSession:
     def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
         """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
         first, last = self.frames_given - len(self._buffer), self.frames_given - 1
-        with torch.no_grad(), self._autocast():
+        with _no_gradients(), self._autocast():
             self._write_pending()
+            self._note_lost()
             images = self._geometry.to_network(self._buffer)
             self._buffer = []
             ends_clip = labels is not None or not self._object_ids or self._clip_done + len(images) >= self._config.clip_length
@@ -220,7 +239,7 @@ class SegmentationSession:
             predicted = []
             for frames in _chunks(len(images), self._frames_per_prediction()):
                 features = [self._network.encode_key(part) for part in images[frames].split(self._frames_per_batch())]
-                predicted += self._predict(first + frames.start, features) if self._object_ids else [_background(images[frames])]
+                predicted += self._predict(first + frames.start, features) if self._read_ids() else [_background(images[frames], len(self._object_ids))]
             probabilities = torch.cat(predicted)
             finished = slice(0, len(images) - (labels is not None))
             self._emit(first, self._geometry.from_network(probabilities[finished]))
@@ -231,12 +250,24 @@ class SegmentationSession:
                 probabilities = _join(probabilities[-1:], known, self._object_ids, self._geometry.labels_to_network(labels), ids)
                 self._policy.annotated(last, probabilities[-1, 1:], self._object_ids)
                 decision = Write.KEEP
+                self._lost -= set(ids)
             elif self._object_ids and ends_clip:
                 decision = self._policy.memorise(last, probabilities[-1, 1:], self._object_ids)
-            if decision is not Write.NO:
-                self._pending = _Pending(last, images[-1:], features[-1][-1:], probabilities[-1:, 1:], self._object_ids, decision is Write.TEMPORARY)
+            if decision is not Write.NO and self._read_ids():
+                masks = _rows_of(probabilities[-1:, 1:], self._object_ids, self._read_ids())
+                self._pending = _Pending(last, images[-1:], features[-1][-1:], masks, self._read_ids(), decision is Write.TEMPORARY)
             if self._config.enhance:
                 self._previous_masks = probabilities[-1:, 1:] if self._object_ids else None
+
+    def _read_ids(self) -> tuple[int, ...]:
+        """The objects that the memory knows."""
+        return tuple(i for i in self._object_ids if i not in self._lost) if self._lost else self._object_ids
+
+    def _note_lost(self) -> None:
+        """Drop the values of objects that cannot be read any more, so that what is predicted of them, nothing, does not become what they are."""
+        for object_id in () if self._bank is None else self._bank.lost_object_ids:
+            self._bank.remove_object(object_id)
+            self._lost |= {object_id}
 
     def _frames_per_prediction(self) -> int:
         """How many frames depend on one another, or, where none does, are computed as one batch."""
@@ -257,17 +288,25 @@ class SegmentationSession:
         probabilities = []
         for part, batch in zip(readout.split([len(batch.key) for batch in features]), features, strict=True):
             logits = [self._network.decode(part[:, objects], batch).float() for objects in _chunks(part.shape[1], _OBJECT_FRAMES)]
-            probabilities.append(aggregate_logits(torch.cat(logits, dim=1)).softmax(1))
+            probabilities.append(aggregate_logits(self._with_lost(torch.cat(logits, dim=1))).softmax(1))
         return probabilities
+
+    def _with_lost(self, logits: Tensor) -> Tensor:
+        """Logits [B, K, H, W] of all objects from those of the objects that are read; a lost one is nowhere."""
+        if not self._lost:
+            return logits
+        complete = logits.new_full((logits.shape[0], len(self._object_ids), *logits.shape[2:]), -math.inf)
+        complete[:, [self._object_ids.index(i) for i in self._read_ids()]] = logits
+        return complete
 
     def _read(self, first: int, keys: Tensor) -> Tensor:
         """Readouts [L, K, C^v, h, w] for the keys [L, C^k, h, w] of the frames from `first` on."""
         query_key = keys.float().permute(0, 2, 3, 1).flatten(1, 2)  # [L, M, C^k]
         segment_frames = self._config.memory.segment_frames
         if segment_frames is None:
-            readout = self._bank.read(query_key.flatten(0, 1), self._object_ids, self._config.top_k)
+            readout = self._bank.read(query_key.flatten(0, 1), self._read_ids(), self._config.top_k)
         else:
-            readout = self._bank.read_progressively(query_key, self._object_ids, self._config.top_k, first_frame=first, segment_frames=segment_frames)
+            readout = self._bank.read_progressively(query_key, self._read_ids(), self._config.top_k, first_frame=first, segment_frames=segment_frames)
         return readout.unflatten(1, (-1, *self._geometry.grid)).permute(1, 0, 4, 2, 3)
 
     def _write_pending(self) -> None:
@@ -275,7 +314,7 @@ class SegmentationSession:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        with torch.no_grad(), self._autocast():
+        with _no_gradients(), self._autocast():
             others = pending.masks.sum(1, keepdim=True) - pending.masks
             values = {}
             for objects in _chunks(pending.masks.shape[1], _OBJECT_FRAMES):
@@ -285,11 +324,11 @@ class SegmentationSession:
         if self._bank is None:
             height, width = self._geometry.grid
             frames_held = self._policy.frames_held(self._frame_count)
-            if frames_held is not None and self._config.memory.segment_frames is not None:
-                frames_held += (self._config.clip_length - 1) // self._config.memory.segment_frames
-            self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=(frames_held or 0) * height * width)
+            capacity = 0 if frames_held is None else (frames_held + self._config.memory.progressive_frames) * height * width
+            self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=capacity, usage=self._policy.usage)
         key = pending.features.key[0].float().permute(1, 2, 0).flatten(0, 1)
         self._bank.drop_temporary()
+        self._bank.prepare(key, values)
         self._policy.make_room(self._bank, len(key))
         self._bank.write(pending.frame_index, key, values, temporary=pending.temporary)
 
@@ -305,6 +344,13 @@ class SegmentationSession:
         if not self._config.amp:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16)
+
+
+@contextlib.contextmanager
+def _no_gradients() -> Iterator[None]:
+    """Whatever the caller's mode: memory made in inference mode could not be written to outside of it."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _check_slots(network: VOSNetwork, config: SystemConfig, place: str) -> None:
@@ -330,8 +376,16 @@ def _most_probable(probabilities: Tensor) -> Tensor:
     return index
 
 
-def _background(images: Tensor) -> Tensor:
-    return images.new_ones(len(images), 1, *images.shape[-2:])
+def _background(images: Tensor, objects: int) -> Tensor:
+    """Probabilities [L, K + 1, H, W] that there is none of the K objects."""
+    probabilities = images.new_zeros(len(images), objects + 1, *images.shape[-2:])
+    probabilities[:, 0] = 1
+    return probabilities
+
+
+def _rows_of(masks: Tensor, object_ids: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Of masks [B, K, H, W] of objects `object_ids` those of the `wanted`."""
+    return masks if wanted == object_ids else masks[:, [object_ids.index(i) for i in wanted]]
 
 
 def _join(probabilities: Tensor, known: tuple[int, ...], all_ids: tuple[int, ...], labels: Tensor, given: Iterable[int]) -> Tensor:

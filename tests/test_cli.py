@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,10 @@ def refused(end: tuple[int, str, str]) -> str:
         (["--system", "pcvos"], "no weights of intra-clip refinement (input_proj.*, refine_transformer.*), which system pcvos needs"),
         (["--system", "newest"], "stcn"),
         (["--memory", "everything"], "every-k"),
+        (["--memory_frames", "4"], "memory_frames: memory every-k has no bound to set; leave it out, or choose memory lfu"),
+        (["--system", "lfu", "--memory_frames", "0"], "memory.capacity_frames is 0; it must be at least 1"),
+        (["--system", "lfu", "--memory_frames", "2", "--max_memory_mb", "50"], "memory_frames is 2 and max_memory_mb 50; give one of them"),
+        (["--system", "lfu", "--max_memory_mb", "-1"], "max_memory_mb is -1"),
         (["--network", "huge"], "stcn_small"),
         (["--device", "toaster"], "not a device"),
         (["--top", "5"], "the flags are"),
@@ -92,9 +97,17 @@ def test_a_wrong_request_is_one_line_that_says_what_is_valid(command, davis, tmp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif("memory_frames" in cli.SHORT_NAMES, reason="a policy is bounded in frames")
-def test_memory_frames_is_refused_while_no_policy_is_bounded_in_frames(command, davis):
-    assert "every-k, first-and-latest" in refused(command(eval_davis, "--davis_path", davis, "--memory_frames", "4"))
+def test_a_memory_too_small_for_a_frame_is_refused_and_no_video_is_there(command, davis, tmp_path):
+    said = refused(command(eval_davis, "--davis_path", davis, "--system", "lfu", "--max_memory_mb", "0.0001"))
+    assert "bear" in said and "max_memory_mb is 0.0001, but one frame with its objects takes" in said and "give at least 0.1" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
+def test_megabytes_of_memory_are_said_as_frames_once_however_many_videos_there_are(command, davis):
+    code, _, err = command(eval_davis, "--davis_path", davis, "--system", "lfu", "--max_memory_mb", "0.0521")
+    assert code == 0
+    assert sum("memory: 0.0521 MB hold" in line for line in err.splitlines()) == 1
+    assert re.search(r"hold \d+ elements, \d+\.\d frames' worth, with 2 objects", err)
 
 
 def test_the_shipped_weights_missing_asks_for_a_checkpoint(monkeypatch, davis, tmp_path, capsys):

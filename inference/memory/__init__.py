@@ -1,11 +1,21 @@
 """Memory: the bank stores, a policy decides. A new policy is a file here and a row of POLICIES, a new choice of frames to write a row of SAMPLINGS."""
 
-from inference.memory.bank import MemoryBank
+from inference.memory.bank import MemoryBank, element_bytes
+from inference.memory.bounded import BoundedMemory
 from inference.memory.every_k import EveryK
 from inference.memory.first_and_latest import FirstAndLatest
+from inference.memory.least_frequently_used import LeastFrequentlyUsed, LeastFrequentlyUsedByWeight
 from inference.memory.policy import MemoryPolicy, Write
+from inference.memory.rivals import FirstInFirstOut, RandomEviction
 from inference.memory.sampling import SAMPLINGS, Sampling
 
-POLICIES: dict[str, type[MemoryPolicy]] = {"every-k": EveryK, "first-and-latest": FirstAndLatest}
+POLICIES: dict[str, type[MemoryPolicy]] = {
+    "every-k": EveryK,
+    "first-and-latest": FirstAndLatest,
+    "lfu": LeastFrequentlyUsed,
+    "lfu-weight": LeastFrequentlyUsedByWeight,
+    "fifo": FirstInFirstOut,
+    "random": RandomEviction,
+}
 
-__all__ = ["POLICIES", "SAMPLINGS", "MemoryBank", "MemoryPolicy", "Sampling", "Write"]
+__all__ = ["POLICIES", "SAMPLINGS", "BoundedMemory", "MemoryBank", "MemoryPolicy", "Sampling", "Write", "element_bytes"]

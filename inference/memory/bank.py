@@ -5,7 +5,9 @@ object has a table of values beside them. Rows are in order of time, so an objec
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,37 +15,67 @@ from torch import Tensor
 from model.config import Similarity
 from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
 
+Usage = Literal["count", "weight"]
+
 _CHUNK_ELEMENTS = 8 * 1024 * 1024  # similarities held at a time (32 MB in float32), whatever the memory's size
 _GROWTH = 1.5
+_USE_BYTES = 8
+
+
+def element_bytes(key_channels: int, value_channels: int, objects: int, *, value_bytes: int = 4, usage: Usage | None = None) -> int:
+    """Bytes that one element takes in a bank of `objects` objects: key, norm, frame, position, use where it is counted, and the objects' values."""
+    return 4 * key_channels + 4 + 8 + 8 + (0 if usage is None else _USE_BYTES) + objects * value_channels * value_bytes
+
+
+def most_exact_float(device: torch.device) -> torch.dtype:
+    """float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectGroup:
-    """Objects that joined at the same frame: they read the same elements, with one top-k and one set of weights."""
+    """Objects that read the same elements, those from `first_element` on, with one top-k and one set of weights. joined_at: how many frames they joined at."""
 
     object_ids: tuple[int, ...]
     first_element: int
+    joined_at: int
+
+
+@dataclasses.dataclass
+class _Membership:
+    """Since when an object is here."""
+
+    first_frame: int
+    first_element: int  # the first row it reads
 
 
 class MemoryBank:
-    """Keys, their squared norms, each element's frame and position, and per-object values, in preallocated tables of which the first `size` rows are in use.
+    """Keys, their squared norms, each element's frame, position and use, and per-object values, in tables of which the first `size` rows are in use.
 
     capacity: elements to make room for at first (known for bounded policies and videos of known length); the tables grow if that is passed.
+    usage: what is counted of the reads in `uses`.
     """
 
-    def __init__(self, *, similarity_kind: Similarity = "l2", capacity: int = 0):
+    def __init__(self, *, similarity_kind: Similarity = "l2", capacity: int = 0, usage: Usage | None = None):
         self.similarity_kind = similarity_kind
+        self.usage = usage
         self.size = 0
         self._temporary_from: int | None = None  # rows from here on leave with the next write
         self._reserved = capacity
-        self._shared: dict[str, Tensor] = {}  # keys, norms, frames, positions: a row an element
+        self._limit: int | None = None
+        self._shared: dict[str, Tensor] = {}  # keys, norms, frames, positions and uses: a row an element
         self._values: dict[int, Tensor] = {}
-        self._first_frames: dict[int, int] = {}
+        self._members: dict[int, _Membership] = {}
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Ids that have values here, in the order they joined."""
         return tuple(self._values)
+
+    @property
+    def lost_object_ids(self) -> tuple[int, ...]:
+        """Ids of which no element is left: all that were written since they joined have been dropped."""
+        return tuple(i for i in self._members if self._is_lost(i))
 
     @property
     def frames(self) -> Tensor:
@@ -56,19 +88,45 @@ class MemoryBank:
         return self._view("positions")
 
     @property
+    def uses(self) -> Tensor:
+        """How much each element has been read, [N]; a view, not to be changed. Only where `usage` is given.
+
+        count: how often it was among the top-k of a query position, int64; weight: the sum of its softmax weights, floating. Summed over positions, frames and the
+        frames at which objects joined, each of which means a top-k of its own. Source: adaptive memory management (Pourganjalikhan 2022).
+        """
+        return self._view("uses")
+
+    @property
     def frame_indices(self) -> list[int]:
         """Frames of which elements are held, in order of time."""
         return self.frames.unique(sorted=True).tolist()
 
     @property
+    def element_bytes(self) -> int:
+        """Bytes that one element takes in all tables."""
+        return sum(table.element_size() * math.prod(table.shape[1:]) for table in self._tables())
+
+    @property
     def megabytes(self) -> float:
         """Memory of the tables, in 10^6 bytes."""
-        return sum(table.numel() * table.element_size() for table in (*self._shared.values(), *self._values.values())) / 1e6
+        return sum(table.numel() * table.element_size() for table in self._tables()) / 1e6
+
+    def prepare(self, key: Tensor, values: Mapping[int, Tensor]) -> None:
+        """Take note of what a write is about to bring, as given to `write`: `element_bytes` then counts it."""
+        if not self._shared:
+            whole = {"dtype": torch.int64, "device": key.device}
+            self._shared = {"keys": key.new_empty(0, key.shape[1]), "norms": key.new_empty(0), "frames": torch.empty(0, **whole), "positions": torch.empty(0, **whole)}
+            if self.usage is not None:
+                whole["dtype"] = torch.int64 if self.usage == "count" else most_exact_float(key.device)
+                self._shared["uses"] = torch.empty(0, **whole)
+        for object_id, value in values.items():
+            if object_id not in self._values:
+                self._values[object_id] = value.new_empty(0, value.shape[1])
 
     def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False) -> None:
         """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
 
-        Temporary elements are replaced by the next write. Every object in the bank must have values (assertion).
+        Temporary elements are replaced by the next write. Every object in the bank must have values, and there must be room below the limit (assertions).
         """
         assert set(values) >= set(self._values), "an object without values would read rows never written"
         self.drop_temporary()
@@ -83,31 +141,47 @@ class MemoryBank:
 
     def keep(self, rows: Tensor) -> None:
         """Forget all elements but `rows`, int64 and ascending: one index operation a table, in place, so that rows stay in order of time."""
+        starts = [member.first_element for member in self._members.values()] + [self.size if self._temporary_from is None else self._temporary_from]
+        *firsts, temporary_from = torch.searchsorted(rows, torch.tensor(starts, device=rows.device)).tolist()
+        for member, first in zip(self._members.values(), firsts, strict=True):
+            member.first_element = first
         if self._temporary_from is not None:
-            self._temporary_from = int((rows < self._temporary_from).sum())
-        for table in (*self._shared.values(), *self._values.values()):
-            table[: len(rows)] = table[rows]
+            self._temporary_from = temporary_from
+        for table in self._tables():
+            if len(table):  # an object that is about to join has no rows yet
+                table[: len(rows)] = table[rows]
         self.size = len(rows)
+
+    def limit(self, capacity: int) -> None:
+        """From now on the tables have room for `capacity` elements at most; larger ones shrink. No fewer than are held (assertion)."""
+        assert self.size <= capacity, "elements must leave before their room does"
+        self._limit = capacity
+        if self._capacity > capacity:
+            self._resize(capacity)
 
     def remove_object(self, object_id: int) -> None:
         """Forget an object and free its values."""
-        del self._values[object_id], self._first_frames[object_id]
+        del self._values[object_id], self._members[object_id]
 
     def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
-        """Readout [K, M, C^v] of `object_ids` for query_key [M, C^k]: softmax over the top_k most similar elements since each object's first frame.
+        """Readout [K, M, C^v] of `object_ids` for query_key [M, C^k]: softmax over the top_k most similar memory elements since each object's first frame.
 
-        Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
+        Of a lost object, zeros. Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
         """
         readout = query_key.new_empty(len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1])
         slot = {object_id: number for number, object_id in enumerate(object_ids)}
+        for object_id in object_ids:
+            if self._is_lost(object_id):
+                readout[slot[object_id]] = 0
         groups = self._groups(object_ids)
-        chunk = max(_CHUNK_ELEMENTS // self.size, 1)
+        chunk = max(_CHUNK_ELEMENTS // max(self.size, 1), 1)
         with torch.autocast(query_key.device.type, enabled=False):  # differences of squares need the keys' own precision
-            for start in range(0, query_key.shape[0], chunk):
+            for start in range(0, query_key.shape[0] if groups else 0, chunk):
                 queries = slice(start, start + chunk)
                 scores = similarity(self._view("keys"), query_key[queries], self._view("norms"), self.similarity_kind)
                 for group in groups:
                     weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
+                    self._count(group, weights, indices)
                     for object_id in group.object_ids:
                         values = self._values[object_id][group.first_element : self.size]
                         readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
@@ -132,45 +206,59 @@ class MemoryBank:
             self.size = size
         return torch.cat(readouts, dim=1) if others else readouts[0]
 
-    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor]) -> None:
-        rows = slice(self.size, self.size + key.shape[0])
-        self._make_room(key, values, rows.stop)
-        positions = torch.arange(key.shape[0], device=key.device)
-        for name, content in {"keys": key, "norms": squared_norm(key), "frames": frame_index, "positions": positions}.items():
-            self._shared[name][rows] = content
-        for object_id, value in values.items():
-            self._values[object_id][rows] = value
-            self._first_frames.setdefault(object_id, frame_index)
-        self.size = rows.stop
+    @property
+    def _capacity(self) -> int:
+        return len(self._shared["keys"]) if self._shared else 0
+
+    def _tables(self) -> list[Tensor]:
+        return [*self._shared.values(), *self._values.values()]
 
     def _view(self, name: str) -> Tensor:
         return self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
 
+    def _is_lost(self, object_id: int) -> bool:
+        return self._members[object_id].first_element >= self.size
+
     def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
         by_first: dict[int, list[int]] = {}
         for object_id in object_ids:
-            by_first.setdefault(self._first_frames[object_id], []).append(object_id)
-        return [ObjectGroup(tuple(ids), int(torch.searchsorted(self.frames, first))) for first, ids in by_first.items()]
+            if not self._is_lost(object_id):
+                by_first.setdefault(self._members[object_id].first_element, []).append(object_id)
+        return [ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids})) for first, ids in by_first.items()]
 
-    def _make_room(self, key: Tensor, values: Mapping[int, Tensor], needed: int) -> None:
-        if not self._shared:
-            capacity = max(needed, self._reserved)
-            self._shared = {
-                "keys": key.new_empty(capacity, key.shape[1]),
-                "norms": key.new_empty(capacity),
-                "frames": torch.empty(capacity, dtype=torch.int64, device=key.device),
-                "positions": torch.empty(capacity, dtype=torch.int64, device=key.device),
-            }
-        elif needed > len(self._shared["keys"]):
-            capacity = max(needed, int(len(self._shared["keys"]) * _GROWTH))
-            for tables in (self._shared, self._values):  # one table at a time, so that only one old table lives beside its successor
-                for name in tables:
-                    tables[name] = self._grown(tables[name], capacity)
+    def _count(self, group: ObjectGroup, weights: Tensor, indices: Tensor) -> None:
+        """Add a read's weights [M, k], or ones, to the uses of the elements indices [M, k], counted from the group's first."""
+        if self.usage is None:
+            return
+        uses = self.uses[group.first_element :]
+        amount = torch.ones_like(indices) if self.usage == "count" else weights.to(uses.dtype)
+        uses.scatter_add_(0, indices.flatten(), (amount * group.joined_at).flatten())
+
+    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor]) -> None:
+        self.prepare(key, values)
+        rows = slice(self.size, self.size + key.shape[0])
+        self._ensure_room(rows.stop)
+        content = {"keys": key, "norms": squared_norm(key), "frames": frame_index, "positions": torch.arange(key.shape[0], device=key.device), "uses": 0}
+        for name, table in self._shared.items():
+            table[rows] = content[name]
         for object_id, value in values.items():
-            if object_id not in self._values:
-                self._values[object_id] = value.new_empty(len(self._shared["keys"]), value.shape[1])
+            self._values[object_id][rows] = value
+            self._members.setdefault(object_id, _Membership(frame_index, rows.start))
+        self.size = rows.stop
 
-    def _grown(self, table: Tensor, capacity: int) -> Tensor:
-        larger = table.new_empty(capacity, *table.shape[1:])
-        larger[: self.size] = table[: self.size]
-        return larger
+    def _ensure_room(self, needed: int) -> None:
+        assert self._limit is None or needed <= self._limit, "room must be made before a write"
+        capacity = self._capacity
+        if needed > capacity:
+            capacity = max(needed, int(capacity * _GROWTH), self._reserved)
+            capacity = capacity if self._limit is None else min(capacity, self._limit)
+        self._resize(capacity)
+
+    def _resize(self, capacity: int) -> None:
+        """Give every table `capacity` rows: one at a time, so that only one old table lives beside its successor."""
+        for tables in (self._shared, self._values):
+            for name, table in tables.items():
+                if len(table) != capacity:
+                    tables[name] = table.new_empty(capacity, *table.shape[1:])
+                    held = min(self.size, len(table))
+                    tables[name][:held] = table[:held]

@@ -2,14 +2,12 @@
 
 import abc
 import enum
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from inference.config import MemoryConfig
-from inference.memory.bank import MemoryBank
-
-Usage = Literal["count", "weight"]
+from inference.memory.bank import MemoryBank, Usage
 
 
 class Write(enum.Enum):
@@ -28,6 +26,7 @@ class MemoryPolicy(abc.ABC):
     """
 
     usage: ClassVar[Usage | None] = None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
+    default_capacity_frames: ClassVar[int | None] = None  # where no bound is set; None: a policy that takes none
 
     def __init__(self, config: MemoryConfig):
         self.config = config
@@ -47,6 +46,10 @@ class MemoryPolicy(abc.ABC):
     @abc.abstractmethod
     def frames_held(self, frame_count: int | None) -> int | None:
         """At most how many frames' worth of elements are held at a time in a video of `frame_count` frames (None: unknown) with one annotated frame; None: no bound."""
+
+    def capacity_elements(self, frame_elements: int, element_bytes: int) -> int | None:
+        """How many elements are held at most, of frames of `frame_elements` and `element_bytes` each; None: no bound. Raises InputError where a frame's do not fit."""
+        return None
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:  # noqa: B027 a policy without bound has nothing to do
         """Before `incoming` elements are written: decide which rows stay, by `bank.keep(rows)`. Elements held for now are gone already."""
