@@ -52,10 +52,17 @@ class SystemConfig:
         return self.enhance
 
     @property
+    def writes_by_count(self) -> bool:
+        """memory.write_every_frames says when frames are written: not clips, and not the masks."""
+        return self.clip_length == 1 and self.memory.sampling == "every"
+
+    @property
     def slots(self) -> dict[str, str]:
         """The slots of a network (model.network.SLOT_MODULES) that are used, each with the setting that leaves it out."""
-        used = {"refiner": (self.refine, "refine=false"), "enhancer": (self.enhance, "enhance=false")}
-        return {slot: setting for slot, (is_used, setting) in used.items() if is_used}
+        from inference.memory import POLICIES  # this table needs MemoryConfig first
+
+        used = {"refiner": self.refine and "refine=false", "enhancer": self.enhance and "enhance=false", POLICIES[self.memory.policy].slot: "memory.policy=every-k"}
+        return {slot: setting for slot, setting in used.items() if slot and setting}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, of what a result depends on."""
@@ -69,7 +76,7 @@ SYSTEMS: dict[str, SystemConfig] = {
         # adaptive memory management; the published bank holds 2 frames, the best trade found there is 4
         SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
         SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5), shipped_weights="pcvos_small.pth"),  # PCVOS, section 4
-        SystemConfig(name="remn", enhance=True, shipped_weights="remn_small.pth"),
+        SystemConfig(name="remn", enhance=True, memory=MemoryConfig(policy="redundancy", sampling="adaptive", capacity_frames=12), shipped_weights="remn_small.pth"),
     )
 }
 
@@ -103,6 +110,7 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
     full_names = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
     for name, value in full_names.items():
         config = with_setting(config, name, value, fixed=_FIXED)
+    config = dataclasses.replace(config, memory=_sampled(config.memory, full_names))
     _check(config)
     if config.clip_length > 1:  # a clip system's memory is updated once a clip
         every = full_names.get("memory.write_every_frames")
@@ -110,6 +118,17 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
             raise InputError(f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same")
         config = with_setting(config, "memory.write_every_frames", config.clip_length)
     return dataclasses.replace(config, memory=_bounded(config.memory, full_names))
+
+
+def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
+    """With the sampling that holds: the system's counts only for policies that sample. Raises InputError where frames would be counted and not counted."""
+    from inference.memory import POLICIES
+
+    if memory.policy in POLICIES and not POLICIES[memory.policy].samples and "memory.sampling" not in asked_for:
+        memory = dataclasses.replace(memory, sampling="every")
+    if memory.sampling != "every" and asked_for.get("memory.write_every_frames") is not None:
+        raise InputError(f"mem_every is {memory.write_every_frames}, but sampling {memory.sampling} writes by what is seen, not by count: leave it out, or give sampling every")
+    return memory
 
 
 def _bounded(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:

@@ -131,6 +131,7 @@ class SegmentationSession:
         self._frames_at_once = 1 if self._device.type == "cpu" else _OBJECT_FRAMES
         self._frame_count = frame_count
         self._policy = POLICIES[self._config.memory.policy](self._config.memory)
+        self._policy.use_network(self._network)
         self._bank: MemoryBank | None = None
         self._geometry: Geometry | None = None
         self._object_ids: tuple[int, ...] = ()
@@ -360,7 +361,7 @@ def _check_slots(network: VOSNetwork, config: SystemConfig, place: str) -> None:
         entries = {slot: ", ".join(f"{module}.*" for module in SLOT_MODULES[slot]) for slot in lacking}
         settings = " ".join(config.slots[slot] for slot in lacking)
         raise InputError(
-            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs; "
+            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; "
             f"use a checkpoint that has them, or leave that out with --set {settings}"
         )
 

@@ -1,6 +1,8 @@
 """What several test files share: one thread, the tiny network with weights that predict something, and a made clip."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 import torch
 from deterministic import clip, fill
 
-from inference import SYSTEMS, FrameResult, VideoSegmenter
+from inference import SYSTEMS, FrameResult, VideoSegmenter, system_config
 from inference.memory import POLICIES
-from model import PRESETS, VOSNetwork, build_network
+from model import PRESETS, NetworkConfig, VOSNetwork, build_network
 
 torch.set_num_threads(1)  # tests run beside one another and beside other work; results must not depend on the number anyway
 
@@ -37,8 +39,8 @@ def made_clip() -> Clip:
     return Clip(frames[part].copy(), labels[part].copy())
 
 
-def tiny_network(logit_scale: float = 0.5, name: str = "tiny") -> VOSNetwork:
-    """A tiny preset with deterministic weights, whose predictions hold background and both objects of the made clip."""
+def tiny_network(logit_scale: float = 0.5, name: str | NetworkConfig = "tiny") -> VOSNetwork:
+    """A tiny preset, or the network of a configuration, with deterministic weights, whose predictions hold background and both objects of the made clip."""
     network = fill(build_network(name))
     with torch.no_grad():
         network.decoder.pred.weight.mul_(logit_scale)
@@ -69,17 +71,31 @@ def reinforced_network() -> VOSNetwork:
 
 
 def tiny_network_name(system: str) -> str:
-    """The tiny preset that has what a system uses, and nothing else."""
+    """The tiny preset that has what a system uses."""
     return next(name for name, config in PRESETS.items() if name.startswith("tiny") and all(getattr(config, slot) is not None for slot in SYSTEMS[system].slots))
 
 
+@pytest.fixture(scope="session")
+def network_of_slots(reinforced_network: VOSNetwork) -> Callable[[Collection[str]], VOSNetwork]:
+    """network_of_slots(slots): a tiny network that has these parts beside STCN's; not to be changed."""
+
+    @functools.cache
+    def build(slots: frozenset[str]) -> VOSNetwork:
+        parts = {slot: getattr(PRESETS["tiny_pcvos" if slot == "refiner" else "tiny_remn"], slot) for slot in slots}
+        network = tiny_network(name=dataclasses.replace(PRESETS["tiny"], **parts))
+        learned = reinforced_network.state_dict()
+        network.load_state_dict({name: learned.get(name, value) for name, value in network.state_dict().items()})
+        return network
+
+    return lambda slots: build(frozenset(slots))
+
+
 @pytest.fixture
-def make_segmenter(network: VOSNetwork, refined_network: VOSNetwork, reinforced_network: VOSNetwork) -> Callable[..., VideoSegmenter]:
-    """make_segmenter(system="stcn", **overrides) on the CPU, on the tiny network that the system needs."""
-    networks = {one.config.name: one for one in (network, refined_network, reinforced_network)}
+def make_segmenter(network_of_slots: Callable[[Collection[str]], VOSNetwork]) -> Callable[..., VideoSegmenter]:
+    """make_segmenter(system="stcn", **overrides) on the CPU, on a tiny network that has the parts that are used, and no others."""
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
-        return VideoSegmenter(networks[tiny_network_name(system)], system, device="cpu", **overrides)
+        return VideoSegmenter(network_of_slots(system_config(system, **overrides).slots), system, device="cpu", **overrides)
 
     return make
 

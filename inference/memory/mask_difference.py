@@ -47,8 +47,8 @@ class Regions:
         return self.areas[self.slot[object_id]] if object_id in self.slot else 0
 
     def difference_from(self, before: "Regions") -> float:
-        """The largest difference of any of these objects from `before`; 0 where there is none. An object that is in neither does not differ."""
-        return max((self.object_difference(before, object_id).largest for object_id in self.slot), default=0.0)
+        """The largest difference of any of these objects from `before`. An object that is in neither does not differ."""
+        return max(self.object_difference(before, object_id).largest for object_id in self.slot)
 
     def object_difference(self, before: "Regions", object_id: int) -> MaskDifference:
         """How one of these objects differs from what it was `before`."""
