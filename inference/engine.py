@@ -155,7 +155,9 @@ class SegmentationSession:
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
         """Objects of which nothing is left in the memory: their masks are empty from the next frame on, until a new mask is given."""
-        lost = self._lost if self._bank is None else self._lost.union(self._bank.lost_object_ids)
+        waiting = () if self._pending is None else self._pending.object_ids  # these are about to have elements
+        unread = () if self._bank is None else (i for i in self._bank.lost_object_ids if i not in waiting)
+        lost = self._lost.union(unread)
         return tuple(i for i in self._object_ids if i in lost)
 
     @property

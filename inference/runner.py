@@ -199,7 +199,7 @@ class _Loop:
 
     def _memory_grows(self) -> bool:
         config = self._segmenter.config.memory
-        return POLICIES[config.policy](config).frames_held(None) is None
+        return config.max_megabytes is None and POLICIES[config.policy](config).frames_held(None) is None
 
     def _note_memory(self, session: SegmentationSession) -> None:
         if session.memory is not None:

@@ -1,0 +1,81 @@
+"""The textbook engine with a bounded memory: a list of elements, each of which is looked at by itself. What bounded policies must agree with, element for element."""
+
+import dataclasses
+from fractions import Fraction
+
+from plain_engine import PlainEngine
+from torch import Tensor
+
+
+@dataclasses.dataclass
+class Element:
+    """One pixel of a memorised frame. uses: how often it was among the most similar, or the sum of the weights it had."""
+
+    frame: int
+    position: int
+    key: Tensor  # [C^k]
+    values: dict[int, Tensor]  # [C^v] of each object
+    annotated: bool
+    uses: float = 0
+
+
+@dataclasses.dataclass
+class PlainBoundedEngine(PlainEngine):
+    """Holds `capacity_frames` frames' worth of elements; those with the lowest use / age leave first, the older ones of equals.
+
+    by: count or weight. Each frame at which objects joined adds the uses of a top-k of its own.
+    """
+
+    capacity_frames: int = 2
+    by: str = "count"
+    protect_annotated: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.elements: list[Element] = []
+        self.joined: dict[int, int] = {}
+        self.gone = 0  # how many elements have left
+
+    def read(self, query: Tensor, object_id: int) -> Tensor:
+        held = [element for element in self.elements if object_id in element.values]
+        counts = object_id == next(i for i in self.ids if self.joined[i] == self.joined[object_id])
+        readout = query.new_zeros(query[0, 0].numel(), len(held[0].values[object_id]))
+        for number, pixel in enumerate(query[0].flatten(1).T):
+            distances = [(pixel - element.key).square().sum() / len(pixel) ** 0.5 for element in held]
+            nearest = sorted(range(len(held)), key=distances.__getitem__)[: self.top_k]
+            closeness = [(distances[nearest[0]] - distances[index]).exp() for index in nearest]
+            for index, one in zip(nearest, closeness, strict=True):
+                weight = one / sum(closeness)
+                readout[number] += weight * held[index].values[object_id]
+                if counts:
+                    held[index].uses += 1 if self.by == "count" else weight.item()
+        return readout.T.reshape(1, -1, *query.shape[-2:])
+
+    def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
+        self.memory = []
+        super().memorise(image, features, masks, annotated=annotated)  # what it writes is taken apart here
+        for write in self.memory:
+            for object_id in write.values:
+                self.joined.setdefault(object_id, write.frame)
+            self.make_room(len(write.key))
+            for position, key in enumerate(write.key):
+                values = {object_id: value[position] for object_id, value in write.values.items()}
+                self.elements.append(Element(write.frame, position, key, values, annotated))
+
+    def make_room(self, incoming: int) -> None:
+        surplus = len(self.elements) + incoming - self.capacity_frames * incoming
+        leaving = sorted(self.elements, key=lambda element: (element.annotated and self.protect_annotated, self.frequency(element), element.frame, element.position))
+        self.gone += max(surplus, 0)
+        gone = {id(element) for element in leaving[: max(surplus, 0)]}
+        self.elements = [element for element in self.elements if id(element) not in gone]
+
+    def frequency(self, element: Element) -> Fraction:
+        return Fraction(element.uses) / (self.frame - element.frame)
+
+    def remove_object(self, object_id: int) -> None:
+        super().remove_object(object_id)
+        self.joined.pop(object_id, None)  # not there where its frame waits to be read
+        for element in self.elements:
+            element.values.pop(object_id, None)
+        if not self.ids:
+            self.elements = []
