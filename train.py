@@ -21,7 +21,7 @@ from model.backbones import fetch_backbones, has_imagenet_weights, load_backbone
 from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
 from model.config import Similarity
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
-from model.rollout import RolloutResult
+from model.rollout import RolloutResult, check_slots
 from model.training import STAGES, TrainingConfig
 from util.curves import draw_curves
 from util.distributed import (
@@ -148,6 +148,8 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         )
     if (config.frames - 1) % config.clip_frames:
         raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after the first frame come whole clips; {2 * config.clip_frames + 1} frames make two")
+    if config.reduce_frames is not None and config.frames < config.reduce_frames + 2:
+        raise InputError(f"--frames {config.frames}, reduce_frames {config.reduce_frames}: the reduced memory is never read; {config.reduce_frames + 2} frames or more are needed")
     if not 0 <= config.affinity.dropout < 1:
         raise InputError(f"affinity.dropout is {config.affinity.dropout}; it is a share, at least 0 and below 1")
     if config.crop_size % 16:
@@ -168,7 +170,9 @@ def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> Ne
     given = {name: getattr(arguments, name) for name in ("similarity", "key_channels") if getattr(arguments, name) is not None}
     if given.get("key_channels", 1) < 1:
         raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1")
-    return dataclasses.replace(PRESETS[config.network], **given)
+    network = dataclasses.replace(PRESETS[config.network], **given)
+    check_slots(network, config.clip_frames, config.reduce_frames)
+    return network
 
 
 def build_data(arguments: argparse.Namespace, config: TrainingConfig) -> MixedTrainingData:

@@ -14,12 +14,13 @@ from dataset import VideoDataset, read_palette
 from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
 from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
-from inference.memory import POLICIES
+from inference.memory import POLICIES, SAMPLINGS
 from inference.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import Totals, in_all_processes
 from inference.scoring import score_folder
 from model import PRESETS
 from model.config import Similarity
+from model.network import SLOT_TITLES
 from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
 from util.flags import FlagParser
@@ -32,6 +33,7 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "top_k": {"type": int, "metavar": "K", "help": "memory elements a query reads (default: the system's, 20 for stcn)"},
     "include_last": {"action": "store_const", "const": True, "help": "also read the previous frame"},
     "memory": {"choices": tuple(POLICIES), "help": "what is remembered (default: the system's)"},
+    "sampling": {"choices": tuple(SAMPLINGS), "help": "when a frame is memorised: at a distance in frames, or when its masks have changed (default: the system's)"},
     "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals)"},
     "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; what they hold is said"},
     "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together (default: the system's)"},
@@ -95,7 +97,7 @@ def palette_of(flags: argparse.Namespace) -> bytes | None:
 
 def overrides_of(flags: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What flags and --set change of the system's settings, by full name, checked. defaults: values by short name for what these leave open; of them,
-    mem_every is passed over for a clip system, whose writes follow its clips.
+    mem_every is passed over where writes follow clips or masks.
 
     Raises InputError for settings that are unknown, given twice, out of range, or do not go together.
     """
@@ -109,9 +111,9 @@ def overrides_of(flags: argparse.Namespace, defaults: Mapping[str, Any]) -> dict
         if key in overrides:
             raise InputError(f"--set {name}={value}: {key} is given twice; leave one out")
         overrides[key] = value
-    is_clip_system = system_config(flags.system, **overrides).clip_length > 1
+    writes_by_count = system_config(flags.system, **overrides).writes_by_count
     for name, value in defaults.items():
-        if not (is_clip_system and name == "mem_every"):
+        if writes_by_count or name != "mem_every":
             overrides.setdefault(SHORT_NAMES[name], value)
     system_config(flags.system, **overrides)
     return overrides
@@ -159,8 +161,9 @@ class Evaluation:
     def run(self) -> Totals:
         """Segment what is not finished yet."""
         totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
-        if self._segmenter.network.config.refiner is not None and not self._segmenter.config.refine and is_main():
-            print("note: the checkpoint's intra-clip refinement was not used; --system pcvos uses it", file=sys.stderr)
+        if is_main():
+            for line in _unused_slots(self._segmenter):
+                print(line, file=sys.stderr)
         return totals
 
     def score(self, truth: Path, protocol: str = "davis", *, single_object: bool = False) -> None:
@@ -176,6 +179,13 @@ class Evaluation:
             print(report.as_table(), flush=True)
             for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
                 write(self._folder.root / name)
+
+
+def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
+    """A note for each part of the network that the settings leave out."""
+    unused = [slot for slot in SLOT_TITLES if getattr(segmenter.network.config, slot) is not None and slot not in segmenter.config.slots]
+    users = {slot: " or ".join(name for name, system in SYSTEMS.items() if slot in system.slots) for slot in unused}
+    return [f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it" for slot in unused]
 
 
 def finish(totals: Totals) -> None:

@@ -15,6 +15,9 @@ class MemoryConfig:
 
     policy: str = "every-k"
     sampling: str = "every"  # which predicted frames are written
+    sampling_threshold: float = 0.45  # of adaptive sampling: how much masks must differ
+    min_gap_frames: int = 1  # of the same: frames from one written to the next, at least,
+    max_gap_frames: int = 25  # and at most
     write_every_frames: int = 5
     include_last: bool = False  # also hold the previous frame, which the next write replaces
     segment_frames: int | None = None  # progressive matching: a clip reads its own frames too, after every so many of them; None: the memory alone
@@ -37,10 +40,29 @@ class SystemConfig:
     memory: MemoryConfig = MemoryConfig()
     clip_length: int = 1  # frames predicted together before the memory is updated
     refine: bool = False  # refine the readouts of a clip's frames together, which takes a network that has learned to
+    enhance: bool = False  # enhance each frame's query by the previous frame's masks, which takes a network that has learned to
     top_k: int = 20
     resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
     amp: bool = False  # mixed precision
     shipped_weights: str = "stcn_small.pth"  # in weights/: the small network that runs where no checkpoint is named
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """Each frame needs the masks of the one before: frames cannot be computed as one batch."""
+        return self.enhance
+
+    @property
+    def writes_by_count(self) -> bool:
+        """memory.write_every_frames says when frames are written: not clips, and not the masks."""
+        return self.clip_length == 1 and self.memory.sampling == "every"
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """The slots of a network (model.network.SLOT_MODULES) that are used, each with the setting that leaves it out."""
+        from inference.memory import POLICIES  # this table needs MemoryConfig first
+
+        used = {"refiner": self.refine and "refine=false", "enhancer": self.enhance and "enhance=false", POLICIES[self.memory.policy].slot: "memory.policy=every-k"}
+        return {slot: setting for slot, setting in used.items() if slot and setting}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, of what a result depends on."""
@@ -54,6 +76,7 @@ SYSTEMS: dict[str, SystemConfig] = {
         # adaptive memory management; the published bank holds 2 frames, the best trade found there is 4
         SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
         SystemConfig(name="pcvos", clip_length=5, refine=True, memory=MemoryConfig(segment_frames=5), shipped_weights="pcvos_small.pth"),  # PCVOS, section 4
+        SystemConfig(name="remn", enhance=True, memory=MemoryConfig(policy="redundancy", sampling="adaptive", capacity_frames=12), shipped_weights="remn_small.pth"),
     )
 }
 
@@ -87,6 +110,7 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
     full_names = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
     for name, value in full_names.items():
         config = with_setting(config, name, value, fixed=_FIXED)
+    config = dataclasses.replace(config, memory=_sampled(config.memory, full_names))
     _check(config)
     if config.clip_length > 1:  # a clip system's memory is updated once a clip
         every = full_names.get("memory.write_every_frames")
@@ -94,6 +118,17 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
             raise InputError(f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same")
         config = with_setting(config, "memory.write_every_frames", config.clip_length)
     return dataclasses.replace(config, memory=_bounded(config.memory, full_names))
+
+
+def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
+    """With the sampling that holds: the system's counts only for policies that sample. Raises InputError where frames would be counted and not counted."""
+    from inference.memory import POLICIES
+
+    if memory.policy in POLICIES and not POLICIES[memory.policy].samples and "memory.sampling" not in asked_for:
+        memory = dataclasses.replace(memory, sampling="every")
+    if memory.sampling != "every" and asked_for.get("memory.write_every_frames") is not None:
+        raise InputError(f"mem_every is {memory.write_every_frames}, but sampling {memory.sampling} writes by what is seen, not by count: leave it out, or give sampling every")
+    return memory
 
 
 def _bounded(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
@@ -125,6 +160,7 @@ def _check(config: SystemConfig) -> None:
         "top_k": config.top_k,
         "memory.write_every_frames": config.memory.write_every_frames,
         "memory.segment_frames": config.memory.segment_frames,
+        "memory.min_gap_frames": config.memory.min_gap_frames,
         "memory.capacity_frames": config.memory.capacity_frames,
         "clip_length": config.clip_length,
     }
@@ -135,8 +171,14 @@ def _check(config: SystemConfig) -> None:
         raise InputError(f"max_memory_mb is {config.memory.max_megabytes:g}; it is a number of megabytes above 0")
     if config.resolution != -1 and config.resolution < 16:
         raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+    if config.frame_by_frame and config.clip_length > 1:
+        raise InputError(f"clip_length is {config.clip_length}; enhancing a frame's query by the masks before it goes frame by frame: leave it out (enhance=false), or clips")
     if config.memory.policy not in POLICIES:
         raise InputError(f"memory {config.memory.policy!r} is not known; choose one of {', '.join(POLICIES)}")
     if config.memory.sampling not in SAMPLINGS:
         raise InputError(f"sampling {config.memory.sampling!r} is not known; choose one of {', '.join(SAMPLINGS)}")
+    if config.memory.max_gap_frames < config.memory.min_gap_frames:
+        raise InputError(f"memory.max_gap_frames is {config.memory.max_gap_frames}, less than memory.min_gap_frames, {config.memory.min_gap_frames}")
+    if not config.memory.sampling_threshold >= 0:
+        raise InputError(f"memory.sampling_threshold is {config.memory.sampling_threshold}; it is a difference of masks, 0 or above")
     POLICIES[config.memory.policy](config.memory)

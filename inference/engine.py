@@ -22,6 +22,7 @@ from inference.memory import POLICIES, MemoryBank, Write, element_bytes
 from model import FrameFeatures, VOSNetwork, load_network
 from model.config import Similarity
 from model.fusion import inference_copy
+from model.network import SLOT_MODULES, SLOT_TITLES
 from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
@@ -51,7 +52,7 @@ class VideoSegmenter:
 
     def __init__(self, network: VOSNetwork, system: str = "stcn", *, device: str | torch.device = "auto", **overrides: Any):
         self.config: SystemConfig = system_config(system, **overrides)
-        _check_refinement(network, self.config, f"network {network.config.name}")
+        _check_slots(network, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
         self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
 
@@ -70,12 +71,13 @@ class VideoSegmenter:
         similarity: l2, dot or cosine, and window: of its refinement, where they are not to be recognised."""
         path = shipped_weights(system) if path is None else path
         loaded = load_network(path, network, similarity=similarity, window=window)
-        _check_refinement(loaded, system_config(system, **overrides), str(path))
+        _check_slots(loaded, system_config(system, **overrides), str(path))
         return VideoSegmenter(loaded, system, device=device, **overrides)
 
     def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> "SegmentationSession":
         """A session for one video. lookahead: up to how many frames between two memory writes are computed as one batch, at a latency of lookahead - 1 frames;
-        of no meaning for a clip system, whose clips are batches already, at a latency of clip_length - 1. frame_count, where known, lets the memory be allocated once."""
+        of no meaning for a clip system, whose clips are batches already, at a latency of clip_length - 1, and where each frame needs the masks of the one
+        before. frame_count, where known, lets the memory be allocated once."""
         return SegmentationSession(self, lookahead=lookahead, frame_count=frame_count)
 
     def segment(self, frames: Iterable[Any], masks: Any, *, lookahead: int = DEFAULT_LOOKAHEAD) -> Iterator[FrameResult]:
@@ -124,17 +126,19 @@ class SegmentationSession:
         if lookahead < 1:
             raise InputError(f"lookahead is {lookahead}; it must be at least 1")
         self._network, self._device, self._config = segmenter.network, segmenter.device, segmenter.config
-        self._lookahead = lookahead
+        self._lookahead = 1 if self._config.frame_by_frame else lookahead
         self._clip_done = 0  # frames of a clip that was ended early: the rest of it follows, so that the memory keeps its pace
         # a GPU is filled by several frames at a time; a CPU is full with one, and larger tensors cost it fresh memory at every operation
         self._frames_at_once = 1 if self._device.type == "cpu" else _OBJECT_FRAMES
         self._frame_count = frame_count
         self._policy = POLICIES[self._config.memory.policy](self._config.memory)
+        self._policy.use_network(self._network)
         self._bank: MemoryBank | None = None
         self._geometry: Geometry | None = None
         self._object_ids: tuple[int, ...] = ()
         self._lost: frozenset[int] = frozenset()  # of the object ids: those the memory holds nothing of any more
         self._pending: _Pending | None = None
+        self._previous_masks: Tensor | None = None  # [1, K, 16h, 16w] of the latest frame, where there are objects
         self._buffer: list[Tensor] = []  # images of the clip being gathered
         self._results: collections.deque[FrameResult] = collections.deque()
         self.frames_given = 0
@@ -201,7 +205,10 @@ class SegmentationSession:
         if self._buffer:
             self._process_clip()
         self._write_pending()
-        self._object_ids = tuple(i for i in self._object_ids if i != object_id)
+        remaining = [number for number, i in enumerate(self._object_ids) if i != object_id]
+        if self._previous_masks is not None:
+            self._previous_masks = self._previous_masks[:, remaining] if remaining else None
+        self._object_ids = tuple(self._object_ids[number] for number in remaining)
         if object_id not in self._lost:
             self._bank.remove_object(object_id)
         self._lost -= {object_id}
@@ -253,6 +260,8 @@ class SegmentationSession:
             if decision is not Write.NO and self._read_ids():
                 masks = _rows_of(probabilities[-1:, 1:], self._object_ids, self._read_ids())
                 self._pending = _Pending(last, images[-1:], features[-1][-1:], masks, self._read_ids(), decision is Write.TEMPORARY)
+            if self._config.enhance:
+                self._previous_masks = probabilities[-1:, 1:] if self._object_ids else None
 
     def _read_ids(self) -> tuple[int, ...]:
         """The objects that the memory knows."""
@@ -274,7 +283,10 @@ class SegmentationSession:
 
     def _predict(self, first: int, features: list[FrameFeatures]) -> list[Tensor]:
         """Aggregated probabilities [batch, K + 1, 16h, 16w], float32, of each batch of a clip's features; frame `first` is the first."""
-        readout = self._read(first, torch.cat([batch.key for batch in features]))
+        keys = torch.cat([batch.key for batch in features])
+        if self._config.enhance:
+            keys = self._network.enhance_query(keys, self._previous_masks)
+        readout = self._read(first, keys)
         if self._config.refine:
             readout = self._network.refine(readout.unsqueeze(0), torch.cat([batch.feature_s16 for batch in features]).unsqueeze(0)).squeeze(0)
         probabilities = []
@@ -345,12 +357,15 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def _check_refinement(network: VOSNetwork, config: SystemConfig, place: str) -> None:
-    """Raise InputError where the settings ask for a refinement that the network of `place` lacks."""
-    if config.refine and network.config.refiner is None:
+def _check_slots(network: VOSNetwork, config: SystemConfig, place: str) -> None:
+    """Raise InputError where the settings use parts that the network of `place` lacks."""
+    lacking = [slot for slot in config.slots if getattr(network.config, slot) is None]
+    if lacking:
+        entries = {slot: ", ".join(f"{module}.*" for module in SLOT_MODULES[slot]) for slot in lacking}
+        settings = " ".join(config.slots[slot] for slot in lacking)
         raise InputError(
-            f"{place}: no weights of intra-clip refinement (input_proj.*, refine_transformer.*), which system {config.name} needs; "
-            "use a checkpoint that has them, or leave refinement out with --set refine=false (refine=False)"
+            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; "
+            f"use a checkpoint that has them, or leave that out with --set {settings}"
         )
 
 

@@ -38,6 +38,20 @@ class RefinerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EnhancerConfig:
+    """Foreground reinforcing of the query key (model/foreground_reinforcing.py). Source: REMN; the window's size is ours."""
+
+    window: tuple[int, int] = (7, 7)  # rows, columns at stride 16, odd
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReducerConfig:
+    """Redundancy reduction of the memory (model/redundancy_reduction.py). Source: REMN; the number of policies is ours."""
+
+    policies: int = 2  # S of them: 2, 4, …, 2^S frames become one
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """All that is needed to build a network. The defaults of `similarity` and the presets' sizes are STCN's."""
 
@@ -50,6 +64,8 @@ class NetworkConfig:
     attention_reduction: int = 16
     similarity: Similarity = "l2"
     refiner: RefinerConfig | None = None  # None: readouts are decoded as they are
+    enhancer: EnhancerConfig | None = None  # None: keys query the memory as they are
+    reducer: ReducerConfig | None = None  # None: the memory's frames stay as they are
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, so that a checkpoint holding them needs no pickled code; empty slots are left out."""
@@ -64,8 +80,7 @@ class NetworkConfig:
 
         try:
             encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
-            refiner = values.get("refiner")
-            slots = {"refiner": None if refiner is None else RefinerConfig(**tuples(refiner))}
+            slots = {slot: kind(**tuples(values[slot])) for slot, kind in SLOTS.items() if values.get(slot) is not None}
             config = NetworkConfig(**{**tuples(values), **encoders, **slots})
             known = {encoder.block for encoder in encoders.values()} <= {"basic", "bottleneck"} and config.similarity in get_args(Similarity)
             if not known:
@@ -74,6 +89,8 @@ class NetworkConfig:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
 
+
+SLOTS = {"refiner": RefinerConfig, "enhancer": EnhancerConfig, "reducer": ReducerConfig}  # parts a network may do without: fields of NetworkConfig
 
 _STCN = NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
     name="stcn",
@@ -111,6 +128,9 @@ PRESETS: dict[str, NetworkConfig] = {
         dataclasses.replace(_STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)),
         # windows that even the smallest frames of tests do not fill, so that they are shifted and padded
         dataclasses.replace(_TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))),
+        dataclasses.replace(_STCN, name="remn", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
+        dataclasses.replace(_STCN_SMALL, name="remn_small", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
+        dataclasses.replace(_TINY, name="tiny_remn", enhancer=EnhancerConfig(window=(3, 5)), reducer=ReducerConfig()),
     )
 }
 

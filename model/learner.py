@@ -100,6 +100,8 @@ class Learner:
             clip_frames=config.clip_frames,
             dice_weight=config.dice_weight,
             affinity=config.affinity,
+            reduce_frames=config.reduce_frames,
+            reduction_weight=config.reduction_weight,
             compiled=config.compile,
             checkpoint_activations=config.checkpoint_activations,
         ).train()

@@ -11,17 +11,24 @@ from torch import Tensor, nn
 from model.config import NetworkConfig, preset
 from model.decoder import Decoder
 from model.encoders import KeyEncoder, KeyProjection, ValueEncoder
+from model.foreground_reinforcing import ForegroundReinforcing, foreground_at_stride_16
 from model.intra_clip_refinement import IntraClipRefinement
+from model.redundancy_reduction import ReducedMemory, RedundancyReduction
 
 STRIDE = 16
-SLOT_MODULES = {"refiner": ("input_proj", "refine_transformer")}  # modules a network has only where its configuration fills the slot of this name
+SLOT_MODULES = {  # modules a network has only where its configuration fills the slot of this name
+    "refiner": ("input_proj", "refine_transformer"),
+    "enhancer": ("foreground_reinforcing",),
+    "reducer": ("redundancy_reduction",),
+}
+SLOT_TITLES = {"refiner": "intra-clip refinement", "enhancer": "foreground reinforcing", "reducer": "redundancy reduction"}
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameFeatures:
     """What is computed once a frame, however many objects there are."""
 
-    key: Tensor  # [B, C^k, h, w]: queries the memory, and enters it as the frame's memory key
+    key: Tensor  # [B, C^k, h, w]: queries the memory (see enhance_query), and enters it as the frame's memory key
     appearance: Tensor  # [B, C^v, h, w]: the frame's own appearance for the decoder (`key_comp` of the public checkpoints)
     feature_s16: Tensor  # [B, C, h, w]
     feature_s8: Tensor  # [B, C, 2h, 2w]
@@ -33,9 +40,9 @@ class FrameFeatures:
 
 
 class VOSNetwork(nn.Module):
-    """Key encoder, value encoder and decoder of STCN, and a slot for what refines readouts; one class for training and inference, for any number of objects.
+    """Key encoder, value encoder and decoder of STCN, and slots for what other systems add; one class for training and inference, for any number of objects.
 
-    Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang, NeurIPS 2021), section 3.
+    A slot that the configuration leaves empty passes through. Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang, NeurIPS 2021), section 3.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -50,6 +57,10 @@ class VOSNetwork(nn.Module):
         if config.refiner is not None:
             self.input_proj = KeyProjection(channels_s16, config.refiner.key_channels)  # the local key
             self.refine_transformer = IntraClipRefinement(config.refiner, config.value_channels)
+        if config.enhancer is not None:
+            self.foreground_reinforcing = ForegroundReinforcing(config.enhancer, config.key_channels)
+        if config.reducer is not None:
+            self.redundancy_reduction = RedundancyReduction(config.reducer, config.key_channels, config.value_channels)
 
     def encode_key(self, images: Tensor) -> FrameFeatures:
         """Normalised RGB images [B, 3, H, W] → their features; see util.images.normalise_images."""
@@ -66,6 +77,13 @@ class VOSNetwork(nn.Module):
             others = masks.sum(1, keepdim=True) - masks
         return self.value_encoder(images, feature_s16, masks, others)
 
+    def enhance_query(self, key: Tensor, previous_masks: Tensor | None) -> Tensor:
+        """Keys [B, C^k, h, w] as they shall query the memory: enhanced by the previous frame's masks [B, K, H, W] in 0..1, aggregated or not overlapping. As they are
+        where the network has nothing that enhances, and where there is no previous mask (None). The memory key of a frame stays the plain one. Source: REMN."""
+        if self.config.enhancer is None or previous_masks is None:
+            return key
+        return self.foreground_reinforcing(key, foreground_at_stride_16(previous_masks))
+
     def refine(self, readout: Tensor, feature_s16: Tensor) -> Tensor:
         """Readouts [B, L, K, C^v, h, w] of B clips made better by what their frames have in common; as they are where the network has no refinement.
 
@@ -75,6 +93,10 @@ class VOSNetwork(nn.Module):
             return readout
         local_key = self.input_proj(feature_s16.flatten(0, 1)).unflatten(0, feature_s16.shape[:2])
         return self.refine_transformer(readout, local_key)
+
+    def reduce_memory(self, key: Tensor, value: Tensor) -> ReducedMemory:
+        """In training, what the network's redundancy reduction makes of a memory's keys [B, T, h · w, C^k] and values [B, K, T, h · w, C^v]. Source: REMN."""
+        return self.redundancy_reduction(key, value)
 
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
         """readout [B, K, C^v, h, w] and the features of the same B frames → logits [B, K, H, W], one an object, independent of each other."""

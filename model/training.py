@@ -30,6 +30,8 @@ class TrainingConfig:
     average_decay: float | None = None  # exponential moving average of the weights; None: none
     bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
     dice_weight: float = 0.0  # of the Dice loss of whole clips; 0: cross entropy alone
+    reduce_frames: int | None = None  # redundancy reduction acts when the memory holds so many frames beside the first; None: the network has none
+    reduction_weight: float = 1.0  # of its loss
     affinity: AffinityConfig = dataclasses.field(default_factory=AffinityConfig)  # regularisers
     crop_size: int = 384
     frames: int = 3
@@ -70,6 +72,9 @@ STAGES: dict[str, TrainingConfig] = {
         TrainingConfig(stage="3", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), backbone_weights=("imagenet",)),
         TrainingConfig(  # per-clip training from weights of stage 0 or 3 (PCVOS): samples and losses are published, the rest is stage 3's
             stage="clip", network="pcvos", system="pcvos", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), frames=7, clip_frames=3, dice_weight=1.0
+        ),
+        TrainingConfig(  # REMN's modules from weights of stage 0 or 3. Ours: neighbours at most 5 frames apart, the memory reduced at 4 frames and read by two more
+            stage="remn", network="remn", system="remn", mix=(("video", 1.0),), batch_size=8, iterations=150_000, steps=(125_000,), frames=7, max_skip=4, reduce_frames=4
         ),
         TrainingConfig(  # from scratch, needs no data: ours, after the small network's recipe
             stage="synthetic",

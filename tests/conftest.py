@@ -1,6 +1,8 @@
 """What several test files share: one thread, the tiny network with weights that predict something, and a made clip."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 import torch
 from deterministic import clip, fill
 
-from inference import SYSTEMS, FrameResult, VideoSegmenter
+from inference import SYSTEMS, FrameResult, VideoSegmenter, system_config
 from inference.memory import POLICIES
-from model import VOSNetwork, build_network
+from model import PRESETS, NetworkConfig, VOSNetwork, build_network
 
 torch.set_num_threads(1)  # tests run beside one another and beside other work; results must not depend on the number anyway
 
@@ -37,8 +39,8 @@ def made_clip() -> Clip:
     return Clip(frames[part].copy(), labels[part].copy())
 
 
-def tiny_network(logit_scale: float = 0.5, name: str = "tiny") -> VOSNetwork:
-    """A tiny preset with deterministic weights, whose predictions hold background and both objects of the made clip."""
+def tiny_network(logit_scale: float = 0.5, name: str | NetworkConfig = "tiny") -> VOSNetwork:
+    """A tiny preset, or the network of a configuration, with deterministic weights, whose predictions hold background and both objects of the made clip."""
     network = fill(build_network(name))
     with torch.no_grad():
         network.decoder.pred.weight.mul_(logit_scale)
@@ -57,12 +59,43 @@ def refined_network() -> VOSNetwork:
     return tiny_network(name="tiny_pcvos")
 
 
+@pytest.fixture(scope="session")
+def reinforced_network() -> VOSNetwork:
+    """A tiny network with foreground reinforcing that changes keys much, and redundancy reduction that averages; not to be changed."""
+    network = tiny_network(name="tiny_remn")
+    with torch.no_grad():
+        network.foreground_reinforcing.gain.fill_(0.5)
+    for reduction in (*network.redundancy_reduction.keys, *network.redundancy_reduction.values):
+        reduction.start_as_average()
+    return network
+
+
+def tiny_network_name(system: str) -> str:
+    """The tiny preset that has what a system uses."""
+    return next(name for name, config in PRESETS.items() if name.startswith("tiny") and all(getattr(config, slot) is not None for slot in SYSTEMS[system].slots))
+
+
+@pytest.fixture(scope="session")
+def network_of_slots(reinforced_network: VOSNetwork) -> Callable[[Collection[str]], VOSNetwork]:
+    """network_of_slots(slots): a tiny network that has these parts beside STCN's; not to be changed."""
+
+    @functools.cache
+    def build(slots: frozenset[str]) -> VOSNetwork:
+        parts = {slot: getattr(PRESETS["tiny_pcvos" if slot == "refiner" else "tiny_remn"], slot) for slot in slots}
+        network = tiny_network(name=dataclasses.replace(PRESETS["tiny"], **parts))
+        learned = reinforced_network.state_dict()
+        network.load_state_dict({name: learned.get(name, value) for name, value in network.state_dict().items()})
+        return network
+
+    return lambda slots: build(frozenset(slots))
+
+
 @pytest.fixture
-def make_segmenter(network: VOSNetwork, refined_network: VOSNetwork) -> Callable[..., VideoSegmenter]:
-    """make_segmenter(system="stcn", **overrides) on the CPU, on the tiny network that the system needs."""
+def make_segmenter(network_of_slots: Callable[[Collection[str]], VOSNetwork]) -> Callable[..., VideoSegmenter]:
+    """make_segmenter(system="stcn", **overrides) on the CPU, on a tiny network that has the parts that are used, and no others."""
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
-        return VideoSegmenter(refined_network if SYSTEMS[system].refine else network, system, device="cpu", **overrides)
+        return VideoSegmenter(network_of_slots(system_config(system, **overrides).slots), system, device="cpu", **overrides)
 
     return make
 

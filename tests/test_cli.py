@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import tiny_network_name
 from made_up_trees import file_names, made_up_frames, write_davis, write_generic, write_png, write_tiny_weights, write_youtube
 from PIL import Image
 
@@ -206,8 +207,7 @@ def test_a_clip_length_sets_how_often_frames_are_memorised(command, tmp_path):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_runs_from_the_command_line(command, davis, tmp_path, system):
-    network = "tiny_pcvos" if SYSTEMS[system].refine else "tiny"
-    weights = write_tiny_weights(tmp_path / "weights.pth", network=network)
+    weights = write_tiny_weights(tmp_path / "weights.pth", network=tiny_network_name(system))
     code, out, _ = command(eval_davis, "--davis_path", davis, "--system", system, "--model", weights)
     assert code == 0 and json.loads(out)["frames"] == 13
     assert json.loads((tmp_path / "out/config.json").read_text())["system"] == system
@@ -237,11 +237,12 @@ def test_youtube_reads_the_frames_asked_for_alone_where_that_is_wanted_and_says_
     assert "leave one of them out" in refused(command(eval_youtube, *flags, "--output_all", "--output", tmp_path / "other"))
 
 
-def test_refinement_that_is_there_and_not_used_is_said(command, davis, tmp_path):
-    weights = write_tiny_weights(tmp_path / "weights.pth", network="tiny_pcvos")
-    for system, said in (("stcn", True), ("pcvos", False)):
-        _, _, err = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--model", weights, "--system", system, "--output", tmp_path / system)
-        assert ("intra-clip refinement was not used" in err) == said
+@pytest.mark.parametrize(("system", "parts"), [("pcvos", ["intra-clip refinement"]), ("remn", ["foreground reinforcing", "redundancy reduction"])])
+def test_parts_of_a_network_that_are_there_and_not_used_are_said(command, davis, tmp_path, system, parts):
+    weights = write_tiny_weights(tmp_path / "weights.pth", network=tiny_network_name(system))
+    for run, said in (("stcn", True), (system, False)):
+        _, _, err = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--model", weights, "--system", run, "--output", tmp_path / run)
+        assert all((f"note: the checkpoint's {part} was not used; --system {system} uses it" in err) == said for part in parts)
 
 
 def test_a_video_file_with_a_mask_gives_masks_and_an_overlay(command, tmp_path):

@@ -11,6 +11,7 @@ from deterministic import clip, fill, weight
 from model import Rollout, VOSNetwork, build_network
 from model.losses import BootstrapConfig, bootstrapped_cross_entropy, clip_dice, mean_iou
 from model.network import freeze_batch_norms
+from model.rollout import Prediction, _Memory
 from util.errors import InputError
 
 SAMPLES = {"single": 1, "pair": 2}  # name → objects
@@ -58,7 +59,7 @@ def test_logits_equal_the_published_implementation(published, golden):
 def test_losses_equal_the_published_implementation_at_every_iteration(published, golden, monkeypatch):
     name, sample, rollout, result = published
     np.testing.assert_allclose(result.frame_losses.numpy(), golden[f"{name}/losses"][0, :2], rtol=1e-4)
-    monkeypatch.setattr(rollout, "predict", lambda *_: result.logits)  # the iteration enters at the loss alone
+    monkeypatch.setattr(rollout, "predict", lambda *_: Prediction(logits=result.logits, divergence=None))  # the iteration enters at the loss alone
     for iteration, (loss_1, loss_2, fraction) in zip(golden["iterations"], golden[f"{name}/losses"], strict=True):
         again = rollout(*sample, iteration=int(iteration))
         np.testing.assert_allclose(again.frame_losses.numpy(), (loss_1, loss_2), rtol=1e-4)
@@ -159,7 +160,7 @@ def test_predicted_masks_carry_gradients_to_the_value_encoder(network, batch):
     network.decode = recording
     rollout = Rollout(network)
     frames, labels, counts = (part[:2] for part in batch)
-    logits = rollout.predict(frames, labels[:, 0], torch.arange(1, 3) <= counts[:2, None])
+    logits = rollout.predict(frames, labels[:, 0], torch.arange(1, 3) <= counts[:2, None]).logits
     logits[1, -1].sum().backward()
     assert passes[0].grad.abs().max() > 0
 
@@ -261,3 +262,83 @@ def test_intersection_over_union_by_hand():
     prediction = torch.tensor([[[1, 0, 2, 2]], [[1, 0, 2, 0]]])
     present = torch.tensor([[True, True], [True, False]])  # the second sample has one object: what it predicts as another counts for nothing
     assert float(mean_iou(prediction, truth, present)) == pytest.approx((0.75 + 1 / 3) / 2)
+
+
+# Foreground reinforcing and redundancy reduction
+
+
+@pytest.fixture
+def long_batch():
+    """Four samples of 1, 2, 3 and 1 objects, 7 frames each."""
+    random = np.random.default_rng(1)
+    counts = [1, 2, 3, 1]
+    labels = np.stack([np.kron(random.integers(0, count + 1, (7, 4, 6)), np.ones((8, 8), int)) for count in counts])
+    frames = random.integers(0, 256, (4, 7, 3, 32, 48))
+    return torch.from_numpy(frames.astype(np.uint8)), torch.from_numpy(labels.astype(np.uint8)), torch.tensor(counts)
+
+
+def choosing(network: VOSNetwork, policy: int) -> VOSNetwork:
+    """The network, its gate preferring one policy."""
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        network.redundancy_reduction.gate.conv2.weight.mul_(0.1)  # so that the bias decides
+        network.redundancy_reduction.gate.conv2.bias.fill_(0.3)[policy] += 0.5
+    return network
+
+
+@pytest.mark.parametrize("policy", [0, 1])
+def test_gradients_reach_reinforcing_the_gate_and_the_reduction_chosen(reinforced_network, long_batch, monkeypatch, policy):
+    rollout = double_rollout(choosing(reinforced_network, policy), monkeypatch, reduce_frames=4)
+    _, gradients = gradients_of(rollout, long_batch, slice(None), 0)
+    unused = tuple(f"network.redundancy_reduction.{kind}.{1 - policy}" for kind in ("keys", "values"))
+    assert [name for name, gradient in gradients.items() if not gradient.any() and not name.startswith(unused)] == []
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+
+
+def test_untrained_modules_predict_what_stcn_does_until_the_memory_is_reduced(network, reinforced_network, long_batch, monkeypatch):
+    untrained = copy.deepcopy(reinforced_network)
+    with torch.no_grad():
+        untrained.foreground_reinforcing.gain.zero_()
+    ours = double_rollout(untrained, monkeypatch, reduce_frames=4)(*long_batch).logits
+    theirs = double_rollout(network, monkeypatch)(*long_batch).logits
+    torch.testing.assert_close(ours[:, :4], theirs[:, :4], rtol=0, atol=1e-9)
+    finite = torch.isfinite(theirs[:, 4:])
+    assert (ours[:, 4:][finite] - theirs[:, 4:][finite]).abs().max() > 1e-4, "nothing was reduced"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("policy", [0, 1])
+def test_a_reduced_memory_is_the_first_frame_and_the_averages_of_those_after_it(reinforced_network, policy):
+    rollout = Rollout(choosing(reinforced_network, policy).eval(), reduce_frames=4)
+    random = torch.Generator().manual_seed(0)
+    memory = _Memory(keys=[torch.randn(2, 8, 6, generator=random) for _ in range(5)], values=[torch.randn(2, 3, 16, 6, generator=random) for _ in range(5)])
+    memories, divergence = rollout._reduced(memory)
+    assert divergence.shape == (2, 3)
+    for one, factor in zip(memories, (2, 4), strict=True):
+        for ours, theirs in ((one.keys, memory.keys), (one.values, memory.values)):
+            assert ours[0] is theirs[0]
+            torch.testing.assert_close(torch.stack(ours[1:]), torch.stack(theirs[1:]).unflatten(0, (-1, factor)).mean(1))
+    query = torch.randn(2, 1, 8, 2, 3, generator=random)
+    torch.testing.assert_close(rollout._read(memories, query), rollout._read_one(memories[policy], query))
+
+
+def test_the_loss_of_reducing_is_named_weighted_and_a_mean_over_the_objects_that_are_there(reinforced_network, long_batch):
+    network = fill(copy.deepcopy(reinforced_network)).eval()  # reductions that are no averages
+    once, twice = (Rollout(network, reduce_frames=4, reduction_weight=weight)(*long_batch) for weight in (1.0, 2.0))
+    assert set(once.parts) == {"cross_entropy", "reduction"} and once.parts["reduction"] > 0
+    torch.testing.assert_close(twice.parts["reduction"], 2 * once.parts["reduction"])
+    torch.testing.assert_close(once.loss, sum(once.parts.values()))
+    alone = [Rollout(network, reduce_frames=4)(*(part[b : b + 1] for part in long_batch)).parts["reduction"] for b in range(4)]
+    torch.testing.assert_close(torch.stack(alone).mean(), once.parts["reduction"], rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_be_trained_so_is_refused(network, reinforced_network, long_batch):
+    with pytest.raises(InputError, match=r"tiny_remn: foreground reinforcing goes frame by frame; clip_frames is 3"):
+        Rollout(reinforced_network, clip_frames=3, reduce_frames=4)
+    for wrong in (None, 3, 6):
+        with pytest.raises(InputError, match=rf"reduce_frames is {wrong}, it must be a multiple of 4"):
+            Rollout(reinforced_network, reduce_frames=wrong)
+    with pytest.raises(InputError, match="tiny has no redundancy reduction"):
+        Rollout(network, reduce_frames=4)
+    with pytest.raises(InputError, match=r"5 frames a sample.*6 frames on"):
+        Rollout(reinforced_network, reduce_frames=4)(*(part[:, :5] if part.ndim > 1 else part for part in long_batch))

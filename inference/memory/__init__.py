@@ -6,6 +6,7 @@ from inference.memory.every_k import EveryK
 from inference.memory.first_and_latest import FirstAndLatest
 from inference.memory.least_frequently_used import LeastFrequentlyUsed, LeastFrequentlyUsedByWeight
 from inference.memory.policy import MemoryPolicy, Write
+from inference.memory.redundancy import RedundancyReduced
 from inference.memory.rivals import FirstInFirstOut, RandomEviction
 from inference.memory.sampling import SAMPLINGS, Sampling
 
@@ -14,6 +15,7 @@ POLICIES: dict[str, type[MemoryPolicy]] = {
     "first-and-latest": FirstAndLatest,
     "lfu": LeastFrequentlyUsed,
     "lfu-weight": LeastFrequentlyUsedByWeight,
+    "redundancy": RedundancyReduced,
     "fifo": FirstInFirstOut,
     "random": RandomEviction,
 }

@@ -6,7 +6,7 @@ object has a table of values beside them. Rows are in order of time, so an objec
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -76,6 +76,11 @@ class MemoryBank:
     def lost_object_ids(self) -> tuple[int, ...]:
         """Ids of which no element is left: all that were written since they joined have been dropped."""
         return tuple(i for i in self._members if self._is_lost(i))
+
+    @property
+    def keys(self) -> Tensor:
+        """The elements' keys [N, C^k]; a view, not to be changed."""
+        return self._view("keys")
 
     @property
     def frames(self) -> Tensor:
@@ -151,6 +156,26 @@ class MemoryBank:
             if len(table):  # an object that is about to join has no rows yet
                 table[: len(rows)] = table[rows]
         self.size = len(rows)
+
+    def merge(self, rows: Tensor, of_keys: Callable[[Tensor], Tensor], of_values: Callable[[Tensor], Tensor]) -> None:
+        """Make one frame of several, for G groups of T frames with M elements each: rows int64 [G, T, M], in order of time, of_keys and of_values make [G, M, C] of [G, T, M, C].
+
+        The new elements take the place, the frame and the position of the last frame's, the others leave; their uses add up. No group may reach across an object's
+        first element (assertion), since nothing of the object was there before.
+        """
+        for member in self._members.values():
+            assert ((rows < member.first_element).flatten(1).sum(1) % rows[0].numel() == 0).all(), "a merged frame would be half of a time before an object"
+        last = rows[:, -1]
+        self._shared["keys"][last] = of_keys(self._shared["keys"][rows])
+        self._shared["norms"][last] = squared_norm(self._shared["keys"][last])
+        if self.usage is not None:
+            self._shared["uses"][last] = self._shared["uses"][rows].sum(1)
+        for values in self._values.values():
+            if len(values):  # an object that is about to join has no rows yet
+                values[last] = of_values(values[rows])
+        stays = torch.ones(self.size, dtype=torch.bool, device=rows.device)
+        stays[rows[:, :-1].flatten()] = False
+        self.keep(stays.nonzero().squeeze(1))
 
     def limit(self, capacity: int) -> None:
         """From now on the tables have room for `capacity` elements at most; larger ones shrink. No fewer than are held (assertion)."""

@@ -26,6 +26,5 @@ class EveryK(MemoryPolicy):
         return 1 if self.config.include_last else self._sampling.frames_until_write(frame_index)
 
     def frames_held(self, frame_count: int | None) -> int | None:
-        if frame_count is None:
-            return None
-        return self._sampling.frames_written(frame_count) + int(self.config.include_last)
+        written = None if frame_count is None else self._sampling.frames_written(frame_count)
+        return None if written is None else written + int(self.config.include_last)

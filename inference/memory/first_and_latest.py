@@ -10,6 +10,8 @@ from util.errors import InputError
 class FirstAndLatest(MemoryPolicy):
     """Annotated frames are kept; the previous frame is held for now, rewritten every frame. Two frames' worth of memory with one annotated frame."""
 
+    samples = False
+
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
         if config.include_last:

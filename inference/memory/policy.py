@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inference.config import MemoryConfig
 from inference.memory.bank import MemoryBank, Usage
+from model import VOSNetwork
 
 
 class Write(enum.Enum):
@@ -26,10 +27,15 @@ class MemoryPolicy(abc.ABC):
     """
 
     usage: ClassVar[Usage | None] = None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
+    slot: ClassVar[str | None] = None  # of the network (model.network.SLOT_MODULES), whose weights it decides with
+    samples: ClassVar[bool] = True  # writes the frames that the sampling chooses
     default_capacity_frames: ClassVar[int | None] = None  # where no bound is set; None: a policy that takes none
 
     def __init__(self, config: MemoryConfig):
         self.config = config
+
+    def use_network(self, network: VOSNetwork) -> None:  # noqa: B027 most decide without
+        """Before the first frame: the network that runs, which has the policy's slot."""
 
     @abc.abstractmethod
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:

@@ -1,0 +1,69 @@
+"""How many frames adaptive sampling writes at each threshold, on the truth masks of training videos: how memory.sampling_threshold was chosen.
+
+python scripts/choose_sampling_threshold.py DAVIS_ROOT [--share 0.2] [--step 0.05]
+"""
+
+if not __package__:  # started by path: start again as a module of the repository, where the packages are found
+    from _as_module import restart
+
+    restart(__file__)
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dataset.image_cache import read_labels
+from dataset.video_clips import AnnotatedVideo, find_videos
+from inference.config import MemoryConfig
+from inference.memory.sampling import Adaptive
+from util.errors import InputError, run_command
+from util.flags import FlagParser
+
+
+def masks_of(video: AnnotatedVideo) -> tuple[list[Tensor], tuple[int, ...]]:
+    """Masks [K, H, W] of every frame, 0 or 1, and the ids of the objects: those of the first frame."""
+    labels = [torch.from_numpy(read_labels(video.pair(index)[1])) for index in range(len(video))]
+    ids = labels[0].unique()
+    ids = ids[ids > 0]
+    return [(one == ids[:, None, None]).float() for one in labels], tuple(ids.tolist())
+
+
+def frames_written(masks: Sequence[Tensor], object_ids: tuple[int, ...], config: MemoryConfig) -> int:
+    """How many of a video's frames are written, the first one counted; the last one never is."""
+    sampling = Adaptive(config)
+    sampling.annotated(0, masks[0], object_ids)
+    return 1 + sum(sampling.is_due(index, masks[index], object_ids) for index in range(1, len(masks) - 1))
+
+
+def thresholds(step: float) -> Iterator[float]:
+    """Multiples of the step."""
+    return (round(number * step, 6) for number in itertools.count(1))
+
+
+def main() -> None:
+    parser = FlagParser(prog="choose_sampling_threshold.py", description="The smallest threshold at which adaptive sampling writes few enough frames of training videos.")
+    parser.add_argument("root", type=Path, help="DAVIS, or a folder laid out like it; its training list counts")
+    parser.add_argument("--share", type=float, default=0.2, help="of frames written, at most (default: %(default)s)")
+    parser.add_argument("--step", type=float, default=0.05, help="between thresholds (default: %(default)s)")
+    flags = parser.parse_args()
+    if not flags.step > 0:
+        raise InputError(f"--step {flags.step}: it must be above 0")
+    fewest = 1 / MemoryConfig().max_gap_frames
+    if not flags.share > fewest:
+        raise InputError(f"--share {flags.share}: one frame in {MemoryConfig().max_gap_frames} is written in any case; it must be above {fewest:.2f}")
+    videos = [masks_of(video) for video in find_videos(flags.root)]
+    frames = sum(len(masks) for masks, _ in videos)
+    for threshold in thresholds(flags.step):
+        config = dataclasses.replace(MemoryConfig(), sampling="adaptive", sampling_threshold=threshold)
+        written = sum(frames_written(masks, ids, config) for masks, ids in videos)
+        print(f"threshold {threshold:.2f}: {written} of {frames} frames in {len(videos)} videos are written, one in {frames / written:.1f}", flush=True)
+        if written <= flags.share * frames:
+            return
+
+
+if __name__ == "__main__":
+    run_command(main)
