@@ -57,6 +57,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
     parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the checkpoint does not tell")
+    parser.add_argument("--window", type=_window, metavar="T,H,W", help="of the checkpoint's refinement, where it is not the network's own and the checkpoint does not tell")
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     for name, keywords in _SETTING_FLAGS.items():
         parser.add_argument(f"--{name}", **keywords)
@@ -66,8 +67,15 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
     parser.add_argument("--palette", metavar="FILE", help="colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', or davis")
     parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.webm and a sheet of frames, VIDEO.png")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
     return parser
+
+
+def _window(text: str) -> tuple[int, ...]:
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text}: frames, rows and columns are needed, such as 2,7,7")
+    return tuple(map(int, text.split(",")))
 
 
 def start(main: Callable[[], None]) -> None:
@@ -123,12 +131,14 @@ class Evaluation:
         self._dataset = dataset
         overrides = overrides_of(flags, defaults)
         weights = shipped_weights(flags.system) if flags.model is None else flags.model
-        self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, network=flags.network, similarity=flags.similarity, device=flags.device, **overrides)
+        kind = {name: getattr(flags, name) for name in ("network", "similarity", "window", "device")}
+        self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, **kind, **overrides)
         settings = {
             "system": flags.system,
             **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
             "network": self._segmenter.network.config.name,
             "similarity": self._segmenter.network.config.similarity,
+            **({} if flags.window is None else {"window": list(flags.window)}),
             "weights_sha256": _sha256(weights),
             "data_root": str(dataset.root.resolve()),
             **data,
@@ -148,7 +158,7 @@ class Evaluation:
 
     def run(self) -> Totals:
         """Segment what is not finished yet."""
-        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay)
+        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
         if self._segmenter.network.config.refiner is not None and not self._segmenter.config.refine and is_main():
             print("note: the checkpoint's intra-clip refinement was not used; --system pcvos uses it", file=sys.stderr)
         return totals

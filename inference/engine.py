@@ -62,13 +62,14 @@ class VideoSegmenter:
         *,
         network: str | None = None,
         similarity: Similarity | None = None,
+        window: tuple[int, int, int] | None = None,
         device: str = "auto",
         **overrides: Any,
     ) -> "VideoSegmenter":
-        """From a weights file, a training checkpoint or a public checkpoint of STCN or PCVOS; None: the system's small network that is shipped. network: its preset, and
-        similarity: l2, dot or cosine, where they are not to be recognised."""
+        """From a weights file, a training checkpoint or a public checkpoint of STCN or PCVOS; None: the system's small network that is shipped. network: its preset,
+        similarity: l2, dot or cosine, and window: of its refinement, where they are not to be recognised."""
         path = shipped_weights(system) if path is None else path
-        loaded = load_network(path, network, similarity=similarity)
+        loaded = load_network(path, network, similarity=similarity, window=window)
         _check_refinement(loaded, system_config(system, **overrides), str(path))
         return VideoSegmenter(loaded, system, device=device, **overrides)
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
 from inference.memory import POLICIES
 from inference.overlay import OverlayWriter
 from inference.run_folder import RunFolder
+from inference.trace import FrameTrace, Trace
 from inference.writer import ResultWriter
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError
@@ -62,12 +64,15 @@ class Totals:
         return json.dumps(values)
 
 
-def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False) -> Totals:
+def run(
+    dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False, trace: Path | None = None
+) -> Totals:
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
-    overlays: also draw pictures of the results (see OverlayWriter). Every video is looked at before the first is begun. Raises InputError and OSError for
-    what is wrong with the data or the folder: finished videos stay, the one at fault is absent; of a video file that ends early, and of a live source that fails,
-    the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C) or SIGTERM comes, which is its proper end.
+    overlays: also draw pictures of the results (see OverlayWriter). trace: a file to which what each frame took is appended (see Trace).
+    Every video is looked at before the first is begun. Raises InputError and OSError for what is wrong with the data or the folder: finished videos stay, the one at fault
+    is absent; of a video file that ends early, and of a live source that fails, the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C)
+    or SIGTERM comes, which is its proper end.
     """
     with in_all_processes():
         videos = {video.name: video for video in dataset}
@@ -80,8 +85,8 @@ def run(dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, 
     if is_main() and len(unfinished) < len(videos):
         print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
     share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
-    with writer:
-        totals = _Loop(segmenter, folder, writer, lookahead, overlays).run([videos[name] for name in unfinished if name in share])
+    with writer, Trace(trace) as frame_trace:
+        totals = _Loop(segmenter, folder, writer, lookahead, overlays, frame_trace).run([videos[name] for name in unfinished if name in share])
     try:
         return Totals.of_processes(gather_objects(totals))
     except RuntimeError as error:  # the connection is gone
@@ -107,12 +112,13 @@ def _frames_ahead(video: Video) -> int:
 class _Loop:
     """One process's videos, one after another."""
 
-    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: bool):
+    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: bool, trace: Trace):
         self._segmenter = segmenter
         self._folder = folder
         self._writer = writer
         self._lookahead = lookahead
         self._overlays = overlays
+        self._trace = trace
         self._frames = 0
         self._memory_elements, self._memory_mb = 0, 0.0  # the largest so far
         self._clock = _Clock(segmenter.device)
@@ -153,6 +159,7 @@ class _Loop:
                         writer.write(frame.name, result.labels)
                     if overlay is not None:
                         overlay.add(frame.name, frame.image, result.labels)
+                    self._record(video, session, frame, self._frames - frames_before, self._clock.seconds - seconds_before)
                     self._frames += 1
                     progress.advance(status=self._status(video, session))
             except InputError as error:  # of a video that ended early it comes after the last result
@@ -212,6 +219,14 @@ class _Loop:
         memory = "" if bank is None else f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"
         dropped = f"{video.dropped_frames:,} frames dropped" if isinstance(video, LiveVideo) and video.newest_only else ""
         return ", ".join(filter(None, (memory, dropped)))
+
+    def _record(self, video: Video, session: SegmentationSession, frame: Frame, position: int, seconds: float) -> None:
+        if not self._trace.wanted:
+            return
+        bank = session.memory
+        held = {"memory_elements": 0, "memory_mb": 0.0} if bank is None else {"memory_elements": bank.size, "memory_mb": round(bank.megabytes, 3)}
+        peak = round(peak_memory_mb(self._segmenter.device), 1)
+        self._trace.add(FrameTrace(video=video.name, frame=frame.name, position=position, seconds=round(seconds, 6), peak_memory_mb=peak, **held))
 
     def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
         """What `work` returns; the time it took goes on the clock, and its errors name the video."""

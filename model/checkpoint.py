@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.config import PRESETS, NetworkConfig, Similarity, preset
+from model.config import PRESETS, NetworkConfig, Similarity, preset, with_window
 from model.network import SLOT_MODULES, VOSNetwork, build_network
 from util.errors import InputError
 from util.files import atomic_write
@@ -66,13 +66,15 @@ def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint
     return state
 
 
-def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint") -> NetworkConfig:
-    """The preset whose names and shapes are those of `state`, with its number of key channels. The similarity cannot be seen in them: it is the preset's.
+def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", window: tuple[int, int, int] | None = None) -> NetworkConfig:
+    """The preset whose names and shapes are those of `state`, with its number of key channels. The similarity cannot be seen in them, nor can the refinement's window
+    (only how many offsets it has): they are the preset's; window: where it is another.
 
     Raises InputError naming the first entries that fit no preset.
     """
     projection = state.get(_KEY_WEIGHT)
-    presets = {name: config if projection is None or projection.ndim != 4 else dataclasses.replace(config, key_channels=len(projection)) for name, config in PRESETS.items()}
+    channels = {} if projection is None or projection.ndim != 4 else {"key_channels": len(projection)}
+    presets = {name: with_window(dataclasses.replace(config, **channels), window) for name, config in PRESETS.items()}
     misfits = {name: _misfits(state, config) for name, config in presets.items()}
     for name, wrong in misfits.items():
         if not wrong:
@@ -123,15 +125,17 @@ def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tup
     return tuple(slot for slot, modules in SLOT_MODULES.items() if getattr(network.config, slot) is not None and given.isdisjoint(modules))
 
 
-def load_network(path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, train_on: bool = False) -> VOSNetwork:
+def load_network(
+    path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, window: tuple[int, int, int] | None = None, train_on: bool = False
+) -> VOSNetwork:
     """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes.
-    similarity: what it was trained with, where that is not the preset's and the file, of weights alone, does not say so."""
+    similarity, and window of the refinement: what it was trained with, where that is not the preset's and the file, of weights alone, does not say so."""
     content = read_checkpoint(path)
     state = network_state(content, path)
     if network is None:
         stored = content.get("network_config")
-        network = NetworkConfig.from_dict(stored) if isinstance(stored, dict) else recognise_preset(state, path)
-    config = preset(network) if isinstance(network, str) else network
+        network = NetworkConfig.from_dict(stored) if isinstance(stored, dict) else recognise_preset(state, path, window)
+    config = with_window(preset(network), window) if isinstance(network, str) else network
     built = build_network(config if similarity is None else dataclasses.replace(config, similarity=similarity))
     load_state(built, state, path, train_on=train_on)
     return built

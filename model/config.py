@@ -120,3 +120,12 @@ def preset(name: str) -> NetworkConfig:
     if name not in PRESETS:
         raise InputError(f"network {name!r} is not known; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def with_window(config: NetworkConfig, window: tuple[int, int, int] | None) -> NetworkConfig:
+    """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes below 1."""
+    if window is None or config.refiner is None:
+        return config
+    if len(window) != 3 or min(window) < 1:
+        raise InputError(f"window {','.join(map(str, window))}: frames, rows and columns are needed, each at least 1")
+    return dataclasses.replace(config, refiner=dataclasses.replace(config.refiner, window=tuple(window)))

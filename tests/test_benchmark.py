@@ -14,7 +14,7 @@ from inference import VideoSegmenter
 from inference.memory import MemoryBank
 from scripts.benchmarks import peak_memory, timing
 from scripts.benchmarks.material import MovingScene, made_up_network
-from scripts.benchmarks.plot import Panel, bar_chart
+from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
 from util.errors import InputError
 
@@ -135,3 +135,14 @@ def test_wrong_requests_end_with_one_line_and_exit_code_2(tmp_path):
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("error: --frames 3: two lengths are compared")
     assert "Traceback" not in result.stderr
+
+
+def test_line_chart_draws_points_where_their_values_are(tmp_path):
+    path = tmp_path / "chart.png"
+    rising = Line("rising", [(0.0, 0.0), (10.0, 100.0)], ("low", "high"))
+    line_chart(path, "title", "subtitle", [LinePanel("panel", "x", "y", [rising, Line("absent", [])]), LinePanel("empty", "x", "y", [])])
+    pixels = np.array(Image.open(path).convert("RGB"))[130:-60, :760]  # the first panel, without legend
+    rows, columns = np.nonzero((pixels == (0, 114, 178)).all(-1))
+    low, high = rows[columns < columns.min() + 8].mean(), rows[columns > columns.max() - 8].mean()
+    assert low - high == pytest.approx(520 - 48 - 66, abs=4)
+    assert columns.max() - columns.min() == pytest.approx(760 - 84 - 40 + 10, abs=4)  # and half a marker at both ends

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from util.curves import COLOURS, draw_curves, tick_step
+from util.canvas import COLOURS, tick_step
+from util.curves import draw_curves
 from util.palette import DAVIS_PALETTE
 from util.pictures import batch_picture
 

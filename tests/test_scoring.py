@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.scoring import score_folder
+from inference.scoring import score_folder, score_frames
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
@@ -92,6 +92,16 @@ def test_late_objects_count_from_the_frame_after_their_first_mask_in_strict(tmp_
     late = scores_by_object(score_folder(tmp_path / "truth", tmp_path / "results", protocol="strict"))["bear", 9]
     assert late.frames == 3  # 4, 5 and 6 of 0 to 7
     assert late.j_mean == pytest.approx(2 / 3)
+
+
+def test_scores_frame_by_frame_have_the_means_of_the_folder(tmp_path):
+    write_maps(tmp_path / "truth" / "bear", [labels_with(1)] * 3 + [labels_with(1, 9)] * 5)
+    write_maps(tmp_path / "results" / "bear", [labels_with(1)] * 5 + [labels_with(1, 9)] * 3)
+    series = {row.object_id: row for row in score_frames(tmp_path / "truth", tmp_path / "results", protocol="strict")}
+    assert series[9].frames == (4, 5, 6) and series[9].j == series[9].f == (0.0, 1.0, 1.0)
+    scores = scores_by_object(score_folder(tmp_path / "truth", tmp_path / "results", protocol="strict"))
+    for object_id, row in series.items():
+        assert np.mean(row.j) == pytest.approx(scores["bear", object_id].j_mean) and np.mean(row.f) == pytest.approx(scores["bear", object_id].f_mean)
 
 
 def test_void_is_ignored_in_strict_and_background_in_davis(tmp_path):

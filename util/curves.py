@@ -1,4 +1,4 @@
-"""Curves of a training, drawn with Pillow so that no plotting library is needed; and the look they share with other charts."""
+"""Curves of a training."""
 
 import dataclasses
 import itertools
@@ -7,22 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-
+from util.canvas import COLOURS, FAINT, GRID, INK, Canvas, Points, Scale
 from util.files import atomic_write
 from util.run_record import METRICS_NAME, read_metrics
 
-COLOURS = ((176, 184, 196), (38, 107, 191), (230, 145, 56), (84, 153, 84))  # of series, in order
-INK, FAINT, GRID = (32, 36, 42), (105, 112, 122), (228, 231, 235)
-
 CURVES_NAME = "curves.png"
-_DETAIL = 2  # drawn so many times larger, since Pillow's lines have hard edges
 _WIDTH, _HEIGHT, _TOP = 760, 400, 64  # of one panel in pixels; above all of them
 _LEFT_MARGIN, _RIGHT_MARGIN, _UPPER_MARGIN, _LOWER_MARGIN = 76, 36, 56, 44
 _WINDOWS = 40  # a smoothed curve is the mean over this part of its points
-_LOGARITHMIC_FROM = 5.0  # largest over smallest value
-
-Points = Sequence[tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +38,6 @@ _PANELS = (
 )
 
 
-def tick_step(span: float, ticks: int = 5) -> float:
-    """A round distance between grid lines, giving about so many of them."""
-    rough = max(span, 1e-12) / ticks
-    power = 10 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
-
-
 def draw_curves(folder: Path, title: str) -> None:
     """FOLDER/curves.png from FOLDER/metrics.jsonl, whole or not at all: over the iterations, each of loss, IoU, learning rate and validation scores that is there."""
     entries = read_metrics(folder / METRICS_NAME)
@@ -60,7 +45,7 @@ def draw_curves(folder: Path, title: str) -> None:
     panels = [(panel, _curves(entries, panel)) for panel in _PANELS]
     panels = [(panel, curves) for panel, curves in panels if curves]
     columns = min(max(len(panels), 1), 2)
-    canvas = _Canvas(columns * _WIDTH, _TOP + math.ceil(len(panels) / columns) * _HEIGHT)
+    canvas = Canvas(columns * _WIDTH, _TOP + math.ceil(len(panels) / columns) * _HEIGHT)
     canvas.text(_LEFT_MARGIN, 22, title, INK, 24)
     canvas.text(columns * _WIDTH - _RIGHT_MARGIN, 28, f"{last:,} iterations" if entries else "nothing recorded yet", FAINT, 16, anchor="ra")
     for number, (panel, curves) in enumerate(panels):
@@ -80,73 +65,11 @@ def _curves(entries: Sequence[Mapping[str, Any]], panel: _Panel) -> dict[str, Po
     return curves
 
 
-class _Canvas:
-    """A drawing in coordinates of the finished picture."""
-
-    def __init__(self, width: int, height: int):
-        self._size = width, height
-        self._image = Image.new("RGB", (width * _DETAIL, height * _DETAIL), "white")
-        self._draw = ImageDraw.Draw(self._image)
-
-    def text(self, x: float, y: float, text: str, colour: tuple[int, int, int], size: int, anchor: str = "la") -> None:
-        self._draw.text((x * _DETAIL, y * _DETAIL), text, colour, ImageFont.load_default(size * _DETAIL), anchor=anchor)
-
-    def length(self, text: str, size: int) -> float:
-        return self._draw.textlength(text, ImageFont.load_default(size * _DETAIL)) / _DETAIL
-
-    def line(self, points: Points, colour: tuple[int, int, int], width: float) -> None:
-        self._draw.line([(x * _DETAIL, y * _DETAIL) for x, y in points], colour, round(width * _DETAIL), joint="curve")
-
-    def dot(self, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
-        self._draw.ellipse([(x - radius) * _DETAIL, (y - radius) * _DETAIL, (x + radius) * _DETAIL, (y + radius) * _DETAIL], colour)
-
-    def picture(self) -> Image.Image:
-        return self._image.resize(self._size, Image.Resampling.BOX)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scale:
-    """Values to pixels along one axis: its ends in values and in pixels, and where its grid lines are."""
-
-    ends: tuple[float, float]
-    pixels: tuple[float, float]
-    ticks: Sequence[float]
-    logarithmic: bool = False
-
-    @staticmethod
-    def of_iterations(last: int, pixels: tuple[float, float]) -> "_Scale":
-        last = max(last, 1)
-        step = max(tick_step(last), 1)
-        return _Scale((0, last), pixels, [number * step for number in range(int(last / step) + 1)])
-
-    @staticmethod
-    def of_values(panel: _Panel, values: Sequence[float], pixels: tuple[float, float]) -> "_Scale":
-        """Around all values; a linear scale ends at grid lines."""
-        lowest, highest = min(values), max(values)
-        if panel.logarithmic and 0 < lowest * _LOGARITHMIC_FROM < highest:
-            return _Scale((lowest / 1.1, highest * 1.1), pixels, [value for value in _round_values(lowest, highest) if lowest <= value <= highest], True)
-        lowest = min(lowest, 0.0) if panel.from_zero else lowest
-        step = tick_step(highest - lowest or abs(highest) or 1.0)
-        first, end = math.floor(lowest / step + 1e-9), math.ceil(highest / step - 1e-9)
-        end += end == first
-        return _Scale((first * step, end * step), pixels, [number * step for number in range(first, end + 1)])
-
-    def pixel(self, value: float) -> float:
-        value, first, last = (math.log10(v) if self.logarithmic else v for v in (value, *self.ends))
-        return self.pixels[0] + (value - first) / (last - first) * (self.pixels[1] - self.pixels[0])
-
-
-def _round_values(lowest: float, highest: float) -> list[float]:
-    """Powers of ten and, where these are few, round values between them."""
-    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
-    between = (1, 2, 3, 5, 7) if len(powers) <= 3 else (1, 2, 5) if len(powers) == 4 else (1,)
-    return [factor * 10.0**power for power in powers for factor in between]
-
-
-def _draw_panel(canvas: _Canvas, left: int, top: int, panel: _Panel, curves: Mapping[str, Points], last: int) -> None:
+def _draw_panel(canvas: Canvas, left: int, top: int, panel: _Panel, curves: Mapping[str, Points], last: int) -> None:
     axis, right, upper, base = left + _LEFT_MARGIN, left + _WIDTH - _RIGHT_MARGIN, top + _UPPER_MARGIN, top + _HEIGHT - _LOWER_MARGIN
-    across = _Scale.of_iterations(last, (axis, right))
-    up = _Scale.of_values(panel, [value for points in curves.values() for _, value in points], (base, upper))
+    across = Scale.of_iterations(last, (axis, right))
+    values = [value for points in curves.values() for _, value in points]
+    up = Scale.of_values(values, (base, upper), from_zero=panel.from_zero, logarithmic=panel.logarithmic)
     canvas.text(axis, top + 14, panel.title, INK, 18)
     if panel.few:
         called, points = next(iter(curves.items()))
@@ -166,7 +89,7 @@ def _draw_panel(canvas: _Canvas, left: int, top: int, panel: _Panel, curves: Map
         _draw_legend(canvas, right, top + 14, colours)
 
 
-def _draw_curve(canvas: _Canvas, points: Points, colour: tuple[int, int, int], panel: _Panel) -> None:
+def _draw_curve(canvas: Canvas, points: Points, colour: tuple[int, int, int], panel: _Panel) -> None:
     window = len(points) // _WINDOWS
     if panel.smoothed and window >= 2:
         canvas.line(points, tuple(round(255 - 0.35 * (255 - channel)) for channel in colour), 1)
@@ -184,7 +107,7 @@ def _smoothed(points: Points, window: int) -> Points:
     return [(x, (sums[end] - sums[start]) / (end - start)) for (x, _), (start, end) in zip(points, spans, strict=True)]
 
 
-def _draw_legend(canvas: _Canvas, right: float, y: float, colours: Mapping[str, tuple[int, int, int]]) -> None:
+def _draw_legend(canvas: Canvas, right: float, y: float, colours: Mapping[str, tuple[int, int, int]]) -> None:
     for called in reversed(colours):
         right -= canvas.length(called, 16)
         canvas.text(right, y + 1, called, INK, 16)

@@ -1,7 +1,7 @@
 """J and F of results against truth. Read in this order: metrics (one mask), protocols (what counts), evaluation (a folder), report (what is said)."""
 
-from .evaluation import score_folder
+from .evaluation import FrameSeries, score_folder, score_frames
 from .protocols import PROTOCOLS
 from .report import ObjectScores, OverallScores, Report, Scores, YouTubeScores
 
-__all__ = ["PROTOCOLS", "ObjectScores", "OverallScores", "Report", "Scores", "YouTubeScores", "score_folder"]
+__all__ = ["PROTOCOLS", "FrameSeries", "ObjectScores", "OverallScores", "Report", "Scores", "YouTubeScores", "score_folder", "score_frames"]

@@ -5,6 +5,7 @@ then J and F frame by frame. Frames are the unit of parallel work, on threads: d
 threads start at once and are safe in a program that also runs torch.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from util.errors import InputError
 
 from .folders import VideoFolders, find_videos, ids_in, read_labels
 from .metrics import boundary_accuracy, region_similarity, statistics
-from .protocols import PROTOCOLS, VOID, Categories, Protocol, Selection, TruthVideo, read_categories
+from .protocols import PROTOCOLS, VOID, Categories, Protocol, ScoredObject, Selection, TruthVideo, read_categories
 from .report import ObjectScores, Report, Scores, overall_scores
 
 
@@ -35,6 +36,32 @@ class _FrameTask:
 class _FrameScores:
     measures: dict[int, tuple[float, float]]  # object id -> J, F
     result_ids: frozenset[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeasuredVideo:
+    """One video, what of it is scored, and the scores of its frames by position."""
+
+    truth: TruthVideo
+    selection: Selection
+    frames: dict[int, _FrameScores]
+
+    def objects(self) -> Iterator[tuple[ScoredObject, np.ndarray]]:
+        """Each object that has frames to score, with its J and F [frames, 2]."""
+        for scored in self.selection.objects:
+            if scored.frames:
+                yield scored, np.array([self.frames[position].measures[scored.object_id] for position in scored.frames])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSeries:
+    """One object's J and F in 0..1 at each of its scored `frames`, which are positions among the truth's, in order."""
+
+    sequence: str
+    object_id: int
+    frames: tuple[int, ...]
+    j: tuple[float, ...]
+    f: tuple[float, ...]
 
 
 def score_folder(
@@ -58,19 +85,14 @@ def score_folder(
     Raises InputError where a sequence or frame is missing, a file is broken, sizes differ, results hold ids that the truth does not know, or nothing
     is left to score.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol {protocol}: no such protocol; choose one of {' '.join(PROTOCOLS)}")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: at least one is needed")
-    rules = PROTOCOLS[protocol]
+    rules = _rules(protocol, workers)
     categories = _categories(rules, meta, train_meta)
     folders = find_videos(Path(truth), Path(results), sequences)
-    with ThreadPoolExecutor(workers or _core_count()) as pool:
-        try:
-            objects, notes = _score_videos(folders, rules, categories, single_object, pool.map)
-        except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting
-            pool.shutdown(cancel_futures=True)
-            raise
+    with _measured_videos(folders, rules, categories, single_object, workers) as videos:
+        objects, notes = [], []
+        for video in videos:
+            objects += _object_scores(video)
+            notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
     if not objects:
         raise InputError(f"{truth}: no object has a frame to score; {' · '.join(notes)}")
     if categories:
@@ -78,6 +100,30 @@ def score_folder(
     return Report(
         protocol=rules.name, protocol_title=rules.title, overall=overall_scores(objects, youtube=categories is not None), objects=objects, notes=notes
     )
+
+
+def score_frames(
+    truth: Path | str, results: Path | str, *, protocol: str = "davis", sequences: Sequence[str] | None = None, single_object: bool = False, workers: int | None = None
+) -> list[FrameSeries]:
+    """J and F of every object frame by frame, for how they develop over a video; their means are those of score_folder. Arguments and errors as there, without
+    protocols that need categories (InputError)."""
+    rules = _rules(protocol, workers)
+    categories = _categories(rules, None, None)
+    folders = find_videos(Path(truth), Path(results), sequences)
+    with _measured_videos(folders, rules, categories, single_object, workers) as videos:
+        return [
+            FrameSeries(sequence=video.truth.name, object_id=scored.object_id, frames=tuple(scored.frames), j=tuple(measures[:, 0]), f=tuple(measures[:, 1]))
+            for video in videos
+            for scored, measures in video.objects()
+        ]
+
+
+def _rules(protocol: str, workers: int | None) -> Protocol:
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: no such protocol; choose one of {' '.join(PROTOCOLS)}")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least one is needed")
+    return PROTOCOLS[protocol]
 
 
 def _categories(rules: Protocol, meta: Path | str | None, train_meta: Path | str | None) -> Categories | None:
@@ -95,21 +141,30 @@ def _core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _score_videos(
+@contextlib.contextmanager
+def _measured_videos(
+    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None
+) -> Iterator[Iterator[_MeasuredVideo]]:
+    """The videos one after another, measured on threads of their own."""
+    with ThreadPoolExecutor(workers or _core_count()) as pool:
+        try:
+            yield _measure_videos(folders, rules, categories, single_object, pool.map)
+        except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _measure_videos(
     folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, parallel_map: Callable[..., Iterator]
-) -> tuple[list[ObjectScores], list[str]]:
-    """A row per object, and what the reader must be told of them."""
+) -> Iterator[_MeasuredVideo]:
     videos = _survey(folders, single_object, parallel_map)
     selections = [rules.select(video, categories) for video in videos]
     tasks = [_frame_tasks(*parts, rules.ignore_void, single_object) for parts in zip(folders, videos, selections, strict=True)]
     frame_scores = parallel_map(_score_frame, [task for video_tasks in tasks for task in video_tasks.values()])
-    objects, notes = [], []
     for video, selection, video_tasks in zip(videos, selections, tasks, strict=True):
         by_position = {position: next(frame_scores) for position in video_tasks}
         _check_result_ids(video, selection, by_position)
-        objects += _object_scores(video, selection, by_position)
-        notes += [*selection.notes, *_notes_on_unscored(video, selection)]
-    return objects, notes
+        yield _MeasuredVideo(truth=video, selection=selection, frames=by_position)
 
 
 def _survey(folders: Sequence[VideoFolders], single_object: bool, parallel_map: Callable[..., Iterator]) -> list[TruthVideo]:
@@ -182,14 +237,11 @@ def _check_result_ids(video: TruthVideo, selection: Selection, frames: dict[int,
     raise InputError(f"{video.name}/{video.frame_names[position]}.png: id {stranger} in the results, the truth has {known}; write the ids of the truth")
 
 
-def _object_scores(video: TruthVideo, selection: Selection, frames: dict[int, _FrameScores]) -> list[ObjectScores]:
+def _object_scores(video: _MeasuredVideo) -> list[ObjectScores]:
     rows = []
-    for scored in selection.objects:
-        if not scored.frames:
-            continue
-        measures = np.array([frames[position].measures[scored.object_id] for position in scored.frames])
+    for scored, measures in video.objects():
         scores = Scores.of(*(statistics(values) for values in measures.T))
-        rows.append(ObjectScores(sequence=video.name, object_id=scored.object_id, frames=len(measures), seen=scored.seen, **vars(scores)))
+        rows.append(ObjectScores(sequence=video.truth.name, object_id=scored.object_id, frames=len(measures), seen=scored.seen, **vars(scores)))
     return rows
 
 

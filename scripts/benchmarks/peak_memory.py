@@ -7,8 +7,6 @@ import contextlib
 import dataclasses
 import gc
 import multiprocessing
-import resource
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,11 +16,12 @@ import torch
 
 from inference import VideoSegmenter
 from util.errors import InputError
+from util.memory import peak_resident_mb, resident_mb
 
 from .material import MovingScene, made_up_network
 from .reference import ReferenceNetwork, ReferenceVideo
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,25 +82,11 @@ def _run(probe: Probe) -> Peak:
         session.flush()
     else:
         ReferenceVideo(ReferenceNetwork(network), scene.frames(probe.frames), probe.frames, labels).run()
-    return Peak(baseline_mb=baseline, peak_mb=_peak(), seconds=time.perf_counter() - start)
+    return Peak(baseline_mb=baseline, peak_mb=peak_resident_mb(), seconds=time.perf_counter() - start)
 
 
 def _reset_peak() -> float:
     """Let the peak count from now on where the system can (Linux), and return the resident memory."""
-    if not _STATUS.exists():
-        return _peak()
     with contextlib.suppress(OSError):
         _CLEAR.write_text("5")
-    return _status("VmRSS")
-
-
-def _peak() -> float:
-    if _STATUS.exists():  # not ru_maxrss, which a process on Linux inherits from the one that started it
-        return _status("VmHWM")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
-def _status(name: str) -> float:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(name + ":"))
-    return int(line.split()[1]) * 1024 / 1e6
+    return resident_mb()

@@ -1,17 +1,25 @@
-"""A bar chart drawn with Pillow, so that no plotting library is needed."""
+"""Bar charts and line charts drawn with Pillow, so that no plotting library is needed."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from util.curves import COLOURS, FAINT, GRID, INK, tick_step
+from util.canvas import COLOURS, FAINT, GRID, INK, Canvas, Colour, Points, Scale, tick_step
 from util.files import atomic_write
 
 _PANEL_WIDTH, _PLOT_HEIGHT, _MARGIN = 820, 420, 60
 _TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 92, 60, 64
+
+_LINE_PANEL_WIDTH, _LINE_PANEL_HEIGHT, _LINE_TOP = 760, 520, 84
+_LINE_LEFT, _LINE_RIGHT, _LINE_UPPER, _LINE_LOWER = 84, 40, 48, 66  # margins within a panel
+_LEGEND_ROW, _LEGEND_GAP = 30, 34
+# apart from one another for most colour-blind readers too: those of Okabe and Ito, less yellow, and brown
+_LINE_COLOURS: tuple[Colour, ...] = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (60, 60, 60), (134, 92, 52))
+# sides of the polygon at each point and the turn of its first corner, in parts of a whole: with 8 colours, 40 lines that differ
+_MARKERS = ((math.inf, 0.0), (4, 0.75), (3, 0.75), (5, 0.75), (3, 0.25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +81,119 @@ def _draw_panel(draw: ImageDraw.ImageDraw, left: int, panel: Panel, groups: Sequ
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a line chart. labels: beside the points, none or one each. A line of a name looks the same in all panels."""
+
+    name: str
+    points: Points
+    labels: Sequence[str] = ()
+    markers: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class LinePanel:
+    """One chart of lines over an axis of numbers. from_zero: both axes begin at 0."""
+
+    title: str
+    across: str  # what the axes say
+    up: str
+    lines: Sequence[Line]
+    from_zero: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """Of a line, the same in all panels and in the legend."""
+
+    colour: Colour
+    marker: tuple[float, float]
+
+    def draw(self, canvas: Canvas, places: Points, markers_at: Points) -> None:
+        if len(places) > 1:
+            canvas.line(places, self.colour, 2)
+        sides, turn = self.marker
+        for x, y in markers_at:
+            if math.isinf(sides):
+                canvas.dot(x, y, 5, self.colour)
+            else:
+                angles = (2 * math.pi * (number / sides + turn) for number in range(int(sides)))
+                canvas.polygon([(x + 6.5 * math.cos(angle), y + 6.5 * math.sin(angle)) for angle in angles], self.colour)
+
+
+def line_chart(path: Path, title: str, subtitle: str, panels: Sequence[LinePanel]) -> None:
+    """Write a PNG of panels, two in a row, each on scales of its own, with one legend for all of them below. Lines without points are left out."""
+    lines = [line for panel in panels for line in panel.lines if line.points]
+    names = list(dict.fromkeys(line.name for line in lines))
+    looks = {name: _Look(_LINE_COLOURS[number % len(_LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]) for number, name in enumerate(names)}
+    marked = {line.name for line in lines if line.markers or len(line.points) == 1}
+    columns = min(max(len(panels), 1), 2)
+    width, base = columns * _LINE_PANEL_WIDTH, _LINE_TOP + -(-len(panels) // columns) * _LINE_PANEL_HEIGHT
+    rows = _legend_rows(names, width - _LINE_LEFT - _LINE_RIGHT)
+    canvas = Canvas(width, base + _LEGEND_ROW * len(rows) + 16)
+    canvas.text(_LINE_LEFT, 18, title, INK, 24)
+    canvas.text(_LINE_LEFT, 52, subtitle, FAINT, 15)
+    for number, panel in enumerate(panels):
+        _draw_line_panel(canvas, number % columns * _LINE_PANEL_WIDTH, _LINE_TOP + number // columns * _LINE_PANEL_HEIGHT, panel, looks)
+    for number, row in enumerate(rows):
+        y = base + _LEGEND_ROW * number + 12
+        for x, name in row:
+            left = _LINE_LEFT + x
+            looks[name].draw(canvas, [(left, y), (left + 26, y)], [(left + 13, y)] if name in marked else [])
+            canvas.text(left + 36, y, name, INK, 16, anchor="lm")
+    with atomic_write(path) as file:
+        canvas.picture().save(file, format="PNG")
+
+
+def _legend_rows(names: Sequence[str], width: float) -> list[list[tuple[float, str]]]:
+    """Where each name stands, row by row."""
+    measure, rows, x = Canvas(1, 1), [[]], 0.0
+    for name in names:
+        needed = 36 + measure.length(name, 16)
+        if rows[-1] and x + needed > width:
+            rows.append([])
+            x = 0.0
+        rows[-1].append((x, name))
+        x += needed + _LEGEND_GAP
+    return rows
+
+
+def _draw_line_panel(canvas: Canvas, left: int, top: int, panel: LinePanel, looks: Mapping[str, _Look]) -> None:
+    axis, right, upper, base = left + _LINE_LEFT, left + _LINE_PANEL_WIDTH - _LINE_RIGHT, top + _LINE_UPPER, top + _LINE_PANEL_HEIGHT - _LINE_LOWER
+    lines = [line for line in panel.lines if line.points]
+    canvas.text(axis, top + 10, panel.title, INK, 18)
+    if not lines:
+        canvas.text(axis, upper, "no figures", FAINT, 16)
+        return
+    values = list(zip(*(point for line in lines for point in line.points), strict=True))
+    across = Scale.of_values(values[0], (axis, right), from_zero=panel.from_zero)
+    up = Scale.of_values(values[1], (base, upper), from_zero=panel.from_zero)
+    for value in up.ticks:
+        canvas.line([(axis, up.pixel(value)), (right, up.pixel(value))], GRID, 1)
+        canvas.text(axis - 10, up.pixel(value), f"{value:,.6g}", FAINT, 14, anchor="rm")
+    for value in across.ticks:
+        canvas.line([(across.pixel(value), upper), (across.pixel(value), base)], GRID, 1)
+        canvas.text(across.pixel(value), base + 11, f"{value:,.6g}", FAINT, 14, anchor="ma")
+    canvas.line([(axis, base), (right, base)], INK, 1.5)
+    canvas.text(right, base + 34, panel.across, INK, 16, anchor="ra")
+    canvas.text(right, top + 12, panel.up, INK, 16, anchor="ra")
+    places = [[(across.pixel(x), up.pixel(y)) for x, y in line.points] for line in lines]
+    for line, points in reversed(list(zip(lines, places, strict=True))):  # the first one on top
+        looks[line.name].draw(canvas, points, points if line.markers or len(points) == 1 else [])
+    taken = [(x - 6, y - 6, x + 6, y + 6) for points in places for x, y in points]
+    for line, points in zip(lines, places, strict=True):
+        for (x, y), label in zip(points, line.labels):
+            _draw_label(canvas, x, y, label, looks[line.name].colour, taken)
+
+
+def _draw_label(canvas: Canvas, x: float, y: float, label: str, colour: Colour, taken: list[tuple[float, float, float, float]]) -> None:
+    """Beside its point where there is room, otherwise not at all: the table has every figure."""
+    half, size = canvas.length(label, 13) / 2, 13
+    for centre_x, centre_y in ((x, y - 15), (x, y + 15), (x + half + 11, y), (x - half - 11, y)):
+        box = (centre_x - half, centre_y - size / 2, centre_x + half, centre_y + size / 2)
+        if not any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken):
+            taken.append(box)
+            canvas.text(centre_x, centre_y, label, colour, size, anchor="mm")
+            return

@@ -1,0 +1,51 @@
+"""The ablation tables of the papers, on any data with truth and any weights: a table, JSON and a plot of accuracy against speed.
+
+python scripts/ablate.py pcvos ROOT --table 7|2|8|9|10 [--weights ROLE=FILE …]
+
+Variants whose weights are not given are left out, which is said. Each variant runs through the eval script, into OUT/runs: a study that was stopped goes on, and
+tables with the same OUT share runs.
+"""
+
+if not __package__:  # started by path: start again as a module of the repository, where the packages are found
+    from _as_module import restart
+
+    restart(__file__)
+
+import argparse
+
+from scripts.studies import pcvos
+from scripts.studies.study import add_study_flags, run_study
+from util.errors import run_command
+from util.flags import FlagParser
+
+
+def _pcvos(flags: argparse.Namespace) -> int:
+    """PCVOS: progressive matching, per-clip training, intra-clip refinement."""
+    return run_study(pcvos.study(flags.table, pcvos.weights_of(flags.weights), flags.clip_lengths, flags.segment_frames), flags)
+
+
+def _add_pcvos(parser: argparse.ArgumentParser) -> None:
+    add_study_flags(parser, "results/ablate-pcvos")
+    parser.add_argument("--table", choices=tuple(pcvos.TABLES), required=True, help="of the paper")
+    parser.add_argument("--clip_lengths", type=int, nargs="+", metavar="L", help="default: 5 10 15 25; table 10: 10 15 25")
+    parser.add_argument("--segment_frames", type=int, nargs="+", metavar="F", help="frames of a segment of progressive matching; default: 5, in table 10 1 3 5 10")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = FlagParser(prog="ablate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    papers = parser.add_subparsers(dest="paper", required=True, metavar="PAPER")
+    roles = "; ".join(f"{role}: {what}" for role, what in pcvos.ROLES.items())
+    added = papers.add_parser("pcvos", help=_pcvos.__doc__, description=f"{_pcvos.__doc__} Roles of weights: {roles}; pcvos@TxHxW: with windows of that size.")
+    added.set_defaults(run=_pcvos)
+    _add_pcvos(added)
+    return parser
+
+
+def main() -> int:
+    """Flags, runs, report."""
+    flags = _parser().parse_args()
+    return flags.run(flags)
+
+
+if __name__ == "__main__":
+    run_command(main)

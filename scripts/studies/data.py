@@ -1,0 +1,78 @@
+"""The data a study runs on, and how the eval scripts are asked to run on it."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset import DavisDataset, GenericDataset
+from inference.cli import require_truth
+
+from .playing import Layout, write_played
+
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_LISTS = {"val": ("2017/val.txt",), "2016val": ("2016/val.txt", "480p/val.txt")}  # which of a data set's lists says that it has the split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """Some videos of a data set, with the truth of every frame."""
+
+    name: str  # of the data set
+    root: Path
+    names: tuple[str, ...]
+    frame_count: int  # of all of them
+    split: str | None  # of DAVIS; None for other layouts
+    truth: Path
+    played: str = "×1"
+
+    @staticmethod
+    def of(root: Path, *, split: str | None = None, sequences: Sequence[str] | None = None, played: str = "×1") -> "StudyData":
+        """split: of DAVIS, by default the first of val and 2016val whose list is there. Raises InputError where videos or their truth are missing."""
+        layout = Layout.of(root)
+        if layout.is_davis:
+            split = split or next((name for name, lists in _LISTS.items() if any((layout.folder / "ImageSets" / path).is_file() for path in lists)), "val")
+            dataset: DavisDataset | GenericDataset = DavisDataset(root, split, sequences)
+            truth = dataset.truth_folder()
+        else:
+            dataset = GenericDataset(root, sequences)
+            split, truth = None, next(layout.folder / folder for folder in ("Truth", "Annotations") if (layout.folder / folder).is_dir())
+        require_truth(truth, dataset.names, "a study")
+        count = sum(map(layout.frame_count, dataset.names))
+        return StudyData(name=root.resolve().name, root=root, names=tuple(dataset.names), frame_count=count, split=split, truth=truth, played=played)
+
+    @property
+    def protocol(self) -> str:
+        """By which the eval script scores."""
+        return "strict" if self.split is None else "davis"
+
+    @property
+    def single_object(self) -> bool:
+        """Whether all ids are scored as one object, as DAVIS-2016 has it."""
+        return self.split == "2016val"
+
+    @property
+    def description(self) -> str:
+        """In words: which data, how much of it."""
+        kind = "" if self.split is None else f", split {self.split}"
+        count = f"{len(self.names)} sequence" + "s" * (len(self.names) != 1)
+        return f"{self.name}{kind}, {count}, {self.frame_count:,} frames"
+
+    def command(self) -> list[str]:
+        """The eval script and its flags, without those of a variant."""
+        if self.split is None:
+            return [sys.executable, str(_REPOSITORY / "eval_generic.py"), "--data_path", str(self.root.resolve()), "--sequences", *self.names, "--truth", str(self.truth.resolve())]
+        return [sys.executable, str(_REPOSITORY / "eval_davis.py"), "--davis_path", str(self.root.resolve()), "--split", self.split, "--sequences", *self.names, "--score"]
+
+    def lengthened(self, out: Path, *, frames: int | None = None, times: float | None = None) -> "StudyData":
+        """The same videos played back and forth, to `frames` frames or to `times` their length, as links in `out`."""
+        played = f"×{times:g}" if frames is None else f"to {frames} frames"
+        return self._at(write_played(self.root, out, frames=frames, times=times, sequences=self.names), played)
+
+    def cut(self, out: Path, frames: int) -> "StudyData":
+        """The first `frames` frames of each video, as links in `out`."""
+        return self._at(write_played(self.root, out, frames=frames, sequences=self.names, lengthen=False), self.played)
+
+    def _at(self, root: Path, played: str) -> "StudyData":
+        found = StudyData.of(root, split=self.split, sequences=self.names)
+        return dataclasses.replace(found, name=self.name, played=played)

@@ -1,0 +1,123 @@
+"""Videos played back and forth to any length, as a data set of symbolic links. Legend: n frames of a video, N of its longer version."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
+from util.errors import InputError
+
+_RECORD = "played.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a data set keeps its frames, one folder a video, and what else goes by the frames' names."""
+
+    folder: Path  # its root, or the part of it that holds all of this
+    frames: str
+    masks: tuple[str, ...]
+
+    @staticmethod
+    def of(root: Path) -> "Layout":
+        """DAVIS's at 480p, or JPEGImages/VIDEO and Annotations/VIDEO, with Truth/VIDEO where it is there. Raises InputError for other folders."""
+        for folder in (root / "trainval", root):
+            if (folder / "JPEGImages/480p").is_dir():
+                return Layout(folder=folder, frames="JPEGImages/480p", masks=("Annotations/480p",))
+        if (root / "JPEGImages").is_dir():
+            return Layout(folder=root, frames="JPEGImages", masks=("Annotations", "Truth"))
+        raise InputError(f"{root}: no JPEGImages/480p or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO")
+
+    @property
+    def is_davis(self) -> bool:
+        return self.frames.endswith("480p")
+
+    def names(self) -> list[str]:
+        """All videos there are."""
+        return sorted(folder.name for folder in (self.folder / self.frames).iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+    def frame_count(self, name: str) -> int:
+        return len(list_files(self.folder / self.frames / name))
+
+
+def back_and_forth(frames: int, length: int) -> list[int]:
+    """The first `length` positions of a video of `frames` played forwards, backwards, forwards, …, an end not shown twice: 0 1 2 1 0 1 …"""
+    period = max(2 * (frames - 1), 1)
+    return [min(position % period, period - position % period) if frames > 1 else 0 for position in range(length)]
+
+
+def write_played(
+    root: Path, out: Path, *, frames: int | None = None, times: float | None = None, sequences: Sequence[str] | None = None, lengthen: bool = True
+) -> Path:
+    """`out`: the data set `root` with each video played back and forth to `frames` frames (fewer than it has: cut), or to `times` its length. Truth and masks follow.
+    lengthen false: videos of fewer frames stay as they are.
+
+    Frames are links, numbered anew from 00000. An `out` made so before is left as it is. Raises InputError for folders, sequences or lengths that are not right, and
+    where `out` holds something else.
+    """
+    if (frames is None) == (times is None):
+        raise InputError("give either a number of frames or how many times a video's length")
+    length = times if frames is None else frames
+    if length <= 0:
+        raise InputError(f"{length} is no length; a video is at least a frame long")
+    layout = Layout.of(root)
+    names = layout.names()
+    if unknown := [name for name in sequences or () if name not in names]:
+        raise InputError(f"{layout.folder / layout.frames}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20]) or 'none'}")
+    chosen = list(dict.fromkeys(sequences or names))
+    record = {"root": str(root.resolve()), "frames": frames, "times": times, "lengthen": lengthen, "sequences": chosen}
+    if out.exists():
+        _refuse_other(out, record)
+        return out
+    unfinished = out.with_name(out.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for name in chosen:
+        _play(layout, unfinished, name, frames, times, lengthen)
+    _write_lists(layout, unfinished, chosen)
+    (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    unfinished.rename(out)
+    return out
+
+
+def _refuse_other(out: Path, record: dict[str, object]) -> None:
+    try:
+        found = json.loads((out / _RECORD).read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{out}: is there already, and was not made by playing videos; choose another folder") from None
+    if found != record:
+        differing = next(name for name in record if found.get(name) != record[name])
+        raise InputError(f"{out}: is there already, made with {differing} {found.get(differing)}, not {record[differing]}; choose another folder or remove it")
+
+
+def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float | None, lengthen: bool) -> None:
+    paths = list_files(layout.folder / layout.frames / name)
+    if not paths:
+        raise InputError(f"{layout.folder / layout.frames / name}: no frames")
+    length = frames if times is None else max(round(times * len(paths)), 1)
+    order = back_and_forth(len(paths), length if lengthen else min(length, len(paths)))
+    _link(out / layout.frames / name, [paths[position] for position in order])
+    for folder in layout.masks:
+        if (layout.folder / folder / name).is_dir():
+            masks = {path.stem: path for path in list_files(layout.folder / folder / name, MASK_SUFFIXES)}
+            _link(out / folder / name, [masks.get(paths[position].stem) for position in order])
+
+
+def _link(folder: Path, paths: Sequence[Path | None]) -> None:
+    """FOLDER/00000.SUFFIX → the path at that place; none where there is None."""
+    folder.mkdir(parents=True)
+    for number, path in enumerate(paths):
+        if path is not None:
+            (folder / f"{number:05d}{path.suffix.lower()}").symlink_to(path.resolve())
+
+
+def _write_lists(layout: Layout, out: Path, names: Sequence[str]) -> None:
+    """The data set's lists of sequences, of these names alone, a name a line."""
+    lists = layout.folder / "ImageSets"
+    for path in sorted(lists.glob("*/*.txt")):
+        listed = [name for name in read_sequence_list(path) if name in names]
+        if listed:
+            target = out / "ImageSets" / path.relative_to(lists)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text("".join(f"{name}\n" for name in listed))

@@ -1,0 +1,230 @@
+"""Studies: which variants a table has, that a run's numbers are the eval script's, that a stopped study goes on, and what is said of it."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up_trees import write_davis, write_generic, write_tiny_weights
+from PIL import Image
+
+from inference.trace import FrameTrace
+from model import build_network, load_network, save_weights
+from model.config import preset, with_window
+from scripts.studies import over_time, pcvos
+from scripts.studies.data import StudyData
+from scripts.studies.report import Findings, Row
+from scripts.studies.runs import Run, folder_of
+from scripts.studies.study import add_study_flags, run_study
+from scripts.studies.variants import Study, Variant
+from util.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory):
+    return write_davis(tmp_path_factory.mktemp("davis") / "made-up", {"bear": 7, "dog": 9})
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.pth")
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    return write_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny_pcvos.pth", network="tiny_pcvos")
+
+
+def study_flags(*arguments: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_study_flags(parser, "results")
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+def made_up_run(fps: float = 5.0, j: float = 0.7, **changes) -> Run:
+    values = {"folder": Path("out"), "device": "cpu", "j_and_f": j + 0.02, "j": j, "f": j + 0.04, "frames": 100, "seconds": 100 / fps, "peak_memory_mb": 812.3}
+    return Run(**{**values, "memory_elements": 3240, "memory_mb": 2.5, "untimed": (), **changes})
+
+
+# which variants there are
+
+
+def test_table_7_has_every_combination_there_are_weights_for_and_says_which_are_missing(tiny, refined):
+    study = pcvos.study("7", pcvos.weights_of([f"stcn={tiny}", f"pcvos={refined}", "stcn_clip=gone.pth"]))
+    rows = [tuple(variant.columns.values()) for variant in study.variants]
+    assert rows == [(pmm, pct, icr, length) for pct, icr in (("no", "no"), ("yes", "yes")) for pmm in ("no", "yes") for length in ("5", "10", "15", "25")]
+    assert any("gone.pth: no such file" in reason for reason in study.left_out)
+    assert any("pcvos_traditional" in reason and "--weights pcvos_traditional=FILE" in reason for reason in study.left_out)
+    by_name = {variant.name: variant for variant in study.variants}
+    assert len(by_name) == 14  # at L = 5 progressive matching changes nothing: one run for both rows
+    assert by_name["pcvos-L10-F5"].settings == {"clip_length": 10, "refine": True, "memory.segment_frames": 5}
+    assert by_name["stcn-L25"].flags()[-4:] == ["--set", "clip_length=25", "refine=false", "memory.segment_frames=none"]
+
+
+def test_table_2_compares_trainings_of_both_networks(tiny, refined):
+    given = [f"stcn={tiny}", f"stcn_clip={tiny}", f"pcvos_traditional={refined}", f"pcvos={refined}"]
+    study = pcvos.study("2", pcvos.weights_of(given), [5])
+    assert [tuple(variant.columns.values()) for variant in study.variants] == [
+        ("three frames", "no", "5"),
+        ("per clip", "no", "5"),
+        ("three frames", "yes", "5"),
+        ("per clip", "yes", "5"),
+    ]
+    assert not study.left_out and len({variant.line for variant in study.variants}) == 4
+
+
+def test_tables_8_and_9_take_the_windows_that_differ_in_their_axes(tmp_path, refined):
+    files = {}
+    for window in ((1, 2, 3), (2, 3, 3)):
+        torch.manual_seed(0)
+        files[window] = tmp_path / f"{window[0]}.pth"
+        save_weights(files[window], build_network(with_window(preset("tiny_pcvos"), window)))
+    assert load_network(files[1, 2, 3], window=(1, 2, 3)).config.refiner.window == (1, 2, 3)
+    given = [f"pcvos={refined}", f"pcvos@1x2x3={files[1, 2, 3]}", f"pcvos@2x3x3={files[2, 3, 3]}", f"pcvos@4x4x4={files[2, 3, 3]}"]
+    temporal, spatial = (pcvos.study(table, pcvos.weights_of(given), [5]) for table in "89")
+    assert [variant.columns["window"] for variant in temporal.variants] == ["1×2×3", "2×2×3"]
+    assert [variant.columns["window"] for variant in spatial.variants] == ["2×2×3", "2×3×3"]
+    assert "--window" in spatial.variants[1].flags() and "--window" not in spatial.variants[0].flags()
+    assert any(reason.startswith("pcvos@4x4x4: ") and "do not fit" in reason for reason in spatial.left_out)
+
+
+def test_table_10_varies_segments_and_takes_those_as_long_as_the_clip_for_none(refined):
+    study = pcvos.study("10", pcvos.weights_of([f"pcvos={refined}"]), [10], [3, 10])
+    assert [(variant.columns["F"], variant.name) for variant in study.variants] == [("none", "pcvos-L10"), ("3", "pcvos-L10-F3"), ("10", "pcvos-L10")]
+
+
+@pytest.mark.parametrize("given", [["stcn"], ["stcn="], ["best=a.pth"], ["pcvos@2x7=a.pth"], ["stcn=a.pth", "stcn=b.pth"]])
+def test_weights_of_unknown_roles_or_forms_are_refused(given):
+    with pytest.raises(InputError, match="--weights"):
+        pcvos.weights_of(given)
+
+
+# running them
+
+
+def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_again(davis, tiny, tmp_path, capsys):
+    variant = Variant(name="tiny", line="tiny", columns={"memory": "every 2"}, weights=tiny, settings={"mem_every": 2})
+    broken = Variant(name="broken", line="broken", columns={"memory": "none"}, weights=tiny, settings={"memory": "nothing"})
+    study = Study(name="tried", title="Tried", variants=[variant, broken], left_out=["better: no weights"])
+    flags = study_flags(davis, "--output", tmp_path / "study", "--device", "cpu", "--max_frames", 8)
+    assert run_study(study, flags, with_time=True) == 2  # one failed
+    said = capsys.readouterr()
+    assert "| every 2 |" in said.out and "Left out: better: no weights." in said.out and "broken: failed: memory 'nothing' is not known" in said.out
+    first = json.loads((tmp_path / "study/tried.json").read_text())["rows"][0]
+    assert first["frames"] == 7 + 8 and first["untimed"] == [] and first["memory_elements"] == 4 * 12 and first["fps"] > 0
+    assert len(first["over_time"]["times"]) == 2 and first["over_time"]["unit"] == "% of the video"
+
+    data = StudyData.of(tmp_path / "study/data/first-8")
+    command = [*data.command(), "--model", str(tiny), "--mem_every", "2", "--device", "cpu", "--output", str(tmp_path / "alone")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    alone = json.loads((tmp_path / "alone/scores.json").read_text())["overall"]
+    assert (first["j_and_f"], first["j"], first["f"]) == (alone["jf_mean"], alone["j_mean"], alone["f_mean"])
+
+    result = tmp_path / "study/runs/tiny/dog/00007.png"
+    made = result.stat().st_mtime_ns
+    flags.rows = ["ti*"]
+    assert run_study(study, flags) == 0
+    again = json.loads((tmp_path / "study/tried.json").read_text())["rows"]
+    assert result.stat().st_mtime_ns == made
+    assert [{**row, "over_time": None} for row in again] == [{**first, "over_time": None}]
+
+
+def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
+    root = write_generic(tmp_path / "data", "clip", {0: (1,), 2: (5,)})
+    write_generic(tmp_path / "whole", "clip", dict.fromkeys(range(6), (1, 5)))
+    (tmp_path / "whole/Annotations").rename(root / "Truth")
+    data = StudyData.of(root)
+    assert (data.truth, data.protocol, data.split, data.frame_count) == (root / "Truth", "strict", None, 6)
+    assert Path(data.command()[1]).name == "eval_generic.py" and str(root / "Truth") in data.command()
+
+
+def test_data_without_truth_and_unknown_rows_are_refused(davis, tiny, tmp_path):
+    with pytest.raises(InputError, match="needs the truth of every frame"):
+        StudyData.of(write_generic(tmp_path / "data", "clip", {0: (1,)}))
+    study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
+    with pytest.raises(InputError, match="fits no variant; there are tiny"):
+        run_study(study, study_flags(davis, "--rows", "huge"))
+    with pytest.raises(InputError, match="no variant can be run: no weights"):
+        run_study(Study(name="tried", title="Tried", variants=[], left_out=["no weights"]), study_flags(davis))
+
+
+def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_path):
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, ROOT / "scripts/ablate.py", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    listed = run("pcvos", davis, "--table", 7, "--list", "--clip_lengths", 5, 6, "--weights", f"stcn={tiny}")
+    assert listed.returncode == 0, listed.stderr
+    assert [line.split(":")[0] for line in listed.stdout.splitlines() if "--model" in line] == ["stcn-L5", "stcn-L6", "stcn-L6-F5"]
+    assert not (tmp_path / "results").exists()
+    wrong = run("pcvos", tmp_path, "--table", 7)
+    assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in wrong.stderr
+
+
+# over time
+
+
+def trace_of(seconds: list[float], elements: list[int]) -> list[FrameTrace]:
+    values = enumerate(zip(seconds, elements, strict=True))
+    return [FrameTrace(video="bear", frame=f"{n:05d}", position=n, seconds=s, memory_elements=e, memory_mb=1.0, peak_memory_mb=1.0) for n, (s, e) in values]
+
+
+def test_time_a_frame_is_even_where_batches_take_the_same_whatever_the_parts():
+    batches = trace_of([4.0 * (number // 4 + 1) + 0.001 * (number % 4) for number in range(24)], [0] * 24)  # four frames at once, 4 s each time
+    assert over_time._milliseconds(batches, 4) == pytest.approx([1000] * 4, rel=0.01)
+    singles = trace_of([float(number + 1) for number in range(24)], [0] * 24)
+    assert over_time._milliseconds(singles, 5) == pytest.approx([1000] * 5)
+    slower = trace_of([number + 1 + max(number - 11, 0) for number in range(24)], [0] * 24)
+    assert over_time._milliseconds(slower, 2) == pytest.approx([1000, 2000])
+
+
+def test_means_over_parts_of_videos():
+    assert over_time._means([(0.0, 1.0), (0.2, 3.0), (0.99, 5.0), (1.0, 7.0)], 2) == [2.0, 6.0]
+    assert over_time._means([(0.9, 1.0)], 3) == [None, None, 1.0]
+    assert over_time._mean_of_rows([[1.0, None], [3.0, None]], 2) == [2.0, None]
+
+
+# what is said
+
+
+def findings(tmp_path: Path, rows: list[Row], **changes) -> Findings:
+    study = Study(name="tried", title="Tried", variants=[], labels="L", **changes)
+    where = {"command": "c", "date": "2026-01-01", "processor": "p", "logical_cores": 2, "memory_gb": None, "system": "s", "python": "3", "torch": "2", "threads": 1, "commit": "x"}
+    return Findings(study=study, data=rows[0].data, rows=rows, left_out=["that one: no weights"], where=where)
+
+
+def made_up_row(name: str, played: str = "×1", timed: bool = False, **changes) -> Row:
+    data = StudyData(name="made-up", root=Path("made-up"), names=("bear",), frame_count=100, split="val", truth=Path("made-up"), played=played)
+    series = over_time.OverTime(unit="frame", times=[10, 20], j_and_f=[0.8, 0.6], memory_elements=[1, 2], milliseconds=[200, None])
+    variant = Variant(name=name, line=name, label="5", columns={"system": name}, weights=Path("w.pth"))
+    return Row(variant=variant, data=data, run=made_up_run(**changes), over_time=series if timed else None)
+
+
+def test_report_says_scores_time_memory_and_what_was_left_out(tmp_path):
+    said = findings(tmp_path, [made_up_row("one"), made_up_row("two", fps=10, frames=0, untimed=("bear",))], notes=["A note."]).as_markdown()
+    assert "| one | 72.0 | 70.0 | 74.0 | 5.00 | 812 | 3,240 | 2.5 |" in said
+    assert "| two | 72.0 | 70.0 | 74.0 | not measured |" in said and "two (bear)" in said
+    assert "Left out: that one: no weights." in said and "A note." in said and "FPS and peak memory are of this run on this machine (cpu)" in said
+    assert "played" not in said
+
+
+def test_report_of_several_lengths_tells_them_apart_and_draws_each(tmp_path):
+    rows = [made_up_row("one", timed=True), made_up_row("one", "×3", timed=True, fps=4.5, j=0.5)]
+    paths = findings(tmp_path, rows).write(tmp_path / "out")
+    assert [path.name for path in paths] == ["tried.md", "tried.json", "tried.png", "tried-over-time.png"]
+    assert "| one | ×3 | 52.0 |" in paths[0].read_text()
+    assert [row["played"] for row in json.loads(paths[1].read_text())["rows"]] == ["×1", "×3"]
+    widths = [Image.open(path).size for path in paths[2:]]
+    assert widths[1][0] == 2 * widths[0][0] and widths[1][1] > 2 * widths[0][1]  # six panels in three rows beside one
+    assert (np.asarray(Image.open(paths[2]).convert("RGB")) == (0, 114, 178)).all(-1).any()
+
+
+def test_runs_of_one_variant_at_several_lengths_have_folders_of_their_own():
+    row, longer = made_up_row("one"), made_up_row("one", "×3")
+    assert folder_of(Path("out"), row.variant, row.data) == Path("out/runs/one")
+    assert folder_of(Path("out"), longer.variant, longer.data) == Path("out/runs/one-x3")
