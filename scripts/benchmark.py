@@ -6,6 +6,8 @@ python scripts/benchmark.py components        key encoding, value encoding, read
 python scripts/benchmark.py clips             frames a second of a clip system by the length of its clips, and where the time goes (--plot FILE.png)
 python scripts/benchmark.py memory            peak memory over 500 frames
 python scripts/benchmark.py stream            peak memory of 200 and of 2,000 frames with a bounded memory
+python scripts/benchmark.py endurance         time a frame and memory at the end of a long video beside its start, several policies by turns
+python scripts/benchmark.py policies          LFU with 2 frames beside first-and-latest and a grown every-5, and what the components' times predict
 python scripts/benchmark.py training          steps a second of training, and the share of time spent waiting for data
 python scripts/benchmark.py training_memory   peak memory of a training step (--recipes: what fits which cards)
 
@@ -33,7 +35,7 @@ from dataset.sources import TrainingRoots
 from model import PRESETS
 from model.learner import AUTOCAST_DTYPES
 from model.training import STAGES
-from scripts.benchmarks import clips, peak_memory, timing, training_memory, training_speed
+from scripts.benchmarks import clips, endurance, peak_memory, policies, timing, training_memory, training_speed
 from scripts.benchmarks.material import write_training_stills, write_training_videos
 from scripts.benchmarks.plot import Panel, bar_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
@@ -138,6 +140,49 @@ def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {_counted(flags.objects)}, memory {flags.memory}"
     text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
     return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
+
+
+# the rows of `endurance`: settings of VideoSegmenter
+_ENDURANCE_POLICIES = {
+    "every-k": {"memory": "every-k"},
+    "first-and-latest": {"memory": "first-and-latest"},
+    **{f"{policy}:{frames}": {"memory": policy, "memory_frames": frames} for policy in ("lfu", "lfu-weight", "fifo", "random") for frames in (1, 2, 4, 8)},
+}
+
+
+def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Does a frame of a long video take as long, and the process as much memory, at its end as at its start?"""
+    sizes = {name: getattr(flags, name) for name in ("network", "height", "width", "frames", "warm_up_frames", "objects", "threads")}
+    rows = endurance.endurance(endurance.Run(**sizes), {name: _ENDURANCE_POLICIES[name] for name in flags.policies})
+    header = ("memory", "first tenth, ms/frame", "last tenth, ms/frame", "last / first", "bank, MB", "process peak, MB", "last / first")
+    table = markdown_table(header, (_endurance_row(row) for row in rows))
+    title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {_counted(flags.objects)}, {flags.frames:,} frames after {flags.warm_up_frames}"
+    return f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {endurance.BLOCK_FRAMES} frames.", rows
+
+
+def _endurance_row(row: dict[str, Any]) -> tuple[str, ...]:
+    seconds, bank, peak = row["seconds_per_frame"], row["memory_mb"], row["process_peak_mb"]
+    times = (f"{1000 * seconds['first']:.2f}", f"{1000 * seconds['last']:.2f}", f"{row['time_ratio']:.3f}")
+    return (row["policy"], *times, f"{bank['first']:.2f}, {bank['last']:.2f}", f"{peak['first']:.0f}, {peak['last']:.0f}", f"{peak['last'] / peak['first']:.3f}")
+
+
+def run_policies(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """LFU with 2 frames beside first-and-latest and every-5 with a grown memory: seconds a frame, and what the components' times predict."""
+    workload = timing.Workload(network=flags.network, height=flags.height, width=flags.width, frames=policies.TURN_FRAMES, repeats=flags.repeats)
+    rows = policies.compare_policies(workload, flags.objects, policies.contestants(flags.memory_frames))
+    header = ("objects", "beside", "s/frame", "LFU(2), s/frame", "times faster", "predicted", "measured / predicted")
+    table = markdown_table(header, (_policies_row(row) for row in rows))
+    components = markdown_table(
+        ("objects", "memory", *(f"{name}, ms" for name in timing.COMPONENTS)),
+        ((row["objects"], name, *(f"{row['milliseconds'][name][part]:.1f}" for part in timing.COMPONENTS)) for row in rows for name in (row["than"], row["faster"])),
+    )
+    title = f"Memory policies: {flags.network}, {flags.width}×{flags.height}, frame by frame, median of {flags.repeats} turns of {policies.TURN_FRAMES} frames"
+    return f"### {title}\n\n{table}\n\n{components}", rows
+
+
+def _policies_row(row: dict[str, Any]) -> tuple[str, ...]:
+    seconds, gain, predicted = row["seconds_per_frame"], row["speedup"], row["predicted_speedup"]
+    return (str(row["objects"]), row["than"], f"{seconds[row['than']]:.3f}", f"{seconds[row['faster']]:.3f}", f"{gain:.2f}", f"{predicted:.2f}", f"{gain / predicted:.3f}")
 
 
 def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -313,6 +358,16 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--frames", type=_at_least(2), nargs="+", default=[200, 2000], help="lengths of the two videos")
     added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
     added.add_argument("--memory", default="first-and-latest", help="the memory's policy")
+    added = command("endurance", run_endurance, "tiny")
+    added.set_defaults(height=240, width=427, threads=1)
+    added.add_argument("--frames", type=_at_least(50), default=5000, help="of the video, after the first ones; a multiple of 50")
+    added.add_argument("--warm_up_frames", type=_at_least(5), default=100, help="first ones, in which memories fill")
+    added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
+    added.add_argument("--policies", nargs="+", choices=_ENDURANCE_POLICIES, default=["every-k", "first-and-latest", "lfu:2", "lfu:4"], metavar="MEMORY", help="%(choices)s")
+    added = command("policies", run_policies, "stcn")
+    added.add_argument("--objects", type=_at_least(1), nargs="+", default=[1, 3], help="numbers of objects to run with")
+    added.add_argument("--memory_frames", type=_at_least(8), default=100, help="frames in memory of every-5")
+    added.add_argument("--repeats", type=_at_least(1), default=9, help="turns of each side")
     _add_training(command("training", run_training, "stcn"))
     _add_training_memory(command("training_memory", run_training_memory, "stcn", frame_size=False))
     return parser

@@ -201,6 +201,21 @@ def test_looking_ahead_gives_the_same_labels_and_the_same_memory(make_segmenter,
     assert torch.equal(memories[0].positions, memories[1].positions)
 
 
+@pytest.mark.parametrize("bound", [{"memory_frames": 1}, {"memory_frames": 2}, {"max_memory_mb": 0.0105}])
+def test_a_clips_own_frames_come_beside_the_capacity_in_frames_and_out_of_the_megabytes(make_segmenter, made_clip, bound):
+    session = make_segmenter("pcvos", memory="lfu", clip_length=7, **{"memory.segment_frames": 3}, **bound).session()
+    sizes, places = set(), set()
+    for index in range(60):
+        session.step(made_clip.frames[index % 12], made_clip.labels[0] if index == 0 else None)
+        if index >= 30:
+            sizes.add(session.memory.size)
+            places.add(tuple(table.data_ptr() for table in session.memory._tables()))
+            assert session.memory.megabytes <= bound.get("max_memory_mb", 1)
+    assert len(places) == 1
+    per_element = element_bytes(8, 16, 2, usage="count")
+    assert sizes == {bound["memory_frames"] * PIXELS if "memory_frames" in bound else int(0.0105e6 // per_element) - 2 * PIXELS}
+
+
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("overrides", [{"memory_frames": 2}, {"max_memory_mb": 0.005}, {"memory_frames": 3, "include_last": True}])
 def test_the_tables_of_a_full_memory_stay_where_they_are(make_segmenter, made_clip, name, overrides):

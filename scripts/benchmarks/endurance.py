@@ -1,0 +1,116 @@
+"""Long videos: does a frame take as long, and the process as much memory, at the end as at the start? Memory policies by turns, each in a process of its own.
+
+A turn is a block of frames: all policies meet the same state of the machine, and each process's peak memory is its own. Frames are made before the clock starts.
+"""
+
+import dataclasses
+import multiprocessing
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from inference import VideoSegmenter
+from util.errors import InputError
+from util.memory import peak_memory_mb
+
+from .material import MovingScene, made_up_network
+from .timing import note
+
+BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are alike
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One video played by each policy. frames are those after the warm_up_frames, in which memories fill; both multiples of 10 blocks."""
+
+    network: str
+    height: int
+    width: int
+    frames: int
+    warm_up_frames: int
+    objects: int
+    threads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """What a turn took, and where the process stands after it; memory in 10^6 bytes."""
+
+    seconds: float
+    process_peak_mb: float
+    memory_mb: float
+    memory_elements: int
+
+
+def endurance(run: Run, policies: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row of figures for each policy, {name: settings of VideoSegmenter}: the last tenth of the frames beside the first, and the peaks after both.
+
+    Seconds a frame are medians over the blocks of a tenth. Raises InputError for a run of other lengths than whole tenths of blocks.
+    """
+    if run.frames % (10 * BLOCK_FRAMES) or run.warm_up_frames % BLOCK_FRAMES or not run.warm_up_frames:
+        raise InputError(f"{run.frames} frames after {run.warm_up_frames}: multiples of {10 * BLOCK_FRAMES} and of {BLOCK_FRAMES} are needed")
+    blocks: dict[str, list[_Block]] = {name: [] for name in policies}
+    context = multiprocessing.get_context("spawn")
+    players = {}
+    for name, settings in policies.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_play, args=(theirs, run, dict(settings)), daemon=True)
+        process.start()
+        theirs.close()
+        players[name] = process, ours
+    try:
+        for start in range(0, run.warm_up_frames + run.frames, BLOCK_FRAMES):
+            for name, (_, pipe) in players.items():
+                pipe.send(start)
+                blocks[name].append(_received(pipe, name))
+            if (start + BLOCK_FRAMES) % (run.frames // 10) == 0:
+                note(f"{start + BLOCK_FRAMES} of {run.warm_up_frames + run.frames} frames")
+    finally:
+        for process, pipe in players.values():
+            pipe.close()
+            process.terminate()
+            process.join()
+    return [_row(name, done[run.warm_up_frames // BLOCK_FRAMES :]) for name, done in blocks.items()]
+
+
+def _received(pipe: Connection, name: str) -> _Block:
+    try:
+        return pipe.recv()
+    except EOFError as error:
+        raise InputError(f"{name}: its process was ended before its end, most likely for want of memory; ask for fewer or smaller frames") from error
+
+
+def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
+    torch.set_num_threads(run.threads)
+    scene = MovingScene(run.height, run.width, run.objects)
+    session = VideoSegmenter(made_up_network(run.network), "stcn", device="cpu", **settings).session()
+    while True:
+        try:
+            first = pipe.recv()
+        except EOFError:
+            return
+        frames = [scene.frame(first + offset) for offset in range(BLOCK_FRAMES)]
+        start = time.perf_counter()
+        for offset, frame in enumerate(frames):
+            session.step(frame, scene.labels(0) if first + offset == 0 else None)
+        seconds = time.perf_counter() - start
+        pipe.send(_Block(seconds, peak_memory_mb(torch.device("cpu")), session.memory.megabytes, session.memory.size))
+
+
+def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
+    tenth = len(blocks) // 10
+    parts = {"first": blocks[:tenth], "last": blocks[-tenth:]}
+    seconds = {part: statistics.median(block.seconds for block in some) / BLOCK_FRAMES for part, some in parts.items()}
+    return {
+        "policy": name,
+        "seconds_per_frame": seconds,
+        "time_ratio": seconds["last"] / seconds["first"],
+        "memory_elements": {part: some[-1].memory_elements for part, some in parts.items()},
+        "memory_mb": {part: some[-1].memory_mb for part, some in parts.items()},
+        "process_peak_mb": {part: some[-1].process_peak_mb for part, some in parts.items()},
+        "tenths_seconds_per_frame": [statistics.median(block.seconds for block in blocks[start : start + tenth]) / BLOCK_FRAMES for start in range(0, len(blocks), tenth)],
+    }
