@@ -94,10 +94,25 @@ class Findings:
         if self.rows:
             lines.append(f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS.")
         lines += self.study.notes
+        if ratios := self._speed_ratios():
+            lines.append("FPS of longer videos over those of " + ratios + ".")
         if untimed := [f"{row.variant.name} ({', '.join(row.run.untimed)})" for row in self.rows if row.run.untimed]:
             lines.append("Videos whose results were there already, without a record of their time and memory: " + "; ".join(dict.fromkeys(untimed)) + ".")
         lines += [f"Left out: {reason}." for reason in self.left_out]
         return [*lines, circumstances_line(dict(self.where))]
+
+    def _speed_ratios(self) -> str:
+        """How speed depends on length: the first length's, then each variant's ratios to it."""
+        runs = {(row.variant.name, row.data.played): row.run for row in self.rows if row.run.frames}
+        lengths = list(dict.fromkeys(row.data.played for row in self.rows))
+        names = dict.fromkeys(row.variant.name for row in self.rows)
+        ratios = [
+            f"{name} {played} {runs[name, played].fps / runs[name, lengths[0]].fps:.2f}"
+            for name in names
+            for played in lengths[1:]
+            if (name, played) in runs and (name, lengths[0]) in runs
+        ]
+        return f"{lengths[0]}: {', '.join(ratios)}" if ratios else ""
 
     def _subtitle(self) -> str:
         devices = ", ".join(dict.fromkeys(row.run.device for row in self.rows))
