@@ -1,6 +1,7 @@
 """Every system and every memory policy side by side, as a study: its rows follow from SYSTEMS and POLICIES."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from inference import VideoSegmenter
 from inference.config import SYSTEMS, SystemConfig, system_config
 from inference.engine import WEIGHTS_FOLDER
 from inference.memory import POLICIES
+from model import VOSNetwork, load_network
 from util.errors import InputError
 
 from .variants import Study, Variant, Weights
@@ -86,10 +88,15 @@ def _accepted(candidate: _Candidate) -> bool:
 def _refusal(file: Path, candidate: _Candidate) -> str | None:
     """Why a network cannot run so; None where it can."""
     try:
-        VideoSegmenter.from_checkpoint(file, candidate.system, device="cpu", **candidate.settings)
+        VideoSegmenter(_network(file), candidate.system, device="cpu", **candidate.settings)
     except InputError as error:
-        return str(error)
+        return str(error) if str(file) in str(error) else f"{file}: {error}"
     return None
+
+
+@functools.lru_cache(maxsize=1)  # rows of one file come one after another
+def _network(file: Path) -> VOSNetwork:
+    return load_network(file)
 
 
 def _variant(candidate: _Candidate, file: Path) -> Variant:
