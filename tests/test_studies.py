@@ -245,7 +245,7 @@ def test_report_of_several_lengths_tells_them_apart_and_draws_each(tmp_path):
     assert "FPS of longer videos over those of ×1: one ×3 0.90." in paths[0].read_text()
     assert [row["played"] for row in json.loads(paths[1].read_text())["rows"]] == ["×1", "×3"]
     widths = [Image.open(path).size for path in paths[2:]]
-    assert widths[1][0] == 2 * widths[0][0] and widths[1][1] > 2 * widths[0][1]  # six panels in three rows beside one
+    assert widths[1][0] == 3 * widths[0][0] and widths[1][1] > 1.5 * widths[0][1]  # a row of three panels for each length
     assert (np.asarray(Image.open(paths[2]).convert("RGB")) == (0, 114, 178)).all(-1).any()
 
 

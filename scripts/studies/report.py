@@ -121,10 +121,11 @@ class Findings:
     def _draw_accuracy_and_speed(self, path: Path) -> None:
         lines: dict[str, list[tuple[float, float, str]]] = {}
         for row in self.rows:
-            label = f"{row.variant.label} {row.data.played}".strip() if self.several_lengths else row.variant.label
-            lines.setdefault(row.variant.line, []).append((row.run.fps, 100 * row.run.j_and_f, label))
+            name, label = (_name(row.variant), row.data.played) if self.several_lengths else (row.variant.line, row.variant.label)
+            lines.setdefault(name, []).append((row.run.fps, 100 * row.run.j_and_f, label))
         drawn = [Line(name, [point[:2] for point in points], [point[2] for point in points]) for name, points in lines.items()]
-        title = "accuracy against speed" + (f"; at the points: {self.study.labels}" if self.study.labels else "")
+        labels = "how long videos are played" if self.several_lengths else self.study.labels
+        title = "accuracy against speed" + (f"; at the points: {labels}" if labels else "")
         line_chart(path, self.study.title, self._subtitle(), [LinePanel(title, "frames a second", "J&F, %", drawn)])
 
     def _draw_over_time(self, path: Path) -> None:
@@ -132,11 +133,11 @@ class Findings:
         panels = []
         for played in dict.fromkeys(row.data.played for row in rows):
             these = [row for row in rows if row.data.played == played]
-            of = f", videos played {played}" if self.several_lengths else ""
+            of = f" over videos played {played}" if self.several_lengths else " over the videos"
             across = these[0].over_time.unit
             for title, figure, up, factor in (("accuracy", "j_and_f", "J&F, %", 100), ("memory", "memory_elements", "elements", 1), ("time", "milliseconds", "ms a frame", 1)):
-                panels.append(LinePanel(title + " over time" + of, across, up, [_line_over_time(row, figure, factor) for row in these]))
-        line_chart(path, self.study.title, self._subtitle(), panels)
+                panels.append(LinePanel(title + of, across, up, [_line_over_time(row, figure, factor) for row in these]))
+        line_chart(path, self.study.title, self._subtitle(), panels, columns=3)
 
 
 def _figures(run: Run) -> list[str]:
@@ -147,6 +148,9 @@ def _figures(run: Run) -> list[str]:
 
 
 def _line_over_time(row: Row, figure: str, factor: float) -> Line:
-    name = " ".join(filter(None, (row.variant.line, row.variant.label)))
     points = [(time, factor * value) for time, value in zip(row.over_time.times, getattr(row.over_time, figure)) if value is not None]
-    return Line(name, points, markers=False)
+    return Line(_name(row.variant), points, markers=False)
+
+
+def _name(variant: Variant) -> str:
+    return " ".join(filter(None, (variant.line, variant.label)))
