@@ -17,7 +17,7 @@ from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from scripts.studies import over_time, pcvos, systems
+from scripts.studies import over_time, pcvos, runs, systems
 from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
@@ -157,6 +157,13 @@ def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_ag
     again = json.loads((tmp_path / "study/tried.json").read_text())["rows"]
     assert result.stat().st_mtime_ns == made
     assert [{**row, "over_time": None} for row in again] == [{**first, "over_time": None}]
+
+
+def test_a_study_that_is_stopped_stops_its_run():
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(SystemExit), runs._ended_with_us(subprocess.Popen(command, stderr=subprocess.PIPE)) as process:
+        raise SystemExit(143)
+    assert process.poll() is not None
 
 
 def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
