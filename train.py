@@ -19,7 +19,7 @@ from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
 from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
-from model.config import Similarity
+from model.config import Similarity, with_window
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
 from model.rollout import RolloutResult, check_slots
 from model.training import STAGES, TrainingConfig
@@ -59,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     start.add_argument("--network", choices=PRESETS, help="network to train; default: the stage's")
     start.add_argument("--similarity", choices=get_args(Similarity), help="of keys; default: the network's (l2)")
     start.add_argument("--key_channels", type=int, help="default: the network's (64)")
+    start.add_argument("--window", type=int, nargs=3, metavar=("T", "H", "W"), help="frames, rows and columns of the refinement's windows; default: the network's (2 7 7)")
     start.add_argument("--load_network", metavar="FILE", help="start from these weights, with a fresh optimiser")
     start.add_argument("--load_model", metavar="FILE|auto", help="go on with a training checkpoint; auto: the newest whole one of this run, or afresh")
     start.add_argument("--backbone_weights", nargs="+", metavar="none|imagenet|FILE", help="what the encoders start from without the two above; default: the stage's")
@@ -170,7 +171,9 @@ def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> Ne
     given = {name: getattr(arguments, name) for name in ("similarity", "key_channels") if getattr(arguments, name) is not None}
     if given.get("key_channels", 1) < 1:
         raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1")
-    network = dataclasses.replace(PRESETS[config.network], **given)
+    if arguments.window is not None and PRESETS[config.network].refiner is None:
+        raise InputError(f"--window: network {config.network} has no refinement; leave it out, or choose another --network")
+    network = with_window(dataclasses.replace(PRESETS[config.network], **given), arguments.window)
     check_slots(network, config.clip_frames, config.reduce_frames)
     return network
 

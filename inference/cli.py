@@ -59,7 +59,8 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
     parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the checkpoint does not tell")
-    parser.add_argument("--window", type=_window, metavar="T,H,W", help="of the checkpoint's refinement, where it is not the network's own and the checkpoint does not tell")
+    window = "frames, rows and columns of the refinement's windows, where they are not the network's own and the checkpoint does not tell"
+    parser.add_argument("--window", type=int, nargs=3, metavar=("T", "H", "W"), help=window)
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     for name, keywords in _SETTING_FLAGS.items():
         parser.add_argument(f"--{name}", **keywords)
@@ -72,12 +73,6 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
     return parser
-
-
-def _window(text: str) -> tuple[int, ...]:
-    if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text}: frames, rows and columns are needed, such as 2,7,7")
-    return tuple(map(int, text.split(",")))
 
 
 def start(main: Callable[[], None]) -> None:
@@ -140,7 +135,7 @@ class Evaluation:
             **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
             "network": self._segmenter.network.config.name,
             "similarity": self._segmenter.network.config.similarity,
-            **({} if flags.window is None else {"window": list(flags.window)}),
+            **({} if flags.window is None else {"window": flags.window}),
             "weights_sha256": _sha256(weights),
             "data_root": str(dataset.root.resolve()),
             **data,

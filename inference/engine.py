@@ -8,7 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class VideoSegmenter:
         *,
         network: str | None = None,
         similarity: Similarity | None = None,
-        window: tuple[int, int, int] | None = None,
+        window: Sequence[int] | None = None,
         device: str = "auto",
         **overrides: Any,
     ) -> "VideoSegmenter":

@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint
     return state
 
 
-def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", window: tuple[int, int, int] | None = None) -> NetworkConfig:
+def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", window: Sequence[int] | None = None) -> NetworkConfig:
     """The preset whose names and shapes are those of `state`, with its number of key channels. The similarity cannot be seen in them, nor can the refinement's window
     (only how many offsets it has): they are the preset's; window: where it is another.
 
@@ -127,7 +128,7 @@ def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tup
 
 
 def load_network(
-    path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, window: tuple[int, int, int] | None = None, train_on: bool = False
+    path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, window: Sequence[int] | None = None, train_on: bool = False
 ) -> VOSNetwork:
     """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes.
     similarity, and window of the refinement: what it was trained with, where that is not the preset's and the file, of weights alone, does not say so."""

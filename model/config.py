@@ -1,6 +1,7 @@
 """What a network is made of: frozen descriptions, and the presets as values. Legend: C channels."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from util.errors import InputError
@@ -142,10 +143,10 @@ def preset(name: str) -> NetworkConfig:
     return PRESETS[name]
 
 
-def with_window(config: NetworkConfig, window: tuple[int, int, int] | None) -> NetworkConfig:
+def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkConfig:
     """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes below 1."""
     if window is None or config.refiner is None:
         return config
     if len(window) != 3 or min(window) < 1:
-        raise InputError(f"window {','.join(map(str, window))}: frames, rows and columns are needed, each at least 1")
+        raise InputError(f"window {' '.join(map(str, window))}: frames, rows and columns are needed, each at least 1")
     return dataclasses.replace(config, refiner=dataclasses.replace(config.refiner, window=tuple(window)))

@@ -12,10 +12,12 @@ import torch
 from made_up_trees import write_davis, write_generic, write_tiny_weights
 from PIL import Image
 
+from inference.config import SYSTEMS
+from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from scripts.studies import over_time, pcvos
+from scripts.studies import over_time, pcvos, runs, systems
 from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
@@ -105,6 +107,28 @@ def test_weights_of_unknown_roles_or_forms_are_refused(given):
         pcvos.weights_of(given)
 
 
+def test_comparison_has_a_row_for_every_system_and_policy_there_are_weights_for(tiny, refined, tmp_path):
+    given = [f"{name}={refined if config.refine else tiny}" for name, config in SYSTEMS.items()]
+    study = systems.study(systems.weights_of(given), [1, 4])
+    names = [variant.name for variant in study.variants]
+    said = "\n".join(study.left_out)
+    assert all(name in names or f"{name}: " in said for name in SYSTEMS)
+    assert {"stcn", "lfu", "pcvos", "memory-first-and-latest", "memory-every-k-last", "memory-lfu-1", "memory-fifo-4"} <= set(names)
+    assert "memory-every-k" not in names and "memory-lfu-4" not in names  # what systems stcn and lfu are
+    assert all(any(name.startswith(f"memory-{policy}") for name in names) or f"memory-{policy}" in said or policy == "every-k" for policy in POLICIES)
+    by_name = {variant.name: variant for variant in study.variants}
+    assert by_name["memory-lfu-1"].columns == {"system": "stcn", "memory": "lfu, 1 frame"} and by_name["memory-lfu-1"].line == by_name["lfu"].line
+    assert by_name["memory-every-k-last"].columns["memory"] == "every-k + last"
+
+
+def test_comparison_leaves_out_systems_whose_weights_lack_a_part_or_are_not_there(tiny):
+    study = systems.study(systems.weights_of([f"stcn={tiny}", f"pcvos={tiny}", "lfu=gone.pth"]))
+    assert not {"pcvos", "lfu"} & {variant.name for variant in study.variants}
+    assert any(reason.startswith("pcvos: ") and "no weights of intra-clip refinement" in reason for reason in study.left_out)
+    assert "lfu: gone.pth: no such file" in study.left_out
+    assert any(variant.name == "memory-lfu-4" for variant in study.variants)
+
+
 # running them
 
 
@@ -133,6 +157,13 @@ def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_ag
     again = json.loads((tmp_path / "study/tried.json").read_text())["rows"]
     assert result.stat().st_mtime_ns == made
     assert [{**row, "over_time": None} for row in again] == [{**first, "over_time": None}]
+
+
+def test_a_study_that_is_stopped_stops_its_run():
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(SystemExit), runs._ended_with_us(subprocess.Popen(command, stderr=subprocess.PIPE)) as process:
+        raise SystemExit(143)
+    assert process.poll() is not None
 
 
 def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
@@ -218,9 +249,10 @@ def test_report_of_several_lengths_tells_them_apart_and_draws_each(tmp_path):
     paths = findings(tmp_path, rows).write(tmp_path / "out")
     assert [path.name for path in paths] == ["tried.md", "tried.json", "tried.png", "tried-over-time.png"]
     assert "| one | ×3 | 52.0 |" in paths[0].read_text()
+    assert "FPS of longer videos over those of ×1: one ×3 0.90." in paths[0].read_text()
     assert [row["played"] for row in json.loads(paths[1].read_text())["rows"]] == ["×1", "×3"]
     widths = [Image.open(path).size for path in paths[2:]]
-    assert widths[1][0] == 2 * widths[0][0] and widths[1][1] > 2 * widths[0][1]  # six panels in three rows beside one
+    assert widths[1][0] == 3 * widths[0][0] and widths[1][1] > 1.5 * widths[0][1]  # a row of three panels for each length
     assert (np.asarray(Image.open(paths[2]).convert("RGB")) == (0, 114, 178)).all(-1).any()
 
 

@@ -472,6 +472,18 @@ def test_ablations_of_the_network_reach_its_weights_and_checkpoint(run):
     assert PRESETS["tiny"].similarity != "dot"
 
 
+def test_windows_of_the_refinement_are_trained_as_asked_and_told_when_the_weights_are_loaded(run):
+    folder = run("-i", "1", "--network", "tiny_pcvos", "--window", "1", "3", "3")
+    assert load_network(folder / "checkpoints/000001.pth").config.refiner.window == (1, 3, 3)
+    assert load_network(folder / "weights.pth", window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
+    with pytest.raises(InputError, match="fits no network"):
+        load_network(folder / "weights.pth")
+    with pytest.raises(InputError, match="window 0 3 3"):
+        load_network(folder / "weights.pth", window=(0, 3, 3))
+    with pytest.raises(InputError, match="--window: network tiny has no refinement"):
+        run("-i", "1", "--window", "1", "3", "3")
+
+
 def test_a_run_records_what_made_it(run):
     folder = run("-i", "2", "--lr", "0.002")
     written: dict[str, Any] = json.loads((folder / "config.json").read_text())

@@ -17,6 +17,7 @@ _TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 92, 60, 64
 _LINE_PANEL_WIDTH, _LINE_PANEL_HEIGHT, _LINE_TOP = 760, 520, 84
 _LINE_LEFT, _LINE_RIGHT, _LINE_UPPER, _LINE_LOWER = 84, 40, 48, 66  # margins within a panel
 _LEGEND_ROW, _LEGEND_GAP = 30, 34
+_MARKERS_ON_A_LINE = 4
 # apart from one another for most colour-blind readers too: those of Okabe and Ito, less yellow, and brown
 _LINE_COLOURS: tuple[Colour, ...] = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (60, 60, 60), (134, 92, 52))
 # sides of the polygon at each point and the turn of its first corner, in parts of a whole: with 8 colours, 40 lines that differ
@@ -87,7 +88,10 @@ def _short(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line of a line chart. labels: beside the points, none or one each. A line of a name looks the same in all panels."""
+    """One line of a line chart. labels: beside the points, none or one each. markers: at every point, otherwise at some, which tell lines of one colour apart.
+
+    A line of a name looks the same in all panels.
+    """
 
     name: str
     points: Points
@@ -125,13 +129,12 @@ class _Look:
                 canvas.polygon([(x + 6.5 * math.cos(angle), y + 6.5 * math.sin(angle)) for angle in angles], self.colour)
 
 
-def line_chart(path: Path, title: str, subtitle: str, panels: Sequence[LinePanel]) -> None:
-    """Write a PNG of panels, two in a row, each on scales of its own, with one legend for all of them below. Lines without points are left out."""
+def line_chart(path: Path, title: str, subtitle: str, panels: Sequence[LinePanel], columns: int = 2) -> None:
+    """Write a PNG of panels, `columns` in a row, each on scales of its own, with one legend for all of them below. Lines without points are left out."""
     lines = [line for panel in panels for line in panel.lines if line.points]
     names = list(dict.fromkeys(line.name for line in lines))
     looks = {name: _Look(_LINE_COLOURS[number % len(_LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]) for number, name in enumerate(names)}
-    marked = {line.name for line in lines if line.markers or len(line.points) == 1}
-    columns = min(max(len(panels), 1), 2)
+    columns = min(max(len(panels), 1), columns)
     width, base = columns * _LINE_PANEL_WIDTH, _LINE_TOP + -(-len(panels) // columns) * _LINE_PANEL_HEIGHT
     rows = _legend_rows(names, width - _LINE_LEFT - _LINE_RIGHT)
     canvas = Canvas(width, base + _LEGEND_ROW * len(rows) + 16)
@@ -143,7 +146,7 @@ def line_chart(path: Path, title: str, subtitle: str, panels: Sequence[LinePanel
         y = base + _LEGEND_ROW * number + 12
         for x, name in row:
             left = _LINE_LEFT + x
-            looks[name].draw(canvas, [(left, y), (left + 26, y)], [(left + 13, y)] if name in marked else [])
+            looks[name].draw(canvas, [(left, y), (left + 26, y)], [(left + 13, y)])
             canvas.text(left + 36, y, name, INK, 16, anchor="lm")
     with atomic_write(path) as file:
         canvas.picture().save(file, format="PNG")
@@ -183,7 +186,8 @@ def _draw_line_panel(canvas: Canvas, left: int, top: int, panel: LinePanel, look
     canvas.text(right, top + 12, panel.up, INK, 16, anchor="ra")
     places = [[(across.pixel(x), up.pixel(y)) for x, y in line.points] for line in lines]
     for line, points in reversed(list(zip(lines, places, strict=True))):  # the first one on top
-        looks[line.name].draw(canvas, points, points if line.markers or len(points) == 1 else [])
+        apart = 1 if line.markers else max(len(points) // _MARKERS_ON_A_LINE, 1)
+        looks[line.name].draw(canvas, points, points[lines.index(line) % apart :: apart])
     taken = [(x - 6, y - 6, x + 6, y + 6) for points in places for x, y in points]
     for line, points in zip(lines, places, strict=True):
         for (x, y), label in zip(points, line.labels):

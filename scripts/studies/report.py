@@ -94,10 +94,25 @@ class Findings:
         if self.rows:
             lines.append(f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS.")
         lines += self.study.notes
+        if ratios := self._speed_ratios():
+            lines.append("FPS of longer videos over those of " + ratios + ".")
         if untimed := [f"{row.variant.name} ({', '.join(row.run.untimed)})" for row in self.rows if row.run.untimed]:
             lines.append("Videos whose results were there already, without a record of their time and memory: " + "; ".join(dict.fromkeys(untimed)) + ".")
         lines += [f"Left out: {reason}." for reason in self.left_out]
         return [*lines, circumstances_line(dict(self.where))]
+
+    def _speed_ratios(self) -> str:
+        """How speed depends on length: the first length's, then each variant's ratios to it."""
+        runs = {(row.variant.name, row.data.played): row.run for row in self.rows if row.run.frames}
+        lengths = list(dict.fromkeys(row.data.played for row in self.rows))
+        names = dict.fromkeys(row.variant.name for row in self.rows)
+        ratios = [
+            f"{name} {played} {runs[name, played].fps / runs[name, lengths[0]].fps:.2f}"
+            for name in names
+            for played in lengths[1:]
+            if (name, played) in runs and (name, lengths[0]) in runs
+        ]
+        return f"{lengths[0]}: {', '.join(ratios)}" if ratios else ""
 
     def _subtitle(self) -> str:
         devices = ", ".join(dict.fromkeys(row.run.device for row in self.rows))
@@ -106,10 +121,11 @@ class Findings:
     def _draw_accuracy_and_speed(self, path: Path) -> None:
         lines: dict[str, list[tuple[float, float, str]]] = {}
         for row in self.rows:
-            label = f"{row.variant.label} {row.data.played}".strip() if self.several_lengths else row.variant.label
-            lines.setdefault(row.variant.line, []).append((row.run.fps, 100 * row.run.j_and_f, label))
+            name, label = (_name(row.variant), row.data.played) if self.several_lengths else (row.variant.line, row.variant.label)
+            lines.setdefault(name, []).append((row.run.fps, 100 * row.run.j_and_f, label))
         drawn = [Line(name, [point[:2] for point in points], [point[2] for point in points]) for name, points in lines.items()]
-        title = "accuracy against speed" + (f"; at the points: {self.study.labels}" if self.study.labels else "")
+        labels = "how long videos are played" if self.several_lengths else self.study.labels
+        title = "accuracy against speed" + (f"; at the points: {labels}" if labels else "")
         line_chart(path, self.study.title, self._subtitle(), [LinePanel(title, "frames a second", "J&F, %", drawn)])
 
     def _draw_over_time(self, path: Path) -> None:
@@ -117,11 +133,11 @@ class Findings:
         panels = []
         for played in dict.fromkeys(row.data.played for row in rows):
             these = [row for row in rows if row.data.played == played]
-            of = f", videos played {played}" if self.several_lengths else ""
+            of = f" over videos played {played}" if self.several_lengths else " over the videos"
             across = these[0].over_time.unit
             for title, figure, up, factor in (("accuracy", "j_and_f", "J&F, %", 100), ("memory", "memory_elements", "elements", 1), ("time", "milliseconds", "ms a frame", 1)):
-                panels.append(LinePanel(title + " over time" + of, across, up, [_line_over_time(row, figure, factor) for row in these]))
-        line_chart(path, self.study.title, self._subtitle(), panels)
+                panels.append(LinePanel(title + of, across, up, [_line_over_time(row, figure, factor) for row in these]))
+        line_chart(path, self.study.title, self._subtitle(), panels, columns=3)
 
 
 def _figures(run: Run) -> list[str]:
@@ -132,6 +148,9 @@ def _figures(run: Run) -> list[str]:
 
 
 def _line_over_time(row: Row, figure: str, factor: float) -> Line:
-    name = " ".join(filter(None, (row.variant.line, row.variant.label)))
     points = [(time, factor * value) for time, value in zip(row.over_time.times, getattr(row.over_time, figure)) if value is not None]
-    return Line(name, points, markers=False)
+    return Line(_name(row.variant), points, markers=False)
+
+
+def _name(variant: Variant) -> str:
+    return " ".join(filter(None, (variant.line, variant.label)))

@@ -24,7 +24,7 @@ class Variant:
     def flags(self) -> list[str]:
         """Of the eval scripts."""
         settings = [f"{name}={_text(value)}" for name, value in self.settings.items()]
-        window = [] if self.window is None else ["--window", ",".join(map(str, self.window))]
+        window = [] if self.window is None else ["--window", *map(str, self.window)]
         return ["--model", str(self.weights.resolve()), *window, "--system", self.system, *(["--set", *settings] if settings else [])]
 
 

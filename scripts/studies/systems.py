@@ -1,0 +1,123 @@
+"""Every system and every memory policy side by side, as a study: its rows follow from SYSTEMS and POLICIES."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference import VideoSegmenter
+from inference.config import SYSTEMS, SystemConfig, system_config
+from inference.engine import WEIGHTS_FOLDER
+from inference.memory import POLICIES
+from model import VOSNetwork, load_network
+from util.errors import InputError
+
+from .variants import Study, Variant, Weights
+
+MEMORY_FRAMES = (2, 4)  # of bounded memories: the published number, and the best trade found there (adaptive memory management)
+_PLAIN = "stcn"  # by which the policies run: the system that is nothing but its memory
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """A row that there may be. role: whose weights."""
+
+    name: str
+    line: str
+    system: str
+    settings: dict[str, Any]
+
+    @property
+    def config(self) -> SystemConfig:
+        return system_config(self.system, **self.settings)
+
+
+def weights_of(given: Iterable[str]) -> Weights:
+    """The files given by SYSTEM=FILE; each system's shipped network is the default. Raises InputError."""
+    return Weights(given, SYSTEMS, {name: WEIGHTS_FOLDER / config.shipped_weights for name, config in SYSTEMS.items()})
+
+
+def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
+    """Each system as it is; each policy on STCN's network, bounded ones at several capacities, in frames. A policy's row that a system's equals is left to that.
+
+    Raises InputError for capacities that are none.
+    """
+    if any(frames < 1 for frames in memory_frames or ()):
+        raise InputError(f"--memory_frames {' '.join(map(str, memory_frames))}: at least one frame is held")
+    variants: list[Variant] = []
+    left_out: list[str] = []
+    seen = []
+    for candidate in (*_systems(), *_policies(memory_frames or MEMORY_FRAMES)):
+        file = weights.file(candidate.system)
+        reason = weights.missing(candidate.system) if file is None else _refusal(file, candidate)
+        if reason is not None:
+            left_out.append(f"{candidate.name}: {reason}")
+            continue
+        identity = (file, dataclasses.replace(candidate.config, name="", shipped_weights=""))
+        if identity not in seen:
+            seen.append(identity)
+            variants.append(_variant(candidate, file))
+    return Study(name="compare", title="Systems and memory policies", variants=variants, left_out=left_out, labels="frames that the memory holds")
+
+
+def _systems() -> Iterator[_Candidate]:
+    for name in SYSTEMS:
+        yield _Candidate(name, name, name, {})
+
+
+def _policies(memory_frames: Sequence[int]) -> Iterator[_Candidate]:
+    for name, policy in POLICIES.items():
+        if policy.default_capacity_frames is not None:
+            for frames in memory_frames:
+                yield _Candidate(f"memory-{name}-{frames}", name, _PLAIN, {"memory": name, "memory_frames": frames})
+            continue
+        yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name})
+        with_last = _Candidate(f"memory-{name}-last", f"{name} + last", _PLAIN, {"memory": name, "include_last": True})
+        if _accepted(with_last):
+            yield with_last
+
+
+def _accepted(candidate: _Candidate) -> bool:
+    try:
+        return candidate.config is not None
+    except InputError:
+        return False
+
+
+def _refusal(file: Path, candidate: _Candidate) -> str | None:
+    """Why a network cannot run so; None where it can."""
+    try:
+        VideoSegmenter(_network(file), candidate.system, device="cpu", **candidate.settings)
+    except InputError as error:
+        return str(error) if str(file) in str(error) else f"{file}: {error}"
+    return None
+
+
+@functools.lru_cache(maxsize=1)  # rows of one file come one after another
+def _network(file: Path) -> VOSNetwork:
+    return load_network(file)
+
+
+def _variant(candidate: _Candidate, file: Path) -> Variant:
+    config = candidate.config
+    frames = config.memory.capacity_frames
+    return Variant(
+        name=candidate.name,
+        line=candidate.line,
+        label="" if frames is None else f"{frames}",
+        columns={"system": candidate.system, "memory": _memory_text(config)},
+        weights=file,
+        system=candidate.system,
+        settings=candidate.settings,
+    )
+
+
+def _memory_text(config: SystemConfig) -> str:
+    memory = config.memory
+    parts = [memory.policy]
+    parts += ["+ last"] if memory.include_last else []
+    parts += [] if memory.capacity_frames is None else [f"{memory.capacity_frames} frame" + "s" * (memory.capacity_frames != 1)]
+    parts += [f"clips of {config.clip_length}"] if config.clip_length > 1 else []
+    parts += [] if memory.sampling == "every" else [f"{memory.sampling} sampling"]
+    return ", ".join(parts).replace(", +", " +")
