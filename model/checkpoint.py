@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import os
 import pickle
 import sys
@@ -142,11 +143,16 @@ def load_network(
 
 
 def save_weights(path: str | os.PathLike, network: nn.Module, *, half: bool = False) -> None:
-    """Write the network alone as a flat name → tensor dict in the public naming, atomically. `half`: 16-bit floats, for shipping."""
+    """Write the network alone as a flat name → tensor dict in the public naming, atomically. `half`: 16-bit floats and compressed, for shipping."""
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    if half:
-        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    save_checkpoint(path, state)
+    if not half:
+        save_checkpoint(path, state)
+        return
+    whole = io.BytesIO()
+    torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, whole)
+    with atomic_write(path) as file, zipfile.ZipFile(whole) as stored, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as compressed:
+        for entry in stored.infolist():  # torch.load reads compressed entries as it reads stored ones
+            compressed.writestr(entry.filename, stored.read(entry))
 
 
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 python scripts/benchmark.py speed             seconds a frame of whole videos, 1 and 3 objects
 python scripts/benchmark.py reading           one frame's reading from 100 memory frames
 python scripts/benchmark.py components        key encoding, value encoding, reading, decoding (--plot FILE.png)
+python scripts/benchmark.py clips             frames a second of a clip system by the length of its clips, and where the time goes (--plot FILE.png)
 python scripts/benchmark.py memory            peak memory over 500 frames
 python scripts/benchmark.py stream            peak memory of 200 and of 2,000 frames with a bounded memory
 python scripts/benchmark.py training          steps a second of training, and the share of time spent waiting for data
@@ -32,7 +33,7 @@ from dataset.sources import TrainingRoots
 from model import PRESETS
 from model.learner import AUTOCAST_DTYPES
 from model.training import STAGES
-from scripts.benchmarks import peak_memory, timing, training_memory, training_speed
+from scripts.benchmarks import clips, peak_memory, timing, training_memory, training_speed
 from scripts.benchmarks.material import write_training_stills, write_training_videos
 from scripts.benchmarks.plot import Panel, bar_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
@@ -91,6 +92,23 @@ def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]
         subtitle = f"{video}, CPU, {_counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
         bar_chart(flags.plot, "Milliseconds a frame", subtitle, timing.COMPONENTS, timing.SIDES, panels)
     return f"### {title}\n\n{table}", rows
+
+
+def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Speed by the length of clips, same weights, by turns."""
+    fields = ("network", "system", "height", "width", "objects", "frames", "repeats")
+    workload = clips.ClipWorkload(**{name: getattr(flags, name) for name in fields}, device=select_device(flags.device))
+    rows = clips.clip_speed(workload, flags.clip_lengths)
+    parts = (*clips.COMPONENTS, clips.REST)
+    lines = [(row["clip_length"], f"{row['fps']:.2f}", *(f"{row['milliseconds'][part]:.4g} ({row['share'][part]:.0%})" for part in parts)) for row in rows]
+    table = markdown_table(("L", "FPS", *(f"{part}, ms/frame" for part in parts)), lines)
+    video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_counted(flags.objects)}"
+    refinement = ", ".join(f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows)
+    if flags.plot:
+        panels = [Panel(video.replace("×", "x"), [[row["milliseconds"][part] for part in parts] for row in rows])]
+        bar_chart(flags.plot, "Milliseconds a frame", f"median of {flags.repeats}, {workload.device}", parts, [f"L = {row['clip_length']}" for row in rows], panels)
+    title = f"Clips: {video}, median of {flags.repeats}, {workload.device}"
+    return f"### {title}\n\n{table}\n\nOf all frames, in brackets the share of the whole. The refinement costs {refinement} ms a frame.", rows
 
 
 def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -280,6 +298,14 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--objects", type=_at_least(1), default=3, help="number of objects")
     added.add_argument("--top_k", type=_at_least(1), default=20, help="elements each query position reads")
     added.add_argument("--repeats", type=_at_least(1), default=5, help="reads of each side, by turns")
+    added = command("clips", run_clips, "pcvos")
+    added.add_argument("--system", default="pcvos", help="one that predicts clips")
+    added.add_argument("--clip_lengths", type=_at_least(1), nargs="+", default=[5, 10, 15, 25], help="frames predicted together")
+    added.add_argument("--frames", type=_at_least(2), default=51, help="of the video: the first with its mask, then clips")
+    added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")
+    added.add_argument("--repeats", type=_at_least(1), default=3, help="runs of each length, by turns")
+    added.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as a PNG")
     added = command("memory", run_memory, "tiny")
     added.add_argument("--frames", type=_at_least(2), default=500, help="of the video")
     added.add_argument("--objects", type=_at_least(1), default=1, help="number of objects")

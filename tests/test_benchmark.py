@@ -12,7 +12,7 @@ from PIL import Image
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from scripts.benchmarks import peak_memory, timing
+from scripts.benchmarks import clips, peak_memory, timing
 from scripts.benchmarks.material import MovingScene, made_up_network
 from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
@@ -93,6 +93,20 @@ def test_component_times_are_positive_and_leave_the_classes_as_they_were():
     for row in rows:
         assert row["memorised_frames"] == 2
         assert all(row["milliseconds"][side][component] > 0 for side in timing.SIDES for component in timing.COMPONENTS)
+
+
+def test_clip_speed_accounts_for_the_whole_time_at_each_length():
+    rows = clips.clip_speed(clips.ClipWorkload(network="tiny_pcvos", height=32, width=48, frames=9, objects=2, repeats=1), [2, 4])
+    assert [row["clip_length"] for row in rows] == [2, 4]
+    for row in rows:
+        assert all(row["milliseconds"][component] > 0 for component in (*clips.COMPONENTS, clips.REST))
+        assert sum(row["share"].values()) == pytest.approx(1)
+        assert sum(row["milliseconds"].values()) == pytest.approx(1000 / row["fps"])
+
+
+def test_clip_speed_refuses_a_network_without_refinement():
+    with pytest.raises(InputError, match="no weights of intra-clip refinement"):
+        clips.clip_speed(clips.ClipWorkload(network="tiny", height=32, width=48, frames=5, repeats=1), [2])
 
 
 def test_bar_chart_draws_bars_as_high_as_their_values(tmp_path):

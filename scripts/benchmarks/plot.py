@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from util.canvas import COLOURS, FAINT, GRID, INK, Canvas, Colour, Points, Scale, tick_step
 from util.files import atomic_write
 
-_PANEL_WIDTH, _PLOT_HEIGHT, _MARGIN = 820, 420, 60
+_PANEL_WIDTH, _PLOT_HEIGHT, _MARGIN = 820, 420, 60  # a panel is at least so wide
+_BAR_WIDTH, _GROUP_SHARE = 40, 0.72  # a bar at least, for its figure; what its bars take of a group
 _TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 92, 60, 64
 
 _LINE_PANEL_WIDTH, _LINE_PANEL_HEIGHT, _LINE_TOP = 760, 520, 84
@@ -32,7 +33,8 @@ class Panel:
 
 def bar_chart(path: Path, title: str, subtitle: str, groups: Sequence[str], series: Sequence[str], panels: Sequence[Panel]) -> None:
     """Write a PNG of panels side by side on one scale, each with a group of bars for each of `groups`, a bar for each of `series`."""
-    width = len(panels) * _PANEL_WIDTH + _MARGIN
+    panel_width = max(_PANEL_WIDTH, round(96 + len(groups) * len(series) * _BAR_WIDTH / _GROUP_SHARE))
+    width = len(panels) * panel_width + _MARGIN
     height = _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT + _FOOT_HEIGHT + 30
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
@@ -43,7 +45,7 @@ def bar_chart(path: Path, title: str, subtitle: str, groups: Sequence[str], seri
     step = tick_step(largest)
     top = step * math.ceil(largest * 1.06 / step)
     for number, panel in enumerate(panels):
-        _draw_panel(draw, _MARGIN + number * _PANEL_WIDTH, panel, groups, top, step)
+        _draw_panel(draw, _MARGIN + number * panel_width, panel_width, panel, groups, top, step)
     with atomic_write(path) as file:
         image.save(file, format="PNG")
 
@@ -58,9 +60,9 @@ def _draw_legend(draw: ImageDraw.ImageDraw, series: Sequence[str], width: int) -
         right -= 56
 
 
-def _draw_panel(draw: ImageDraw.ImageDraw, left: int, panel: Panel, groups: Sequence[str], top: float, step: float) -> None:
+def _draw_panel(draw: ImageDraw.ImageDraw, left: int, width: int, panel: Panel, groups: Sequence[str], top: float, step: float) -> None:
     first_line, base = _TITLE_HEIGHT + _LEGEND_HEIGHT, _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT
-    axis, right = left + 56, left + _PANEL_WIDTH - 40
+    axis, right = left + 56, left + width - 40
     draw.text((axis, first_line - 44), panel.title, INK, ImageFont.load_default(22))
     tick_font, value_font, group_font = (ImageFont.load_default(size) for size in (16, 17, 19))
     for number in range(round(top / step) + 1):
@@ -68,7 +70,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, left: int, panel: Panel, groups: Sequ
         draw.line((axis, y, right, y), INK if number == 0 else GRID, 2 if number == 0 else 1)
         draw.text((axis - 10, y), f"{number * step:g}", FAINT, tick_font, anchor="rm")
     group_width = (right - axis) / len(groups)
-    bar_width = group_width * 0.72 / len(panel.values)
+    bar_width = group_width * _GROUP_SHARE / len(panel.values)
     for group, name in enumerate(groups):
         centre = axis + (group + 0.5) * group_width
         draw.text((centre, base + 14), name, INK, group_font, anchor="ma")

@@ -181,28 +181,36 @@ def reading(network: str, height: int, width: int, memory_frames: int, objects: 
 
 
 class ComponentClock:
-    """Adds up the seconds spent in functions, by component."""
+    """Adds up the seconds spent in functions, by component; on CUDA each call's, the device's work done before and after."""
 
-    def __init__(self):
-        self.seconds = dict.fromkeys(COMPONENTS, 0.0)
+    def __init__(self, components: Sequence[str] = COMPONENTS, device: torch.device | None = None):
+        self.seconds = dict.fromkeys(components, 0.0)
+        self._device = device
+
+    def synchronise(self) -> None:
+        """Wait for the device's work."""
+        if self._device is not None and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def timed(self, component: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its time counted towards the component."""
 
         def counted(*arguments: Any, **keywords: Any) -> Any:
+            self.synchronise()
             start = time.perf_counter()
             try:
                 return function(*arguments, **keywords)
             finally:
+                self.synchronise()
                 self.seconds[component] += time.perf_counter() - start
 
         return counted
 
     @contextlib.contextmanager
     def watching(self, owners: Sequence[tuple[Any, str]]) -> Iterator[None]:
-        """Count the calls of these (owner, method name), one for each component in the order of COMPONENTS."""
+        """Count the calls of these (owner, method name), one for each component, in the components' order."""
         with contextlib.ExitStack() as stack:
-            for component, (owner, method) in zip(COMPONENTS, owners, strict=True):
+            for component, (owner, method) in zip(self.seconds, owners, strict=True):
                 stack.enter_context(patch.object(owner, method, self.timed(component, getattr(owner, method))))
             yield
 

@@ -1,0 +1,82 @@
+"""Speed of a clip system by the length of its clips, and where the time goes. Legend: L frames of a clip."""
+
+import dataclasses
+import gc
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from inference import VideoSegmenter
+from inference.memory import MemoryBank
+
+from .material import MovingScene, made_up_network
+from .timing import ComponentClock, note
+
+COMPONENTS = ("key encoding", "reading", "refinement", "decoding", "value encoding")
+REST = "rest"  # aggregation, resizing, label maps, copies
+_WHOLE = "whole"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipWorkload:
+    """What is run. frames: of the video, the first with its mask; whole clips follow where every L divides frames - 1."""
+
+    network: str = "pcvos"
+    system: str = "pcvos"
+    height: int = 480
+    width: int = 854
+    objects: int = 1
+    frames: int = 51
+    repeats: int = 3
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+
+def clip_speed(workload: ClipWorkload, clip_lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """For each L, on the same weights and video, by turns: frames a second, and milliseconds a frame of each component and of the rest; medians over the turns.
+
+    The components are timed inside the runs. Raises InputError for a network that lacks what the system needs.
+    """
+    network = made_up_network(workload.network)
+    scene = MovingScene(workload.height, workload.width, workload.objects)
+    frames, labels = list(scene.frames(workload.frames)), scene.labels(0)
+    times: dict[int, dict[str, list[float]]] = {length: defaultdict(list) for length in clip_lengths}
+    for turn in range(workload.repeats + 1):
+        for length in clip_lengths:
+            gc.collect()
+            segmenter = VideoSegmenter(network, workload.system, device=workload.device, clip_length=length)  # anew, so that only one copy of the weights is held
+            given = frames if turn else frames[: 1 + length]
+            seconds, parts = _time(segmenter, given, labels)
+            if turn:
+                for component, part in {**parts, REST: seconds - sum(parts.values()), _WHOLE: seconds}.items():
+                    times[length][component].append(part)
+            note(f"{f'turn {turn} of {workload.repeats}' if turn else 'warming up'}, L = {length}: {len(given) / seconds:.2f} frames/s")
+    return [_row(length, times[length], workload.frames) for length in clip_lengths]
+
+
+def _time(segmenter: VideoSegmenter, frames: list, labels: Any) -> tuple[float, dict[str, float]]:
+    """Seconds of the whole run, and of each component in it."""
+    network = segmenter.network
+    owners = ((network, "encode_key"), (MemoryBank, "read"), (network, "refine"), (network, "decode"), (network, "encode_value"))
+    clock = ComponentClock(COMPONENTS, segmenter.device)
+    with clock.watching(owners):
+        clock.synchronise()
+        start = time.perf_counter()
+        for _ in segmenter.segment(frames, labels):
+            pass
+        clock.synchronise()
+        return time.perf_counter() - start, clock.seconds
+
+
+def _row(length: int, times: dict[str, list[float]], frames: int) -> dict[str, Any]:
+    seconds = {component: statistics.median(values) for component, values in times.items()}
+    whole = seconds.pop(_WHOLE)
+    return {
+        "clip_length": length,
+        "fps": frames / whole,
+        "milliseconds": {component: 1000 * part / frames for component, part in seconds.items()},
+        "share": {component: part / whole for component, part in seconds.items()},
+    }
