@@ -17,7 +17,7 @@ from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.synthetic import make_clip
 from dataset.training import training_batches
 from dataset.video_clips import find_videos
-from model import Rollout, build_network, load_network
+from model import Rollout, build_network, load_network, save_weights
 from model.learner import Learner, build_scheduler
 from model.training import STAGES, TrainingConfig
 from util.errors import InputError
@@ -62,6 +62,35 @@ def test_every_stage_trains_and_leaves_weights_that_load(stage, davis_root, stat
     assert json.loads((runs / "run/config.json").read_text())["training"]["stage"] == stage
     lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_stage_remn_trains_its_modules_from_weights_of_stcn_and_validates_with_them(davis_root, tmp_path, monkeypatch, capsys):
+    save_weights(tmp_path / "stcn.pth", build_network("tiny"))
+    held_out = shutil.copytree(davis_root, tmp_path / "held_out")
+    flags = ["--stage", "remn", "--davis_root", str(davis_root), "--load_network", str(tmp_path / "stcn.pth"), "--frames", "6", "--lr", "1e-3", *QUICK, "--network", "tiny_remn", "-b", "1"]
+    runs = run(monkeypatch, tmp_path, "--id", "run", "-i", "2", *flags, "--val_root", str(held_out), "--val_every", "2")
+    said = capsys.readouterr().out
+    assert "the network's enhancer, which starts fresh" in said and "the network's reducer, which starts fresh" in said
+    network = load_network(runs / "run/weights.pth")
+    assert network.config.name == "tiny_remn"
+    assert network.foreground_reinforcing.gain.item() != 0, "it began to learn"
+    line = json.loads((runs / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert line["loss"] == pytest.approx(line["cross_entropy"] + line["reduction"], rel=1e-5)
+    assert json.loads((runs / "run/best.json").read_text())["validation"]["system"]["name"] == "remn"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--stage", "3", "--network", "tiny_remn"], r"tiny_remn: its redundancy reduction is trained by reducing.*reduce_frames is None.*multiple of 4 \(--stage remn has it\)"),
+        (["--stage", "remn", "--network", "tiny"], "tiny has no redundancy reduction; reduce_frames is 4"),
+        (["--stage", "remn", "--network", "tiny_remn", "--frames", "5"], "--frames 5, reduce_frames 4: the reduced memory is never read; 6 frames"),
+        (["--stage", "remn", "--network", "tiny_remn", "--frames", "7", "--clip_frames", "3"], "foreground reinforcing goes frame by frame; clip_frames is 3"),
+    ],
+)
+def test_what_cannot_train_redundancy_reduction_is_refused(flags, message, davis_root, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=message):
+        run(monkeypatch, tmp_path, "--id", "run", "--davis_root", str(davis_root), *QUICK[2:], *flags)
 
 
 def test_mixed_training_uses_every_kind_of_sample(davis_root, static_root, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 """Memories of a fixed capacity: what they share. Legend: N memory elements (pixels at stride 16), K objects."""
 
 import abc
-import functools
-import sys
 
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from inference.memory.policy import Write
 from util.errors import InputError
+from util.notes import say_once
 
 
 class BoundedMemory(EveryK):
@@ -67,7 +66,7 @@ class BoundedMemory(EveryK):
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
-            _say_once(f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {_counted_objects(bank)}")
+            say_once(f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {_counted_objects(bank)}")
         surplus = bank.size + incoming - capacity
         if surplus > 0:
             leaving_first = torch.sort(self.rank(bank), stable=True).indices
@@ -81,9 +80,3 @@ class BoundedMemory(EveryK):
 def _counted_objects(bank: MemoryBank) -> str:
     count = len(bank.object_ids)
     return f"{count} object" + "s" * (count != 1)
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    """To stderr, however many videos it is true of."""
-    print(text, file=sys.stderr, flush=True)

@@ -5,9 +5,7 @@ Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, t
 that none is made of what was before an object's first frame and what came after; what is left of a stretch between two, the newest frames, stays.
 """
 
-import functools
 import itertools
-import sys
 
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from model import VOSNetwork
 from util.errors import InputError
+from util.notes import say_once
 
 
 class RedundancyReduced(EveryK):
@@ -41,7 +40,7 @@ class RedundancyReduced(EveryK):
         largest, asked = self._reduction.factors[-1], self._capacity_frames
         self._capacity_frames = max(asked // largest, 1) * largest
         if asked != self._capacity_frames:
-            _say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside the annotated ones: up to {largest} frames become one")
+            say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside the annotated ones: up to {largest} frames become one")
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         super().annotated(frame_index, masks, object_ids)
@@ -80,9 +79,3 @@ class RedundancyReduced(EveryK):
             lambda key: self._reduction.reduce_key(key, factor).squeeze(1),
             lambda value: self._reduction.reduce_value(value, factor).squeeze(1),
         )
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    """To stderr, however many videos it is true of."""
-    print(text, file=sys.stderr, flush=True)
