@@ -131,7 +131,7 @@ def _capacities(flags: argparse.Namespace, segmenter: VideoSegmenter, validator:
     ends = (min(flags.capacities), max(flags.capacities))
     others = [Line(name, [(float(end), 100 * scores[name].j_and_f) for end in ends], markers=False) for name in _REFERENCES]
     lines = [Line(policy, bounded, [f"{value:.1f}" for _, value in bounded]), *others]
-    chart = LinePanel("accuracy against capacity", "capacity, frames", "J&F, %", lines)
+    chart = LinePanel("J&F of each memory", "capacity, frames", "J&F, %", lines)
     line_chart(flags.output / "capacity.png", "Accuracy against capacity", _counted(next(iter(validator.values())).sequences), [chart])
     rows = [(name, *(f"{100 * value:.1f}" for value in (each.j_and_f, each.j, each.f)), f"{each.seconds:.0f}") for name, each in scores.items()]
     figures = {name: {"j_and_f": each.j_and_f, "j": each.j, "f": each.f, "per_sequence": dict(each.per_sequence), "seconds": each.seconds} for name, each in scores.items()}
@@ -146,7 +146,7 @@ def _validator(flags: argparse.Namespace) -> dict[str, Validator]:
     policy = _memory(flags).get("memory") or SYSTEMS[flags.system].memory.policy
     settings = {f"{policy} {capacity}": {"memory": policy, "memory_frames": capacity} for capacity in flags.capacities} | {name: {"memory": name} for name in _REFERENCES}
     every = {} if flags.mem_every is None else {"mem_every": flags.mem_every}
-    return {name: Validator(flags.data_path, flags.sequences, max_frames=flags.max_frames, **every, **values) for name, values in settings.items()}
+    return {name: Validator(flags.data_path, flags.sequences, resolution=flags.resolution, max_frames=flags.max_frames, **every, **values) for name, values in settings.items()}
 
 
 def _memory(flags: argparse.Namespace) -> dict[str, Any]:
