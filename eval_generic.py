@@ -20,8 +20,7 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
     if (flags.data_path is None) == (flags.video is None) or (flags.video is None) != (flags.mask is None):
         raise InputError("eval_generic.py: give either --data_path, or --video and --mask")
     colours = cli.palette_of(flags)
-    live = flags.realtime or (flags.video is not None and is_live_address(flags.video))
-    if live and (flags.video is None or flags.truth is not None):
+    if (live := flags.realtime or is_live_address(flags.video)) and (flags.video is None or flags.truth is not None):
         raise InputError("--realtime and live sources: go with --video alone, without --truth, since frames may be left out")
     if flags.video is None:
         return GenericDataset(flags.data_path, flags.sequences, flags.corrections, colours=colours), {}

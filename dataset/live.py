@@ -31,9 +31,9 @@ _TIMEOUT_SECONDS = 1.0  # how much later OpenCV gives up than we do, so that the
 _CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up after 10 seconds by themselves
 
 
-def is_live_address(text: str) -> bool:
-    """Whether --video names a camera (0, 1, …) or a stream (rtsp://…, http://…), not a file or folder that is there."""
-    return not Path(text).exists() and ((text.isascii() and text.isdigit()) or "://" in text)
+def is_live_address(text: str | None) -> bool:
+    """Whether --video names a camera (0, 1, …) or a stream (rtsp://…, http://…), not a file or folder that is there. None, no --video, is neither."""
+    return text is not None and not Path(text).exists() and ((text.isascii() and text.isdigit()) or "://" in text)
 
 
 class Feed(ABC):

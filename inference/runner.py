@@ -142,7 +142,7 @@ class _Loop:
         """One video from its first annotated frame on; its results appear once they are whole."""
         frames_before, seconds_before = self._frames, self._clock.seconds
         live = isinstance(video, LiveVideo)
-        loss = None
+        loss, lost = None, ()
         if live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:
@@ -161,6 +161,7 @@ class _Loop:
                         overlay.add(frame.name, frame.image, result.labels)
                     self._record(video, session, frame, self._frames - frames_before, self._clock.seconds - seconds_before)
                     self._frames += 1
+                    lost = self._say_lost(video, session, frame, lost, progress)
                     progress.advance(status=self._status(video, session))
             except InputError as error:  # of a video that ended early it comes after the last result
                 if not isinstance(error, TruncatedVideoError) and not (live and self._frames > frames_before):
@@ -212,6 +213,13 @@ class _Loop:
         if session.memory is not None:
             self._memory_elements = max(self._memory_elements, session.memory.size)
             self._memory_mb = max(self._memory_mb, session.memory.megabytes)
+
+    def _say_lost(self, video: Video, session: SegmentationSession, frame: Frame, known: tuple[int, ...], progress: Progress) -> tuple[int, ...]:
+        """Name objects lost since the `known` ones were; returns all that are."""
+        lost = session.lost_object_ids
+        for object_id in set(lost).difference(known):
+            progress.say(f"{video.name}: object {object_id} is lost by frame {frame.name}: nothing of it is left in the memory; a new mask brings it back (--corrections)")
+        return lost
 
     def _status(self, video: Video, session: SegmentationSession) -> str:
         """What the memory holds now, and what was dropped."""

@@ -1,6 +1,7 @@
 """The loop over videos: what is written, what is left after a failure, what several processes share."""
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from made_up_trees import HEIGHT, WIDTH, file_names, made_up_frames, write_davis
 from PIL import Image
 
 from dataset import DavisDataset, Frame, GenericDataset, SingleVideoDataset, TruncatedVideoError, Video, YoutubeDataset
-from inference import VideoSegmenter
+from inference import SegmentationSession, VideoSegmenter
 from inference.run_folder import RunFolder
 from inference.runner import Totals, run, share_out
 from model import build_network
@@ -230,12 +231,19 @@ def test_progress_says_a_line_now_and_then_where_there_is_no_terminal():
     assert all(re.fullmatch(r"\d+ frames of 40, \d+\.\d frames/s, memory 12 elements, 0\.1 MB", line) for line in lines)
 
 
-def test_a_run_shows_what_its_memory_holds_and_tells_the_most_it_held(segmenter, out, monkeypatch, capfd, tmp_path):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+def test_a_run_shows_what_its_memory_holds_and_tells_the_most_it_held(segmenter, out, monkeypatch, tmp_path):
+    terminal = Terminal()
+    monkeypatch.setattr("inference.runner.Progress", functools.partial(Progress, stream=terminal))
     totals = run(DavisDataset(write_davis(tmp_path / "data", {"bear": 8, "camel": 3})), segmenter, out)
     assert totals.memory_elements == 2 * 12  # frames 0 and 5 of the longer one, at 3 × 4 positions
     assert totals.memory_mb >= 24 * 4 * (segmenter.network.config.key_channels + 1) / 1e6
-    assert "frames/s, memory 12 elements" in capfd.readouterr().err
+    assert "frames/s, memory 12 elements" in terminal.getvalue()
+
+
+def test_an_object_that_the_memory_lost_is_named_once(segmenter, out, monkeypatch, capsys):
+    monkeypatch.setattr(SegmentationSession, "lost_object_ids", property(lambda session: (2,) if session.frames_given > 3 else ()))
+    run(dataset_of(MadeUpVideo()), segmenter, out)
+    assert capsys.readouterr().err.count("live: object 2 is lost by frame 00003: nothing of it is left in the memory") == 1
 
 
 def two_processes(*flags: str) -> list[subprocess.CompletedProcess]:

@@ -1,0 +1,153 @@
+"""Points of one frame found again in later frames by the network's keys. Legend: P points, M positions of a frame, C^k key channels, H W frame size.
+
+A point's key is compared with the keys of each later frame; the most similar position is where it went. Neither masks nor what lies between the two frames play
+a part: this is what the affinity alone knows. Source: STCN, Figure 6.
+"""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset import Video, prefetch, read_label_map
+from dataset.label_map import present_ids
+from inference import VideoSegmenter
+from inference.overlay import ContactSheet
+from model.config import Similarity
+from model.matching import similarity
+from scripts.analysis.grid import Grid
+from util.errors import InputError
+from util.palette import DAVIS_PALETTE
+
+_COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (255, 255, 255), (0, 114, 178)]  # Okabe and Ito's
+_DEEP = 0.5  # points on an object lie at least this part of its greatest depth from its edge
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Match:
+    """Where a point went in one frame. weight: of this position among all of the frame, 0..1. object_id: what the truth says is there, None without truth."""
+
+    frame: str
+    x: float
+    y: float
+    weight: float
+    object_id: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Track:
+    """One point of the source frame and its matches, in order."""
+
+    x: float
+    y: float
+    object_id: int | None
+    matches: Sequence[Match]
+
+    @property
+    def mean_weight(self) -> float:
+        return float(np.mean([match.weight for match in self.matches]))
+
+    @property
+    def same_object(self) -> float | None:
+        """The share of matches on the object the point is on, of those the truth knows; None where there are none, or the point is on the background."""
+        known = [match.object_id == self.object_id for match in self.matches if match.object_id is not None]
+        return float(np.mean(known)) if known and self.object_id else None
+
+
+def most_similar(point_keys: Tensor, frame_keys: Tensor, kind: Similarity) -> tuple[Tensor, Tensor]:
+    """For point_keys [P, C^k] the most similar of frame_keys [M, C^k]: positions [P], and their weights [P] in the softmax over all M."""
+    with torch.no_grad():
+        best = similarity(frame_keys, point_keys, kind=kind).softmax(-1).max(-1)
+    return best.indices, best.values
+
+
+def points_on(labels: np.ndarray, count: int) -> list[tuple[float, float]]:
+    """`count` points (x, y) on each object of labels uint8 [H, W], well inside it and far from one another."""
+    points = []
+    for object_id in present_ids(labels):
+        depth = cv2.distanceTransform(np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        rows, columns = np.nonzero(depth >= _DEEP * depth.max())
+        chosen = [int(np.argmax(depth[rows, columns]))]
+        nearest = np.full(len(rows), np.inf)
+        while len(chosen) < min(count, len(rows)):
+            nearest = np.minimum(nearest, np.hypot(rows - rows[chosen[-1]], columns - columns[chosen[-1]]))
+            chosen.append(int(np.argmax(nearest)))
+        points += [(float(columns[number]), float(rows[number])) for number in chosen]
+    return points
+
+
+def follow(
+    segmenter: VideoSegmenter,
+    video: Video,
+    *,
+    resolution: int,
+    points: Sequence[tuple[float, float]] | None = None,
+    points_per_object: int = 3,
+    source: int = 0,
+    max_frames: int | None = None,
+    truth: Path | None = None,
+    shown: int = 11,
+) -> tuple[list[Track], np.ndarray]:
+    """Find points of a frame in the frames after it. Returns the tracks and a picture of the points' frame and `shown` later ones, RGB uint8 [H', W', 3].
+
+    source: how many frames after the first annotated one the points are in. points: (x, y) in pixels; None: some on each object there, by its given mask or its
+    truth. truth: a folder of FRAME.png, of any of the frames. Raises InputError for points outside the frame, a source beyond the video, or no mask to take points from.
+    """
+    frames = itertools.islice(prefetch(video.frames()), source, None if max_frames is None else source + max_frames)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{video.name}: has no frame {source} after its first mask")
+    grid = Grid(first.image.shape[:2], resolution)
+    labels = _truth_of(truth, first.name) if first.labels is None else first.labels
+    if points is None:
+        if labels is None:
+            raise InputError(f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …")
+        points = points_on(labels, points_per_object)
+    cells = [grid.cell_of(x, y) for x, y in points]
+    point_keys = grid.keys(segmenter, first.image)[cells]
+    matches: dict[int, list[Match]] = collections.defaultdict(list)
+    sheet = ContactSheet(shown + 1)
+    sheet.add(first.name, mark_points(first.image, points))  # a sheet's first frame stays
+    for frame in frames:
+        positions, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity)
+        there = _truth_of(truth, frame.name)
+        places = [grid.centre_of(int(position)) for position in positions]
+        for number, ((x, y), weight) in enumerate(zip(places, weights.tolist(), strict=True)):
+            matches[number].append(Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y)))
+        sheet.add(frame.name, mark_points(frame.image, places))
+    if not matches:
+        raise InputError(f"{video.name}: no frame after {first.name} to find points in")
+    tracks = [Track(x=x, y=y, object_id=_id_at(labels, x, y), matches=matches[number]) for number, (x, y) in enumerate(points)]
+    return tracks, sheet.picture()
+
+
+def mark_points(image: np.ndarray, places: Sequence[tuple[float, float]]) -> np.ndarray:
+    """A copy of the image uint8 RGB [H, W, 3] with a numbered dot at each place, in that point's colour; one dot with all their numbers where several are."""
+    picture = image.copy()
+    radius = max(round(min(image.shape[:2]) / 45), 3)
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for number, (x, y) in enumerate(places):
+        numbers.setdefault((round(x), round(y)), []).append(number)
+    for centre, points in numbers.items():
+        cv2.circle(picture, centre, radius + 2, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(picture, centre, radius, _COLOURS[points[0] % len(_COLOURS)], cv2.FILLED, cv2.LINE_AA)
+        text, scale = ",".join(str(number + 1) for number in points), radius / 13
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        cv2.putText(picture, text, (centre[0] - width // 2, centre[1] + height // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), max(radius // 6, 1), cv2.LINE_AA)
+    return picture
+
+
+def _truth_of(folder: Path | None, name: str) -> np.ndarray | None:
+    path = None if folder is None else folder / f"{name}.png"
+    return read_label_map(path, colours=DAVIS_PALETTE).labels if path is not None and path.is_file() else None
+
+
+def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:
+    return None if labels is None else int(labels[int(y), int(x)])
+

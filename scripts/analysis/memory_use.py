@@ -1,0 +1,157 @@
+"""What a bounded memory keeps, and what its elements are used for. Legend: N memory elements (pixels at stride 16), H W frame size.
+
+An element is told by its frame and its position there. It is followed from the frame after it was written until it leaves, or the video ends.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dataset import Video, prefetch
+from inference import VideoSegmenter
+from inference.memory import MemoryBank
+from inference.overlay import ContactSheet
+from scripts.analysis.grid import Grid
+from scripts.benchmarks.plot import Line, LinePanel
+from util.errors import InputError
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_DARKENED = 0.2  # what is left of a pixel's brightness where its element is gone
+_CURVE_POINTS = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ElementHistory:
+    """All elements a memory held over a video, in order of time, each [N]. frames: positions among the frames segmented, from 0.
+
+    uses: what the policy counts of the reads (how often an element was among the top-k, or the sum of its weights). ages: frames read while it was held, at least 1.
+    alive: whether it was held when the video ended.
+    """
+
+    frames: np.ndarray
+    positions: np.ndarray
+    uses: np.ndarray
+    ages: np.ndarray
+    alive: np.ndarray
+
+    @property
+    def rates(self) -> np.ndarray:
+        """Uses a frame."""
+        return self.uses / self.ages
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values: for those alive and those gone their number, the share never used, quantiles of uses a frame and of age; for each frame how much of it is alive."""
+        parts = {"alive": self.alive, "gone": ~self.alive}
+        return {
+            **{name: _summary(self.rates[chosen], self.ages[chosen]) for name, chosen in parts.items()},
+            "frames": [
+                {"frame": int(frame), "elements": int(of.sum()), "alive": int((of & self.alive).sum()), "uses_a_frame": float(self.rates[of].mean())}
+                for frame, of in ((frame, self.frames == frame) for frame in np.unique(self.frames))
+            ],
+        }
+
+
+def _summary(rates: np.ndarray, ages: np.ndarray) -> dict[str, Any]:
+    if not len(rates):
+        return {"elements": 0}
+    return {
+        "elements": len(rates),
+        "never_used": float((rates == 0).mean()),
+        "uses_a_frame": {"mean": float(rates.mean()), **{f"{quantile:g}": float(np.quantile(rates, quantile)) for quantile in QUANTILES}},
+        "age": {"mean": float(ages.mean()), **{f"{quantile:g}": float(np.quantile(ages, quantile)) for quantile in QUANTILES}},
+    }
+
+
+class _Recorder:
+    """Follows the elements of a bank through its reads."""
+
+    def __init__(self):
+        self._held: dict[str, np.ndarray] = {"frames": np.zeros(0, np.int64), "positions": np.zeros(0, np.int64), "uses": np.zeros(0), "ages": np.zeros(0, np.int64)}
+        self._gone: list[dict[str, np.ndarray]] = []
+
+    def look(self, bank: MemoryBank) -> None:
+        """After a frame was read."""
+        now = {name: getattr(bank, name).cpu().numpy().copy() for name in ("frames", "positions", "uses")}
+        before, names = _identities(self._held), _identities(now)
+        left = ~np.isin(before, names)
+        if left.any():
+            self._gone.append({name: values[left] for name, values in self._held.items()})
+        ages = np.zeros(len(names), np.int64)
+        known = np.isin(names, before)
+        ages[known] = self._held["ages"][~left]  # rows stay in order of time
+        self._held = {**now, "ages": ages + 1}
+
+    def history(self) -> ElementHistory:
+        parts = [*self._gone, self._held]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in self._held}
+        alive = np.concatenate([np.full(len(part["frames"]), part is self._held) for part in parts])
+        order = np.argsort(_identities(joined), kind="stable")
+        return ElementHistory(**{name: values[order] for name, values in joined.items()}, alive=alive[order])
+
+
+def _identities(elements: Mapping[str, np.ndarray]) -> np.ndarray:
+    return (elements["frames"] << 32) + elements["positions"]
+
+
+def follow_elements(segmenter: VideoSegmenter, video: Video, *, max_frames: int | None = None, shown: int = 12) -> tuple[ElementHistory, np.ndarray]:
+    """Segment a video and follow the elements of its memory. Returns their history and a map of what is alive at the end: the frames that still hold elements,
+    evenly chosen, bright where an element is alive; RGB uint8.
+
+    Raises InputError where the memory's policy counts no uses, or the video has a single frame.
+    """
+    session, recorder, names = segmenter.session(), _Recorder(), []
+    size = None
+    for frame in itertools.islice(prefetch(video.frames()), max_frames):
+        session.step(frame.image, frame.labels)
+        names.append(frame.name)
+        size = frame.image.shape[:2]
+        if session.memory is not None:
+            if session.memory.usage is None:
+                policy = segmenter.config.memory.policy
+                raise InputError(f"memory {policy} counts no uses; choose one that does, such as lfu, with --memory_frames as high as the video is long to drop nothing")
+            recorder.look(session.memory)
+    if session.memory is None:
+        raise InputError(f"{video.name}: a single frame; the memory is read by the frames after it")
+    history = recorder.history()
+    return history, _alive_map(video, Grid(size, segmenter.config.resolution), history, names, shown)
+
+
+def _alive_map(video: Video, grid: Grid, history: ElementHistory, names: Sequence[str], shown: int) -> np.ndarray:
+    """Frames that hold elements at the end, read again."""
+    frames = np.unique(history.frames[history.alive])
+    chosen = set(frames[np.unique(np.linspace(0, len(frames) - 1, min(shown, len(frames))).round().astype(int))].tolist())
+    sheet = ContactSheet(shown)
+    for index, frame in enumerate(itertools.islice(prefetch(video.frames()), max(chosen) + 1)):
+        if index in chosen:
+            cells = np.zeros(grid.shape[0] * grid.shape[1], bool)
+            cells[history.positions[history.alive & (history.frames == index)]] = True
+            sheet.add(f"{names[index]}: {cells.mean():.0%}", highlight(frame.image, grid.to_pixels(cells.astype(np.uint8)) > 0))
+    return sheet.picture()
+
+
+def highlight(image: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """image uint8 RGB [H, W, 3] as it is where alive [H, W] is true, and dark grey elsewhere."""
+    grey = image.mean(axis=2, keepdims=True) * _DARKENED
+    return np.where(alive[..., None], image, grey).astype(np.uint8)
+
+
+def panels(histories: Mapping[str, ElementHistory]) -> list[LinePanel]:
+    """Two charts: how often elements are used, alive and gone; and how much of each frame is alive, over the part of the video that has passed since."""
+    uses = []
+    for name, chosen in (("alive at the end", True), ("gone", False)):
+        rates = np.concatenate([history.rates[history.alive == chosen] for history in histories.values()])
+        if len(rates):
+            shares = np.linspace(0, 1, _CURVE_POINTS + 1)
+            uses.append(Line(name, [(100 * share, float(np.quantile(rates, share))) for share in shares], markers=False))
+    alive = [Line(name, _alive_by_frame(history), markers=False) for name, history in histories.items()]
+    return [
+        LinePanel("how often elements are used", "% of the elements, least used first", "uses a frame", uses, from_zero=True),
+        LinePanel("what is left of each frame at the end", "frame", "% of its elements alive", alive, from_zero=True),
+    ]
+
+
+def _alive_by_frame(history: ElementHistory) -> list[tuple[float, float]]:
+    return [(float(frame), 100 * float(history.alive[history.frames == frame].mean())) for frame in np.unique(history.frames)]
