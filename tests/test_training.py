@@ -67,7 +67,8 @@ def test_every_stage_trains_and_leaves_weights_that_load(stage, davis_root, stat
 def test_stage_remn_trains_its_modules_from_weights_of_stcn_and_validates_with_them(davis_root, tmp_path, monkeypatch, capsys):
     save_weights(tmp_path / "stcn.pth", build_network("tiny"))
     held_out = shutil.copytree(davis_root, tmp_path / "held_out")
-    flags = ["--stage", "remn", "--davis_root", str(davis_root), "--load_network", str(tmp_path / "stcn.pth"), "--frames", "6", "--lr", "1e-3", *QUICK, "--network", "tiny_remn", "-b", "1"]
+    start = ["--davis_root", str(davis_root), "--load_network", str(tmp_path / "stcn.pth")]
+    flags = ["--stage", "remn", *start, "--frames", "6", "--lr", "1e-3", *QUICK, "--network", "tiny_remn", "-b", "1"]
     runs = run(monkeypatch, tmp_path, "--id", "run", "-i", "2", *flags, "--val_root", str(held_out), "--val_every", "2")
     said = capsys.readouterr().out
     assert "the network's enhancer, which starts fresh" in said and "the network's reducer, which starts fresh" in said
