@@ -22,7 +22,7 @@ class TruncatedVideoError(InputError):
 class Frame:
     """One frame.
 
-    index: position among all frames of the folder or file, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
+    index: position among all frames of the folder, file or live source, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
     labels: uint8 [H, W] where masks count at this frame, holding only the ids that count, 0 elsewhere; otherwise None. required: a result is wanted.
     """
 
