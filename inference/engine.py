@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inference.config import SystemConfig, system_config
@@ -22,7 +23,7 @@ from inference.memory import POLICIES, MemoryBank, Write, element_bytes
 from model import FrameFeatures, VOSNetwork, load_network
 from model.config import Similarity
 from model.fusion import inference_copy
-from model.network import SLOT_MODULES, SLOT_TITLES
+from model.network import SLOT_MODULES, SLOT_TITLES, STRIDE
 from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
@@ -155,7 +156,7 @@ class SegmentationSession:
 
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
-        """Objects of which nothing is left in the memory: their masks are empty from the next frame on, until a new mask is given."""
+        """Objects that nothing in the memory shows any more: their masks are empty from the next frame on, until a new mask is given."""
         waiting = () if self._pending is None else self._pending.object_ids  # these are about to have elements
         unread = () if self._bank is None else (i for i in self._bank.lost_object_ids if i not in waiting)
         lost = self._lost.union(unread)
@@ -334,7 +335,9 @@ class SegmentationSession:
         self._bank.drop_temporary()
         self._bank.prepare(key, values)
         self._policy.make_room(self._bank, len(key))
-        self._bank.write(pending.frame_index, key, values, temporary=pending.temporary)
+        # only a bounded memory can lose what shows an object
+        shown = None if self._policy.default_capacity_frames is None else dict(zip(pending.object_ids, _shown(pending.masks[0]), strict=True))
+        self._bank.write(pending.frame_index, key, values, temporary=pending.temporary, shown=shown)
 
     def _emit(self, first: int, probabilities: Tensor) -> None:
         """Queue results of frames from `first` on: probabilities [L, K + 1, H, W]."""
@@ -385,6 +388,12 @@ def _background(images: Tensor, objects: int) -> Tensor:
     probabilities = images.new_zeros(len(images), objects + 1, *images.shape[-2:])
     probabilities[:, 0] = 1
     return probabilities
+
+
+def _shown(masks: Tensor) -> Tensor:
+    """Which elements show an object, bool [K, h * w]: where it is the most probable at any pixel of theirs. masks: probabilities [K, 16h, 16w]."""
+    best = torch.maximum(masks.amax(0), 1 - masks.sum(0))
+    return F.max_pool2d((masks == best).to(masks.dtype), STRIDE).flatten(1) > 0
 
 
 def _rows_of(masks: Tensor, object_ids: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:

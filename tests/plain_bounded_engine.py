@@ -3,6 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
+import torch
 from plain_engine import PlainEngine
 from torch import Tensor
 
@@ -16,6 +17,7 @@ class Element:
     key: Tensor  # [C^k]
     values: dict[int, Tensor]  # [C^v] of each object
     annotated: bool
+    shows: set[int]  # ids of which any pixel is here
     uses: float = 0
 
 
@@ -34,11 +36,25 @@ class PlainBoundedEngine(PlainEngine):
         super().__post_init__()
         self.elements: list[Element] = []
         self.joined: dict[int, int] = {}
+        self.shown: set[int] = set()  # ids that an element has shown since they joined
         self.gone = 0  # how many elements have left
 
+    def step(self, frame, mask=None):
+        """An object that elements have shown, and none shows any more, is lost: it is nowhere, and nothing is remembered of it."""
+        for object_id in [i for i in self.ids if i in self.shown and not any(i in element.shows for element in self.elements)]:
+            self.forget(object_id)
+            self.lost.add(object_id)
+        return super().step(frame, mask)
+
+    def join(self, probabilities, labels, given):
+        self.lost -= set(given)
+        return super().join(probabilities, labels, given)
+
     def read(self, query: Tensor, object_id: int) -> Tensor:
+        if object_id in self.lost:
+            return query.new_zeros(1, self.network.config.value_channels, *query.shape[-2:])
         held = [element for element in self.elements if object_id in element.values]
-        counts = object_id == next(i for i in self.ids if self.joined[i] == self.joined[object_id])
+        counts = object_id == next(i for i in self.ids if i not in self.lost and self.joined[i] == self.joined[object_id])
         readout = query.new_zeros(query[0, 0].numel(), len(held[0].values[object_id]))
         for number, pixel in enumerate(query[0].flatten(1).T):
             distances = [(pixel - element.key).square().sum() / len(pixel) ** 0.5 for element in held]
@@ -54,13 +70,20 @@ class PlainBoundedEngine(PlainEngine):
     def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
         self.memory = []
         super().memorise(image, features, masks, annotated=annotated)  # what it writes is taken apart here
+        if set(self.ids) <= self.lost:
+            return
+        labels = torch.stack([1 - sum(masks), *masks]).argmax(0)
+        cells = [cell for row in labels.split(16) for cell in row.split(16, dim=1)]
         for write in self.memory:
-            for object_id in write.values:
+            values_of = {object_id: value for object_id, value in write.values.items() if object_id not in self.lost}
+            for object_id in values_of:
                 self.joined.setdefault(object_id, write.frame)
             self.make_room(len(write.key))
             for position, key in enumerate(write.key):
-                values = {object_id: value[position] for object_id, value in write.values.items()}
-                self.elements.append(Element(write.frame, position, key, values, annotated))
+                values = {object_id: value[position] for object_id, value in values_of.items()}
+                shows = {self.ids[number - 1] for number in cells[position].unique().tolist() if number} & set(values)
+                self.elements.append(Element(write.frame, position, key, values, annotated, shows))
+                self.shown |= shows
 
     def make_room(self, incoming: int) -> None:
         surplus = len(self.elements) + incoming - self.capacity_frames * incoming
@@ -74,8 +97,14 @@ class PlainBoundedEngine(PlainEngine):
 
     def remove_object(self, object_id: int) -> None:
         super().remove_object(object_id)
-        self.joined.pop(object_id, None)  # not there where its frame waits to be read
-        for element in self.elements:
-            element.values.pop(object_id, None)
+        self.forget(object_id)
+        self.lost.discard(object_id)
         if not self.ids:
             self.elements = []
+
+    def forget(self, object_id: int) -> None:
+        self.joined.pop(object_id, None)
+        self.shown.discard(object_id)
+        for element in self.elements:
+            element.values.pop(object_id, None)
+            element.shows.discard(object_id)

@@ -53,6 +53,7 @@ class PlainEngine:
     def __post_init__(self):
         self.network = copy.deepcopy(self.network).eval()
         self.ids: list[int] = []
+        self.lost: set[int] = set()  # of them: those that nothing in memory shows
         self.memory: list[Write] = []
         self.frame = -1
         self.last_kept = 0
@@ -76,6 +77,7 @@ class PlainEngine:
         for one, readouts, (image, crop) in zip(features, self.readouts(features), padded, strict=True):
             self.frame += 1
             small = [self.network.decode(readout[None, None], one)[0, 0].sigmoid() for readout in readouts]  # [16h, 16w] an object
+            small = [torch.zeros_like(plane) if i in self.lost else plane for i, plane in zip(self.ids, small, strict=True)]
             large = []
             if self.ids:
                 small = list(aggregate(small)[1:])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from plain_bounded_engine import PlainBoundedEngine
 
 from inference import SYSTEMS, MemoryConfig, VideoSegmenter, system_config
+from inference.engine import _shown
 from inference.memory import POLICIES, BoundedMemory, MemoryBank, Write, element_bytes
 from util.errors import InputError
 
@@ -43,7 +44,7 @@ def draw_events(random, length):
 
 
 def play(network, seed, lookahead, overrides):
-    """A session and the textbook engine side by side. With lookahead 1, both hold the same elements after every frame. Returns the textbook engine."""
+    """A session and the textbook engine side by side. With lookahead 1, both hold the same elements after every frame. Returns the textbook engine and for how many frames its objects were lost."""
     random = np.random.default_rng(seed)
     session = VideoSegmenter(network, "lfu", device="cpu", **overrides).session(lookahead=lookahead)
     plain = PlainBoundedEngine(
@@ -54,7 +55,7 @@ def play(network, seed, lookahead, overrides):
         by="weight" if overrides["memory"] == "lfu-weight" else "count",
         protect_annotated=overrides["memory.protect_annotated"],
     )
-    results, expected = [], []
+    results, expected, lost = [], [], 0
     for kind, ids in [("mask", [1, 2]), *draw_events(random, 11)]:
         frame, mask = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8), None
         if kind == "mask":
@@ -66,6 +67,7 @@ def play(network, seed, lookahead, overrides):
             session.remove_object(ids[0])
         held = list(plain.elements)  # a frame is written when the next comes to read it: until then the session is one write behind
         expected.append(plain.step(frame, mask))
+        lost += len(plain.lost)
         results.append(session.step(frame, mask))
         if lookahead == 1 and session.memory is not None:
             assert_same_elements(session.memory, held, plain.ids)
@@ -74,7 +76,7 @@ def play(network, seed, lookahead, overrides):
         assert result.object_ids == ids
         torch.testing.assert_close(result.probabilities, probabilities, rtol=0, atol=1e-6, check_dtype=False)
         assert_same_labels(result, np.array((0, *ids))[probabilities.argmax(0).numpy()])
-    return plain
+    return plain, lost
 
 
 def assert_same_elements(bank, held, ids):
@@ -91,8 +93,9 @@ def assert_same_elements(bank, held, ids):
 def test_lfu_agrees_with_a_model_in_plain_lists_element_for_element(network, memory, seed):
     overrides = {"memory": memory, "memory_frames": 1 + seed % 3, "mem_every": 1 + seed // 3 % 3, "top_k": 3, "memory.protect_annotated": seed % 6 == 4}
     with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):  # both in double, so that only what is computed can differ
-        plain = play(copy.deepcopy(network).double(), seed, [1, 1, 4][seed % 5 % 3], overrides)
+        plain, lost = play(copy.deepcopy(network).double(), seed, [1, 1, 4][seed % 5 % 3], overrides)
     assert plain.gone >= PIXELS, "too little left the memory to compare"
+    assert lost or seed not in (0, 6, 12), "objects were lost in these videos"
 
 
 class Driven:
@@ -354,6 +357,43 @@ def test_a_lost_object_is_named_has_no_mask_and_comes_back_with_a_new_one(make_s
         assert seen or lost or result.frame_index < 3 or result.frame_index in (4, 10, 11)
         assert not lost or result.probabilities[2].max() < 1e-6
         torch.testing.assert_close(result.probabilities.sum(0), torch.ones(48, 64), rtol=0, atol=1e-5)
+
+
+def test_an_object_that_no_element_shows_any_more_is_lost_where_elements_leave_and_nowhere_else(make_segmenter, made_clip):
+    masks = {0: made_clip.labels[0], 3: np.full((48, 64), 2, np.uint8), 8: made_clip.masks(1, 8)}  # object 2 hides object 1
+    lost, seen = {}, {}
+    for memory, bound in (("lfu", {"memory_frames": 1}), ("every-k", {}), ("first-and-latest", {})):
+        session = make_segmenter(memory=memory, **bound, **({} if memory == "first-and-latest" else {"mem_every": 1})).session()
+        results = [session.step(frame, masks.get(index)) for index, frame in enumerate(made_clip.frames[:4])]
+        assert session.lost_object_ids == ()
+        for index in range(4, 12):
+            results.append(session.step(made_clip.frames[index], masks.get(index)))
+            lost.setdefault(memory, []).append(session.lost_object_ids)
+        seen[memory] = [bool((result.labels == 1).any()) for result in results]
+        assert all(result.object_ids == (1, 2) for result in results)
+    assert lost["lfu"][:5] == [(1,)] * 4 + [()]
+    assert seen["lfu"][4:9] == [False] * 4 + [True]
+    assert lost["every-k"] == lost["first-and-latest"] == [()] * 8
+
+
+def test_an_element_shows_what_is_the_most_probable_at_any_of_its_pixels():
+    masks = torch.zeros(2, 32, 48)
+    masks[0, :, 16:] = 0.4
+    masks[1, 5, 17] = 0.5
+    masks[1, 20:, 40:] = 0.35
+    masks[0, 31, 0] = 0.6
+    assert _shown(masks).tolist() == [[False, False, False, True, False, True], [False, True, False, False, False, False]]
+
+
+def test_merged_elements_show_what_any_of_them_showed():
+    bank = MemoryBank()
+    for frame, shown in enumerate(([1, 0, 0], [0, 0, 1])):
+        bank.write(frame, torch.randn(3, 4), {1: torch.randn(3, 2)}, shown={1: torch.tensor(shown, dtype=torch.bool)})
+    bank.merge(torch.arange(6).view(1, 2, 3), lambda keys: keys.mean(1), lambda values: values.mean(1))
+    bank.keep(torch.tensor([1, 2]))
+    assert bank.lost_object_ids == ()
+    bank.keep(torch.tensor([0]))
+    assert bank.lost_object_ids == (1,)
 
 
 def test_lost_objects_leave_the_others_as_they_were(make_segmenter, made_clip):

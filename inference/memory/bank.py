@@ -23,8 +23,8 @@ _USE_BYTES = 8
 
 
 def element_bytes(key_channels: int, value_channels: int, objects: int, *, value_bytes: int = 4, usage: Usage | None = None) -> int:
-    """Bytes that one element takes in a bank of `objects` objects: key, norm, frame, position, use where it is counted, and the objects' values."""
-    return 4 * key_channels + 4 + 8 + 8 + (0 if usage is None else _USE_BYTES) + objects * value_channels * value_bytes
+    """Bytes that one element takes in a bank of `objects` objects: key, norm, frame, position, use where it is counted, the objects' values and whether it shows them."""
+    return 4 * key_channels + 4 + 8 + 8 + (0 if usage is None else _USE_BYTES) + objects * (value_channels * value_bytes + 1)
 
 
 def most_exact_float(device: torch.device) -> torch.dtype:
@@ -47,6 +47,7 @@ class _Membership:
 
     first_frame: int
     first_element: int  # the first row it reads
+    shown: bool = False  # whether any element written for good has shown it
 
 
 class MemoryBank:
@@ -65,6 +66,8 @@ class MemoryBank:
         self._limit: int | None = None
         self._shared: dict[str, Tensor] = {}  # keys, norms, frames, positions and uses: a row an element
         self._values: dict[int, Tensor] = {}
+        self._shown: dict[int, Tensor] = {}  # whether an element shows an object
+        self._lost: tuple[int, ...] | None = None  # None: to be found out
         self._members: dict[int, _Membership] = {}
 
     @property
@@ -74,8 +77,10 @@ class MemoryBank:
 
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
-        """Ids of which no element is left: all that were written since they joined have been dropped."""
-        return tuple(i for i in self._members if self._is_lost(i))
+        """Ids of which no element is left: all that were written since they joined, or all of these that showed them, have been dropped."""
+        if self._lost is None:
+            self._lost = tuple(i for i, member in self._members.items() if self._is_unread(i) or (member.shown and not self._shown[i][member.first_element : self.size].any()))
+        return self._lost
 
     @property
     def keys(self) -> Tensor:
@@ -127,21 +132,26 @@ class MemoryBank:
         for object_id, value in values.items():
             if object_id not in self._values:
                 self._values[object_id] = value.new_empty(0, value.shape[1])
+                self._shown[object_id] = torch.empty(0, dtype=torch.bool, device=value.device)
 
-    def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False) -> None:
+    def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False, shown: Mapping[int, Tensor] | None = None) -> None:
         """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
 
+        shown: {object id: bool [N]}, which elements show an object; None: all do, as far as is known.
         Temporary elements are replaced by the next write. Every object in the bank must have values, and there must be room below the limit (assertions).
         """
         assert set(values) >= set(self._values), "an object without values would read rows never written"
         self.drop_temporary()
         if temporary:
             self._temporary_from = self.size
-        self._append(frame_index, key, values)
+        self._append(frame_index, key, values, shown)
+        for object_id, member in self._members.items():
+            member.shown = member.shown or (shown is not None and not temporary and bool(shown[object_id].any()))
 
     def drop_temporary(self) -> None:
         """Forget the temporary elements, if any."""
         if self._temporary_from is not None:
+            self._lost = None
             self.size, self._temporary_from = self._temporary_from, None
 
     def keep(self, rows: Tensor) -> None:
@@ -155,7 +165,7 @@ class MemoryBank:
         for table in self._tables():
             if len(table):  # an object that is about to join has no rows yet
                 table[: len(rows)] = table[rows]
-        self.size = len(rows)
+        self.size, self._lost = len(rows), None
 
     def merge(self, rows: Tensor, of_keys: Callable[[Tensor], Tensor], of_values: Callable[[Tensor], Tensor]) -> None:
         """Make one frame of several, for G groups of T frames with M elements each: rows int64 [G, T, M], in order of time, of_keys and of_values make [G, M, C] of [G, T, M, C].
@@ -173,6 +183,9 @@ class MemoryBank:
         for values in self._values.values():
             if len(values):  # an object that is about to join has no rows yet
                 values[last] = of_values(values[rows])
+        for shown in self._shown.values():
+            if len(shown):
+                shown[last] = shown[rows].any(1)
         stays = torch.ones(self.size, dtype=torch.bool, device=rows.device)
         stays[rows[:, :-1].flatten()] = False
         self.keep(stays.nonzero().squeeze(1))
@@ -186,17 +199,18 @@ class MemoryBank:
 
     def remove_object(self, object_id: int) -> None:
         """Forget an object and free its values."""
-        del self._values[object_id], self._members[object_id]
+        del self._values[object_id], self._shown[object_id], self._members[object_id]
+        self._lost = None
 
     def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
         """Readout [K, M, C^v] of `object_ids` for query_key [M, C^k]: softmax over the top_k most similar memory elements since each object's first frame.
 
-        Of a lost object, zeros. Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
+        Of an object that reads no element, zeros. Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
         """
         readout = query_key.new_empty(len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1])
         slot = {object_id: number for number, object_id in enumerate(object_ids)}
         for object_id in object_ids:
-            if self._is_lost(object_id):
+            if self._is_unread(object_id):
                 readout[slot[object_id]] = 0
         groups = self._groups(object_ids)
         chunk = max(_CHUNK_ELEMENTS // max(self.size, 1), 1)
@@ -228,7 +242,7 @@ class MemoryBank:
                 self._append(first_frame + latest, query_key[latest], dict(zip(object_ids, values, strict=True)))
                 readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
         finally:
-            self.size = size
+            self.size, self._lost = size, None
         return torch.cat(readouts, dim=1) if others else readouts[0]
 
     @property
@@ -236,18 +250,18 @@ class MemoryBank:
         return len(self._shared["keys"]) if self._shared else 0
 
     def _tables(self) -> list[Tensor]:
-        return [*self._shared.values(), *self._values.values()]
+        return [*self._shared.values(), *self._values.values(), *self._shown.values()]
 
     def _view(self, name: str) -> Tensor:
         return self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
 
-    def _is_lost(self, object_id: int) -> bool:
+    def _is_unread(self, object_id: int) -> bool:
         return self._members[object_id].first_element >= self.size
 
     def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
         by_first: dict[int, list[int]] = {}
         for object_id in object_ids:
-            if not self._is_lost(object_id):
+            if not self._is_unread(object_id):
                 by_first.setdefault(self._members[object_id].first_element, []).append(object_id)
         return [ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids})) for first, ids in by_first.items()]
 
@@ -259,7 +273,7 @@ class MemoryBank:
         amount = torch.ones_like(indices) if self.usage == "count" else weights.to(uses.dtype)
         uses.scatter_add_(0, indices.flatten(), (amount * group.joined_at).flatten())
 
-    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor]) -> None:
+    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], shown: Mapping[int, Tensor] | None = None) -> None:
         self.prepare(key, values)
         rows = slice(self.size, self.size + key.shape[0])
         self._ensure_room(rows.stop)
@@ -268,8 +282,9 @@ class MemoryBank:
             table[rows] = content[name]
         for object_id, value in values.items():
             self._values[object_id][rows] = value
+            self._shown[object_id][rows] = True if shown is None else shown[object_id]
             self._members.setdefault(object_id, _Membership(frame_index, rows.start))
-        self.size = rows.stop
+        self.size, self._lost = rows.stop, None
 
     def _ensure_room(self, needed: int) -> None:
         assert self._limit is None or needed <= self._limit, "room must be made before a write"
@@ -281,7 +296,7 @@ class MemoryBank:
 
     def _resize(self, capacity: int) -> None:
         """Give every table `capacity` rows: one at a time, so that only one old table lives beside its successor."""
-        for tables in (self._shared, self._values):
+        for tables in (self._shared, self._values, self._shown):
             for name, table in tables.items():
                 if len(table) != capacity:
                     tables[name] = table.new_empty(capacity, *table.shape[1:])
