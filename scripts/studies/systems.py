@@ -21,7 +21,7 @@ _PLAIN = "stcn"  # by which the policies run: the system that is nothing but its
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A row that there may be. role: whose weights."""
+    """A row that there may be, on the weights of its system."""
 
     name: str
     line: str
