@@ -253,6 +253,8 @@ class LiveVideo(MaskedVideo):
     stall_seconds: see LiveSource. What was read until the source failed counts: frames() then raises TruncatedVideoError. Raises InputError for masks that are not right.
     """
 
+    is_live = True
+
     def __init__(
         self,
         feed: Feed,
@@ -287,7 +289,7 @@ class LiveVideo(MaskedVideo):
         return self._live.dropped_frames
 
     def stop(self) -> None:
-        """The user's wish to end: frames() ends before its next frame. May be called from a signal handler."""
+        """The user's wish to end."""
         self._live.stop()
 
     def validate(self) -> None:

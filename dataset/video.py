@@ -22,7 +22,7 @@ class TruncatedVideoError(InputError):
 class Frame:
     """One frame.
 
-    index: position among all frames of the folder or file, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
+    index: position among all frames of the folder, file or live source, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
     labels: uint8 [H, W] where masks count at this frame, holding only the ids that count, 0 elsewhere; otherwise None. required: a result is wanted.
     """
 
@@ -38,12 +38,18 @@ class Video(ABC):
 
     name: also the name of the output folder. frame_count: frames in the folder or file, None where unknown. first_index: the first annotated frame, where
     frames() begins. frames_per_second: None where unknown.
+
+    is_live: it comes as it happens, reads ahead by itself and has no end of its own, until stop() is called. newest_only: of a live one, frames that come while another is
+    segmented are dropped; dropped_frames: how many so far.
     """
 
     name: str
     frame_count: int | None
     first_index: int
     frames_per_second: float | None = None
+    is_live: bool = False
+    newest_only: bool = False
+    dropped_frames: int = 0
 
     @property
     @abstractmethod
@@ -63,6 +69,9 @@ class Video(ABC):
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
         """All frames in order from first_index on; may be called again. Raises InputError at the frame or mask that is wrong."""
+
+    def stop(self) -> None:  # noqa: B027 only a live video has something to do
+        """Have the frames() of a live video end before its next frame. May be called from a signal handler."""
 
     @abstractmethod
     def validate(self) -> None:

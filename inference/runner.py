@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dataset import Frame, LiveVideo, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
+from dataset import Frame, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
 from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
 from inference.memory import POLICIES
 from inference.overlay import OverlayWriter
@@ -141,12 +141,11 @@ class _Loop:
     def _segment(self, video: Video, progress: Progress) -> None:
         """One video from its first annotated frame on; its results appear once they are whole."""
         frames_before, seconds_before = self._frames, self._clock.seconds
-        live = isinstance(video, LiveVideo)
         loss, lost = None, ()
-        if live and self._memory_grows():
+        if video.is_live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:
-            if live:
+            if video.is_live:
                 outputs.enter_context(StopSignals("stopping; the results so far are finished and kept", video.stop))
             # the results are there before the overlay: without it, a later run makes both again
             overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
@@ -164,7 +163,7 @@ class _Loop:
                     lost = self._say_lost(video, session, frame, lost, progress)
                     progress.advance(status=self._status(video, session))
             except InputError as error:  # of a video that ended early it comes after the last result
-                if not isinstance(error, TruncatedVideoError) and not (live and self._frames > frames_before):
+                if not isinstance(error, TruncatedVideoError) and not (video.is_live and self._frames > frames_before):
                     raise
                 loss = error
         self._report(video, self._frames - frames_before, self._clock.seconds - seconds_before, progress)
@@ -176,11 +175,11 @@ class _Loop:
         progress.say(f"{video.name}: {frames} frames, {frames / max(seconds, 1e-9):.2f} frames/s")
         if video.ignored_masks:
             progress.say(f"{video.name}: {video.ignored_masks} later masks ignored; --corrections uses them")
-        if isinstance(video, LiveVideo) and video.newest_only:
+        if video.newest_only:
             progress.say(f"{video.name}: {video.dropped_frames} frames dropped to keep up")
 
     def _session(self, video: Video) -> SegmentationSession:
-        if isinstance(video, LiveVideo) and video.newest_only:  # frames that wait to be looked ahead at are not the newest
+        if video.newest_only:  # frames that wait to be looked ahead at are not the newest
             return self._segmenter.session()
         return self._segmenter.session(lookahead=self._lookahead, frame_count=None if video.frame_count is None else _frames_ahead(video))
 
@@ -189,7 +188,7 @@ class _Loop:
         waiting: dict[int, Frame] = {}  # by position among those given, until their result is due
         loss = None
         # a live source reads ahead by itself, or does not, if only the newest frame counts
-        with contextlib.closing(video.frames() if isinstance(video, LiveVideo) else prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
+        with contextlib.closing(video.frames() if video.is_live else prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
             try:
                 for position, frame in enumerate(frames):
                     waiting[position] = frame
@@ -225,7 +224,7 @@ class _Loop:
         """What the memory holds now, and what was dropped."""
         bank = session.memory
         memory = "" if bank is None else f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"
-        dropped = f"{video.dropped_frames:,} frames dropped" if isinstance(video, LiveVideo) and video.newest_only else ""
+        dropped = f"{video.dropped_frames:,} frames dropped" if video.newest_only else ""
         return ", ".join(filter(None, (memory, dropped)))
 
     def _record(self, video: Video, session: SegmentationSession, frame: Frame, position: int, seconds: float) -> None:

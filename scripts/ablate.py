@@ -1,6 +1,7 @@
 """The ablation tables of the papers, on any data with truth and any weights: a table, JSON and a plot of accuracy against speed.
 
 python scripts/ablate.py pcvos ROOT --table 7|2|8|9|10 [--weights ROLE=FILE …]
+python scripts/ablate.py remn ROOT [--weights remn=FILE …]
 
 Variants whose weights are not given are left out, which is said. Each variant runs through the eval script, into OUT/runs: a study that was stopped goes on, and
 tables with the same OUT share runs.
@@ -13,7 +14,7 @@ if not __package__:  # started by path: start again as a module of the repositor
 
 import argparse
 
-from scripts.studies import pcvos
+from scripts.studies import pcvos, remn
 from scripts.studies.study import add_study_flags, run_study
 from util.errors import run_command
 from util.flags import FlagParser
@@ -31,6 +32,11 @@ def _add_pcvos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segment_frames", type=int, nargs="+", metavar="F", help="frames of a segment of progressive matching; default: 5, in table 10 1 3 5 10")
 
 
+def _remn(flags: argparse.Namespace) -> int:
+    """REMN: foreground reinforcing, adaptive sampling, redundancy reduction."""
+    return run_study(remn.study(remn.weights_of(flags.weights)), flags)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="ablate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     papers = parser.add_subparsers(dest="paper", required=True, metavar="PAPER")
@@ -38,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     added = papers.add_parser("pcvos", help=_pcvos.__doc__, description=f"{_pcvos.__doc__} Roles of weights: {roles}; pcvos@TxHxW: with windows of that size.")
     added.set_defaults(run=_pcvos)
     _add_pcvos(added)
+    added = papers.add_parser("remn", help=_remn.__doc__, description=f"{_remn.__doc__} Roles of weights: remn, for all rows; FRM+ASM and the like for one row alone.")
+    added.set_defaults(run=_remn)
+    add_study_flags(added, "results/ablate-remn")
     return parser
 
 

@@ -27,6 +27,7 @@ class Write:
     key: Tensor
     values: dict[int, Tensor]
     temporary: bool
+    annotated: bool = False
 
 
 @dataclasses.dataclass
@@ -34,6 +35,8 @@ class PlainEngine:
     """One video; `step` gives ids and probabilities [K + 1, H, W] of the frame it is given, `step_clip` of each of several that are predicted together.
 
     Any predicted frame is held for now if `hold_latest`. segment_frames: progressive matching within a clip. refine: the network's intra-clip refinement.
+    enhance: its foreground reinforcing. threshold: frames are written where the masks differ by more, in place of every so many. reduce_frames: its redundancy reduction
+    acts where so many frames are held beside the annotated ones.
     """
 
     network: VOSNetwork
@@ -43,6 +46,9 @@ class PlainEngine:
     resolution: int = -1
     segment_frames: float = math.inf
     refine: bool = False
+    enhance: bool = False
+    threshold: float | None = None
+    reduce_frames: float = math.inf
 
     def __post_init__(self):
         self.network = copy.deepcopy(self.network).eval()
@@ -51,6 +57,8 @@ class PlainEngine:
         self.memory: list[Write] = []
         self.frame = -1
         self.last_kept = 0
+        self.kept_masks: dict[int, np.ndarray] = {}
+        self.previous: dict[int, Tensor] = {}
 
     def step(self, frame: np.ndarray, mask: np.ndarray | None = None) -> tuple[tuple[int, ...], Tensor]:
         return self.step_clip([frame], mask)[0]
@@ -86,6 +94,7 @@ class PlainEngine:
                 large = torch.stack([1 - sum(large), *large]) if self.ids else torch.ones(1, *size)
             if last:
                 self.memorise(image, one, small, annotated=mask is not None)
+            self.previous = dict(zip(self.ids, small, strict=True))
             results.append((tuple(self.ids), large))
         return results
 
@@ -96,7 +105,8 @@ class PlainEngine:
             if self.ids and number and number % self.segment_frames == 0:
                 values = {i: readout.flatten(1).T for i, readout in zip(self.ids, clip[-1], strict=True)}
                 self.memory.append(Write(self.frame + number, features[number - 1].key[0].flatten(1).T, values, True))
-            clip.append([self.read(one.key, i)[0] for i in self.ids])
+            query = self.enhanced(one.key) if self.enhance and self.previous else one.key
+            clip.append([self.read(query, i)[0] for i in self.ids])
         self.memory = lasting
         if self.refine and self.ids:
             local_key = self.network.input_proj(torch.cat([one.feature_s16 for one in features]))
@@ -118,24 +128,87 @@ class PlainEngine:
         return (weights @ value).T.reshape(1, -1, *query.shape[-2:])
 
     def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
-        keep = annotated or (bool(self.ids) and self.frame - self.last_kept >= self.write_every_frames)
+        keep = annotated or (bool(self.ids) and self.is_due(masks))
         if not keep and not (self.hold_latest and self.ids):
             return
-        self.last_kept = self.frame if keep else self.last_kept
+        if keep:
+            self.last_kept, self.kept_masks = self.frame, binary_masks(self.ids, masks)
         self.memory = [write for write in self.memory if not write.temporary]
+        if sum(not write.annotated for write in self.memory) >= self.reduce_frames:
+            self.memory = reduced(self.network.redundancy_reduction, self.memory)
         values = {}
         for number, object_id in enumerate(self.ids):
             others = sum((mask for k, mask in enumerate(masks) if k != number), torch.zeros_like(masks[0]))
             value = self.network.encode_value(image, features.feature_s16, masks[number][None, None], others[None, None])
             values[object_id] = value[0, 0].flatten(1).T
-        self.memory.append(Write(self.frame, features.key[0].flatten(1).T, values, not keep))
+        self.memory.append(Write(self.frame, features.key[0].flatten(1).T, values, not keep, annotated))
+
+    def is_due(self, masks: list[Tensor]) -> bool:
+        if self.threshold is None:
+            return self.frame - self.last_kept >= self.write_every_frames
+        now = binary_masks(self.ids, masks)
+        return max(mask_difference(self.kept_masks.get(i), now[i]) for i in self.ids) > self.threshold
+
+    def enhanced(self, key: Tensor) -> Tensor:
+        """Foreground reinforcing, position by position: key [1, C^k, h, w]."""
+        module, (height, width) = self.network.foreground_reinforcing, key.shape[-2:]
+        foreground = sum(self.previous.values()).reshape(height, 16, width, 16).mean((1, 3))
+        attention = module.attend(module.local(torch.cat([key, foreground[None, None]], 1)))[0].softmax(0)
+        received, (rows, columns) = torch.zeros(height, width, dtype=key.dtype), module.window
+        for y, x, place in np.ndindex(height, width, rows * columns):
+            to_y, to_x = y + place // columns - rows // 2, x + place % columns - columns // 2
+            if 0 <= to_y < height and 0 <= to_x < width:
+                received[to_y, to_x] += attention[place, y, x] * foreground[y, x]
+        return key * (1 + module.gain * received)
 
     def remove_object(self, object_id: int) -> None:
         self.ids.remove(object_id)
         for write in self.memory:
             write.values.pop(object_id, None)
+        self.previous.pop(object_id, None)
         if not self.ids:
             self.memory = []
+
+
+def binary_masks(ids: list[int], masks: list[Tensor]) -> dict[int, np.ndarray]:
+    """Where each object is the most probable, background included."""
+    planes = torch.stack([1 - sum(masks), *masks])
+    return {i: (planes.argmax(0) == number + 1).numpy() for number, i in enumerate(ids)}
+
+
+def mask_difference(before: np.ndarray | None, now: np.ndarray) -> float:
+    """Adaptive sampling: the larger of 1 - IoU with aligned centroids and the centroids' distance over the mask's size."""
+    if before is None or not before.any() or not now.any():
+        return float(now.any() or (before is not None and before.any()))
+    points, points_before = np.argwhere(now), np.argwhere(before)
+    shift = points.mean(0) - points_before.mean(0)
+    moved = {tuple(point) for point in points_before + np.round(shift).astype(int)}
+    shared = len(moved & {tuple(point) for point in points})
+    return max(1 - shared / (len(points) + len(points_before) - shared), np.linalg.norm(shift) / math.sqrt(len(points_before)))
+
+
+def reduced(module, memory: list[Write]) -> list[Write]:
+    """Redundancy reduction: of every few frames in a row between annotated ones, one."""
+    pooled = torch.stack([write.key.mean(0) for write in memory if not write.annotated], 1)
+    gate = module.gate
+    scores = gate.conv2(gate.bn1(gate.conv1(pooled[None])).clamp(min=0))[0].mean(1).tanh().clamp(min=0)
+    chosen, result = 2 ** (int(scores.argmax()) + 1), []
+    for annotated, run in itertools.groupby(memory, key=lambda write: write.annotated):
+        run = list(run)
+        size = 1 if annotated else max(size for size in (1, 2, 4) if size <= min(chosen, len(run)))
+        whole = len(run) // size * size
+        for start in range(0, whole if size > 1 else 0, size):
+            group = run[start : start + size]
+            key = mixed(module.keys[size // 4].conv, [write.key for write in group])
+            values = {i: mixed(module.values[size // 4].conv, [write.values[i] for write in group]) for i in group[0].values}
+            result.append(Write(group[-1].frame, key, values, False))
+        result += run[whole:] if size > 1 else run
+    return result
+
+
+def mixed(convolution, frames: list[Tensor]) -> Tensor:
+    """One frame [N, C] of several."""
+    return sum(frame @ convolution.weight[:, :, t].T for t, frame in enumerate(frames)) + convolution.bias
 
 
 def attention_by_pairs(block, key, value, window, shifted):

@@ -44,9 +44,8 @@ def draw_events(random, length):
 
 
 def play(network, seed, lookahead, overrides):
-    """A session and the textbook engine side by side. With lookahead 1, both hold the same elements after every frame.
-
-    Returns the textbook engine and for how many frames its objects were lost."""
+    """A session and the textbook engine side by side. With lookahead 1, both hold the same elements after every frame. Returns the textbook engine and for how
+    many frames its objects were lost."""
     random = np.random.default_rng(seed)
     session = VideoSegmenter(network, "lfu", device="cpu", **overrides).session(lookahead=lookahead)
     plain = PlainBoundedEngine(

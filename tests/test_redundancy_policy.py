@@ -1,11 +1,15 @@
 """A full memory becomes shorter: which frames become one, what stays, and what a session makes of it. Legend: T frames, M elements of a frame, C channels."""
 
 import copy
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from conftest import assert_same_results
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from plain_engine import PlainEngine
 
 from inference import MemoryConfig, VideoSegmenter, system_config
 from inference.memory import POLICIES, MemoryBank
@@ -163,6 +167,44 @@ def play(segmenter, frames, masks):
     session = segmenter.session()
     results = [session.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
     return [result for result in results if result is not None] + session.flush(), session
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    at=st.dictionaries(st.integers(1, 20), st.sampled_from([1, 2]), max_size=3),
+    removed_at=st.none() | st.integers(5, 20),
+    threshold=st.sampled_from([None, 0.0, 0.1, 0.4]),
+    capacity=st.sampled_from([4, 8]),
+    enhance=st.booleans(),
+    factor=st.sampled_from([2, 4]),
+    resolution=st.sampled_from([-1, 64]),
+)
+def test_sessions_agree_with_the_textbook_engine(reinforced_network, made_clip, at, removed_at, threshold, capacity, enhance, factor, resolution):
+    frames = np.concatenate([made_clip.frames, made_clip.frames[::-1]])
+    masks = {0: made_clip.masks(1), **{index: made_clip.masks(object_id, min(index, 23 - index)) for index, object_id in at.items()}}
+    sampling = {"sampling": "every", "mem_every": 1} if threshold is None else {"memory.sampling_threshold": threshold, "memory.max_gap_frames": 99}
+    with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):  # both in double, so that only what is computed can differ
+        network = fill_reductions(choosing(reinforced_network, factor)).double()
+        segmenter = VideoSegmenter(network, "remn", device="cpu", enhance=enhance, memory_frames=capacity, resolution=resolution, top_k=7, **sampling)
+        session, plain = segmenter.session(), PlainEngine(network, 1, top_k=7, resolution=resolution, enhance=enhance, threshold=threshold, reduce_frames=capacity)
+        for index, frame in enumerate(frames):
+            if index == removed_at:
+                session.remove_object(1)
+                plain.remove_object(1)
+            held = [write.frame for write in plain.memory]  # the last frame's write would wait for a next one
+            result, (ids, probabilities) = session.step(frame, masks.get(index)), plain.step(frame, masks.get(index))
+            assert result.object_ids == ids
+            torch.testing.assert_close(result.probabilities, probabilities, rtol=0, atol=1e-6, check_dtype=False)
+        assert (session.memory.frame_indices if session.memory else []) == held
+
+
+def fill_reductions(network):
+    """Reductions that are no averages."""
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in (*network.redundancy_reduction.keys.parameters(), *network.redundancy_reduction.values.parameters()):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=random))
+    return network
 
 
 @pytest.mark.parametrize("late", [{}, {4: 2}, {7: 2}], ids=str)

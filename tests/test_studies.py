@@ -12,12 +12,12 @@ import torch
 from made_up_trees import write_davis, write_generic, write_tiny_weights
 from PIL import Image
 
-from inference.config import SYSTEMS
+from inference.config import SYSTEMS, system_config
 from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from scripts.studies import over_time, pcvos, runs, systems
+from scripts.studies import over_time, pcvos, remn, runs, systems
 from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
@@ -129,6 +129,25 @@ def test_comparison_leaves_out_systems_whose_weights_lack_a_part_or_are_not_ther
     assert any(variant.name == "memory-lfu-4" for variant in study.variants)
 
 
+def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tiny, tmp_path):
+    whole = write_tiny_weights(tmp_path / "tiny_remn.pth", network="tiny_remn")
+    study = remn.study(remn.weights_of([f"remn={whole}", f"ASM={tiny}", "FRM+RRM=gone.pth", f"RRM={tiny}"]))
+    by_name = {variant.name: variant for variant in study.variants}
+    assert [tuple(variant.columns.values()) for variant in study.variants] == [
+        ("no", "no", "no"),
+        ("yes", "no", "no"),
+        ("no", "yes", "no"),
+        ("yes", "yes", "no"),
+        ("no", "yes", "yes"),
+        ("yes", "yes", "yes"),
+    ]
+    assert by_name["remn-ASM"].weights == tiny and by_name["remn-FRM+ASM+RRM"].weights == whole and not by_name["remn-FRM+ASM+RRM"].settings
+    off = system_config("remn", **by_name["remn-none"].settings)
+    assert (off.enhance, off.memory.sampling, off.memory.policy) == (False, "every", "every-k")
+    assert "FRM+RRM: gone.pth: no such file" in study.left_out
+    assert any(reason.startswith("RRM: ") and "no weights" in reason for reason in study.left_out)  # the tiny network has none of its parts
+
+
 # running them
 
 
@@ -191,7 +210,8 @@ def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_pa
 
     listed = run("pcvos", davis, "--table", 7, "--list", "--clip_lengths", 5, 6, "--weights", f"stcn={tiny}")
     assert listed.returncode == 0, listed.stderr
-    assert [line.split(":")[0] for line in listed.stdout.splitlines() if "--model" in line] == ["stcn-L5", "stcn-L6", "stcn-L6-F5"]
+    names = [line.split(":")[0] for line in listed.stdout.splitlines() if "--model" in line]
+    assert [name for name in names if name.startswith("stcn-")] == ["stcn-L5", "stcn-L6", "stcn-L6-F5"]
     assert not (tmp_path / "results").exists()
     wrong = run("pcvos", tmp_path, "--table", 7)
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in wrong.stderr

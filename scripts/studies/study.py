@@ -1,12 +1,13 @@
 """A study as a command: its flags, its runs one after another, its report."""
 
 import argparse
+import contextlib
 import dataclasses
 import fnmatch
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,15 +60,15 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
     where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads())
     for reason in study.left_out:
         _note(f"left out: {reason}")
-    signal.signal(signal.SIGTERM, _stop)  # so that the run of a variant is ended too
     runs = _Runs(study, flags, with_time)
     rows: list[Row] = []
-    for data in lengths:
-        for variant in study.variants:
-            row = runs.row(variant, data)
-            rows += [] if row is None else [row]
-            findings = Findings(study=study, data=given, rows=rows, left_out=[*study.left_out, *runs.failures], where=where)
-            paths = findings.write(flags.output)
+    with _ended_by_sigterm():
+        for data in lengths:
+            for variant in study.variants:
+                row = runs.row(variant, data)
+                rows += [] if row is None else [row]
+                findings = Findings(study=study, data=given, rows=rows, left_out=[*study.left_out, *runs.failures], where=where)
+                paths = findings.write(flags.output)
     print(findings.as_markdown())
     _note("written: " + ", ".join(map(str, paths)))
     return EXIT_INPUT_ERROR if runs.failures else EXIT_OK
@@ -133,8 +134,18 @@ def _command() -> list[str]:
     return [f"scripts/{script.name}", *sys.argv[1:]]
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process as an exception does, so that the run of a variant is ended too."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _note(text: str) -> None:

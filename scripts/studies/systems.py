@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ _PLAIN = "stcn"  # by which the policies run: the system that is nothing but its
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A row that there may be. role: whose weights."""
+    """A row that there may be, on the weights of its system."""
 
     name: str
     line: str
@@ -50,7 +50,7 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
     seen = []
     for candidate in (*_systems(), *_policies(memory_frames or MEMORY_FRAMES)):
         file = weights.file(candidate.system)
-        reason = weights.missing(candidate.system) if file is None else _refusal(file, candidate)
+        reason = weights.missing(candidate.system) if file is None else refusal(file, candidate.system, candidate.settings)
         if reason is not None:
             left_out.append(f"{candidate.name}: {reason}")
             continue
@@ -85,10 +85,10 @@ def _accepted(candidate: _Candidate) -> bool:
         return False
 
 
-def _refusal(file: Path, candidate: _Candidate) -> str | None:
+def refusal(file: Path, system: str, settings: Mapping[str, Any]) -> str | None:
     """Why a network cannot run so; None where it can."""
     try:
-        VideoSegmenter(_network(file), candidate.system, device="cpu", **candidate.settings)
+        VideoSegmenter(_network(file), system, device="cpu", **settings)
     except InputError as error:
         return str(error) if str(file) in str(error) else f"{file}: {error}"
     return None

@@ -70,6 +70,10 @@ class Weights:
         file = self._files.get(role)
         return file if file is not None and file.is_file() else None
 
+    def given(self, role: str) -> bool:
+        """Whether a file was named for the role, be it there or not."""
+        return role in self._given
+
     def missing(self, role: str) -> str:
         """Why a role has no file, and what to do."""
         if role in self._given:
