@@ -228,7 +228,7 @@ def test_until_the_memory_is_full_results_are_those_of_every_k_and_then_they_are
     assert_same_results(ours[:10], theirs[:10])
     assert max((one.probabilities - other.probabilities).abs().max() for one, other in zip(ours[10:], theirs[10:])) > 1e-4
     assert session.memory.size <= 9 * 12
-    assert session.memory.megabytes == pytest.approx(9 * 12 * (4 * 8 + 4 + 8 + 8 + 2 * 4 * 16) / 1e6), "allocated once"
+    assert session.memory.megabytes == pytest.approx(9 * 12 * (4 * 8 + 4 + 8 + 8 + 2 * (4 * 16 + 1)) / 1e6), "allocated once"
 
 
 def test_late_objects_join_while_the_memory_is_reduced(make_segmenter, made_clip):
