@@ -1,4 +1,4 @@
-# Sourced by train_s03.sh, train_s012.sh and train_small.sh from the repository's root: runs one stage on all GPUs of this machine (without one: one process on the CPU).
+# Sourced by the recipes train_*.sh from the repository's root: runs one stage on all GPUs of this machine (without one: one process on the CPU).
 # A stage that is finished is left as it is, one that was stopped goes on, so that the same command can be given again and again.
 python=${PYTHON:-python}
 
@@ -20,4 +20,11 @@ usage_if_fewer_than() {
         sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
         exit 2
     fi
+}
+
+# begin_small_recipe "$@": of DAVIS_ROOT STATIC_ROOT NAME, sets name and what the small networks' recipes share, as recipe
+begin_small_recipe() {
+    usage_if_fewer_than 3 "$@"
+    name=$3
+    recipe=(--davis_root "$(realpath "$1")" --static_root "$(realpath "$2")" --mix video=0.4 static=0.25 synthetic=0.35 --amp bf16 --cache_megabytes 3000)
 }

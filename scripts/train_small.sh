@@ -6,11 +6,9 @@
 set -euo pipefail
 repository=$(dirname "$0")/..
 source "$repository/scripts/_stages.sh"
-usage_if_fewer_than 3 "$@"
-davis_root=$(realpath "$1") static_root=$(realpath "$2") name=$3
+begin_small_recipe "$@"
 shift 3
 cd "$repository"
-recipe=(--network stcn_small --amp bf16 --davis_root "$davis_root" --static_root "$static_root" --mix video=0.4 static=0.25 synthetic=0.35
-    --cache_megabytes 3000 --save_every 500)
-train_stage synthetic "${name}_1" "${recipe[@]}" --iterations 8000 "$@"
-train_stage synthetic "$name" "${recipe[@]}" --iterations 4200 --load_network "runs/${name}_1/weights.pth" --lr 3e-4 --average_decay 0.999 "$@"
+train_stage synthetic "${name}_1" "${recipe[@]}" --network stcn_small --iterations 8000 --save_every 500 "$@"
+train_stage synthetic "$name" "${recipe[@]}" --network stcn_small --iterations 4200 --load_network "runs/${name}_1/weights.pth" --lr 3e-4 --average_decay 0.999 \
+    --save_every 500 "$@"

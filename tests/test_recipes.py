@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_up_trees import write_davis
 
-from model import load_network
+from model import build_network, load_network, save_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = ["--network", "tiny", "-i", "1", "-b", "2", "--crop_size", "32", "--num_workers", "0", "--device", "cpu"]
@@ -28,7 +28,7 @@ def copy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    return write_davis(tmp_path_factory.mktemp("data") / "davis", {"bear": 5}, "2017/train.txt")
+    return write_davis(tmp_path_factory.mktemp("data") / "davis", {"bear": 8}, "2017/train.txt")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,16 @@ def test_stages_follow_one_another_and_are_not_trained_twice(copy, videos, still
     assert again.returncode == 0 and again.stdout.splitlines() == ["runs/chain_s0 is finished", "runs/chain_s03 is finished"]
 
 
-@pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh"])
+@pytest.mark.parametrize(("script", "network", "flags"), [("train_pcvos_small.sh", "tiny_pcvos", ("--frames", "7")), ("train_remn_small.sh", "tiny_remn", ("--frames", "6"))])
+def test_small_networks_of_other_systems_begin_with_those_of_stcn(copy, videos, stills, script, network, flags):
+    save_weights(copy / "tiny.pth", build_network("tiny"))
+    done = run(copy, script, videos, stills, network, *QUICK, "--network", network, "--load_network", "tiny.pth", *flags, "--mix", "static=1")
+    assert done.returncode == 0, done.stderr
+    assert "starts fresh" in done.stdout
+    assert load_network(copy / f"runs/{network}/weights.pth").config.name == network
+
+
+@pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh", "train_small.sh", "train_pcvos_small.sh", "train_remn_small.sh"])
 def test_without_folders_the_usage_is_shown(copy, script):
     done = run(copy, script, "name")
     assert done.returncode == 2 and script in done.stderr and done.stdout == ""
