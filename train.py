@@ -1,4 +1,4 @@
-"""Train a network: `torchrun --nproc_per_node=N train.py --stage 0|1|2|3|synthetic --id NAME …`, or plain `python train.py …` on one device."""
+"""Train a network: `torchrun --nproc_per_node=N train.py --stage 0|1|2|3|clip|remn|synthetic --id NAME …`, or plain `python train.py …` on one device."""
 
 import argparse
 import contextlib
@@ -129,11 +129,10 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         given["amp"] = "off"
     if arguments.average_decay == 0:
         given["average_decay"] = None
-    if arguments.learning_rate is not None and not arguments.learning_rate > 0:
-        raise InputError(f"learning_rate is {arguments.learning_rate}; it must be above 0")
     config = dataclasses.replace(STAGES[arguments.stage], **given)
     for name, value in parse_settings(arguments.set):
         config = with_setting(config, name, value, fixed=("stage", "mix", *given))
+    config.check()
     if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
         config = dataclasses.replace(config, backbone_weights=("none",))
     at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "clip_frames": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
@@ -151,8 +150,6 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after the first frame come whole clips; {2 * config.clip_frames + 1} frames make two")
     if config.reduce_frames is not None and config.frames < config.reduce_frames + 2:
         raise InputError(f"--frames {config.frames}, reduce_frames {config.reduce_frames}: the reduced memory is never read; {config.reduce_frames + 2} frames or more are needed")
-    if not 0 <= config.affinity.dropout < 1:
-        raise InputError(f"affinity.dropout is {config.affinity.dropout}; it is a share, at least 0 and below 1")
     if config.crop_size % 16:
         raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
     return config

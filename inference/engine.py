@@ -181,7 +181,7 @@ class SegmentationSession:
         if len(set(self._object_ids) | set(ids)) > MAX_OBJECTS:
             raise InputError(f"{place}: {len(set(self._object_ids) | set(ids))} objects; at most {MAX_OBJECTS} can be segmented")
         geometry = self._geometry or Geometry.of(size, self._config.resolution)
-        self._check_capacity(geometry, len(set(self._object_ids) | set(ids)))
+        self._check_capacity(geometry, len(set(self._read_ids()) | set(ids)))
         self._geometry = geometry
         self._buffer.append(image.to(self._device, copy=True))  # the caller may use its array again
         self.frames_given += 1

@@ -48,7 +48,7 @@ class RunFolder:
     def check(self, names: Sequence[str]) -> None:
         """Whether videos of these names may be written here. Changes nothing. Raises InputError naming the difference, or the folder in the way."""
         recorded = self._recorded()
-        if recorded is None:
+        if recorded is None or not self._present(recorded[_SEQUENCES]):  # a run that came to nothing holds no later one to its settings
             if foreign := self._present(names):
                 raise InputError(f"{foreign[0]}: is there already, and no {CONFIG_NAME} in {self.root} says how it was made; choose another --output or move it away")
             return

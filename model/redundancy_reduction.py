@@ -71,7 +71,8 @@ class _Reduction(nn.Module):
         """x [..., T, M, C], T a multiple of the frames → [..., T / frames, M, C], of the same type, in full precision between."""
         weight = self.conv.weight
         grouped = x.unflatten(-3, (-1, weight.shape[2])).to(weight.dtype)
-        return (torch.einsum("...tmc,oct->...mo", grouped, weight) + self.conv.bias).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return (torch.einsum("...tmc,oct->...mo", grouped, weight) + self.conv.bias).to(x.dtype)
 
 
 class RedundancyReduction(nn.Module):
@@ -96,7 +97,8 @@ class RedundancyReduction(nn.Module):
 
     def choose(self, key: Tensor) -> int:
         """For inference: of one video's key [T, M, C^k], how many frames shall become one."""
-        return self.factors[int(self.gate(key.unsqueeze(0).float()).argmax())]
+        with torch.autocast(key.device.type, enabled=False):
+            return self.factors[int(self.gate(key.unsqueeze(0).float()).argmax())]
 
     def reduce_key(self, key: Tensor, factor: int) -> Tensor:
         """key [..., T, M, C^k] → [..., T / factor, M, C^k]."""

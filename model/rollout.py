@@ -109,7 +109,7 @@ class Rollout(nn.Module):
             clips = zip(logits.split(self.clip_frames, 1), labels[:, 1:].split(self.clip_frames, 1), strict=True)
             parts["dice"] = self.dice_weight * sum(clip_dice(ours, truth, present) for ours, truth in clips)
         if prediction.divergence is not None:
-            parts["reduction"] = self.reduction_weight * ((prediction.divergence * present).sum(1) / present.sum(1)).mean()
+            parts["reduction"] = self.reduction_weight * ((prediction.divergence * present).sum(1) / present.sum(1).clamp(min=1)).mean()
         with torch.no_grad():
             iou = mean_iou(logits[:, -1].argmax(1), labels[:, -1], present)
         watched = {name: part.detach() for name, part in parts.items()}

@@ -1,10 +1,14 @@
 """How each stage trains: one table of values. `model/learner.py` does what they say."""
 
 import dataclasses
+import math
+import operator
+from collections.abc import Callable
 from typing import Any, Literal
 
 from model.affinity_regularisers import AffinityConfig
 from model.losses import BootstrapConfig
+from util.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,26 @@ class TrainingConfig:
     def as_dict(self) -> dict[str, Any]:
         """Plain values only."""
         return dataclasses.asdict(self)
+
+    def check(self) -> None:
+        """Raise InputError naming the first value that is out of its range."""
+        for (wanted, is_in_range), names in _RANGES.items():
+            for name in names:
+                value = operator.attrgetter(name)(self)
+                if value is not None and not is_in_range(value):
+                    raise InputError(f"{name} is {value}; it must be {wanted}")
+        least, most = self.crop_area
+        if not 0 < least <= most <= 1:
+            raise InputError(f"crop_area is {least} to {most}; these are shares of the frame, above 0, at most 1, the lesser first")
+
+
+_RANGES: dict[tuple[str, Callable[[float], bool]], tuple[str, ...]] = {  # None, where a value may be that, is in range
+    ("above 0", lambda value: 0 < value < math.inf): ("learning_rate", "clip_gradient_norm"),
+    ("at least 0", lambda value: 0 <= value < math.inf): ("weight_decay", "warmup_iterations", "dice_weight", "reduction_weight", "max_skip"),
+    ("above 0 and at most 1", lambda value: 0 < value <= 1): ("gamma", "bootstrap.final_fraction"),
+    ("above 0 and below 1", lambda value: 0 < value < 1): ("average_decay",),
+    ("a share, at least 0 and below 1", lambda value: 0 <= value < 1): ("affinity.dropout", "skip_final_share"),
+}
 
 
 STAGES: dict[str, TrainingConfig] = {

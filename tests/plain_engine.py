@@ -27,7 +27,6 @@ class Write:
     key: Tensor
     values: dict[int, Tensor]
     temporary: bool
-    annotated: bool = False
 
 
 @dataclasses.dataclass
@@ -36,7 +35,7 @@ class PlainEngine:
 
     Any predicted frame is held for now if `hold_latest`. segment_frames: progressive matching within a clip. refine: the network's intra-clip refinement.
     enhance: its foreground reinforcing. threshold: frames are written where the masks differ by more, in place of every so many. reduce_frames: its redundancy reduction
-    acts where so many frames are held beside the annotated ones.
+    acts where so many frames are held beside those at which objects joined.
     """
 
     network: VOSNetwork
@@ -134,14 +133,15 @@ class PlainEngine:
         if keep:
             self.last_kept, self.kept_masks = self.frame, binary_masks(self.ids, masks)
         self.memory = [write for write in self.memory if not write.temporary]
-        if sum(not write.annotated for write in self.memory) >= self.reduce_frames:
-            self.memory = reduced(self.network.redundancy_reduction, self.memory)
+        exempt = first_frames(self.memory)
+        if sum(write.frame not in exempt for write in self.memory) >= self.reduce_frames:
+            self.memory = reduced(self.network.redundancy_reduction, self.memory, exempt)
         values = {}
         for number, object_id in enumerate(self.ids):
             others = sum((mask for k, mask in enumerate(masks) if k != number), torch.zeros_like(masks[0]))
             value = self.network.encode_value(image, features.feature_s16, masks[number][None, None], others[None, None])
             values[object_id] = value[0, 0].flatten(1).T
-        self.memory.append(Write(self.frame, features.key[0].flatten(1).T, values, not keep, annotated))
+        self.memory.append(Write(self.frame, features.key[0].flatten(1).T, values, not keep))
 
     def is_due(self, masks: list[Tensor]) -> bool:
         if self.threshold is None:
@@ -187,15 +187,20 @@ def mask_difference(before: np.ndarray | None, now: np.ndarray) -> float:
     return max(1 - shared / (len(points) + len(points_before) - shared), np.linalg.norm(shift) / math.sqrt(len(points_before)))
 
 
-def reduced(module, memory: list[Write]) -> list[Write]:
-    """Redundancy reduction: of every few frames in a row between annotated ones, one."""
-    pooled = torch.stack([write.key.mean(0) for write in memory if not write.annotated], 1)
+def first_frames(memory: list[Write]) -> set[int]:
+    """The frames at which the objects of this memory joined."""
+    return {next(write.frame for write in memory if i in write.values) for i in {i for write in memory for i in write.values}}
+
+
+def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
+    """Redundancy reduction: of every few frames in a row between exempt ones, one."""
+    pooled = torch.stack([write.key.mean(0) for write in memory if write.frame not in exempt], 1)
     gate = module.gate
     scores = gate.conv2(gate.bn1(gate.conv1(pooled[None])).clamp(min=0))[0].mean(1).tanh().clamp(min=0)
     chosen, result = 2 ** (int(scores.argmax()) + 1), []
-    for annotated, run in itertools.groupby(memory, key=lambda write: write.annotated):
+    for is_exempt, run in itertools.groupby(memory, key=lambda write: write.frame in exempt):
         run = list(run)
-        size = 1 if annotated else max(size for size in (1, 2, 4) if size <= min(chosen, len(run)))
+        size = 1 if is_exempt else max(size for size in (1, 2, 4) if size <= min(chosen, len(run)))
         whole = len(run) // size * size
         for start in range(0, whole if size > 1 else 0, size):
             group = run[start : start + size]

@@ -117,3 +117,12 @@ def test_half_precision_keys_are_reduced_in_full_precision():
         mixed = module(key, value)
     torch.testing.assert_close(mixed.keys[0], module(key, value).keys[0])
     assert module.reduce_value(value[0, 0].bfloat16(), 2).dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_mixed_precision_around_it_changes_nothing(reinforced_network):
+    module = reinforced_network.redundancy_reduction
+    key = 3 * torch.randn(4, 6, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, factor = module.reduce_key(key, 4), module.choose(key)
+    assert torch.equal(ours, module.reduce_key(key, 4)) and factor == module.choose(key)

@@ -342,3 +342,10 @@ def test_what_cannot_be_trained_so_is_refused(network, reinforced_network, long_
         Rollout(network, reduce_frames=4)
     with pytest.raises(InputError, match=r"5 frames a sample.*6 frames on"):
         Rollout(reinforced_network, reduce_frames=4)(*(part[:, :5] if part.ndim > 1 else part for part in long_batch))
+
+
+def test_a_sample_without_objects_leaves_the_loss_of_reducing_the_memory_finite(reinforced_network):
+    frames, labels = torch.randint(0, 256, (2, 7, 3, 32, 48), dtype=torch.uint8), torch.zeros(2, 7, 32, 48, dtype=torch.uint8)
+    labels[0, :, 8:24, 8:24] = 1
+    result = Rollout(copy.deepcopy(reinforced_network).eval(), reduce_frames=4)(frames, labels, [1, 0])
+    assert all(torch.isfinite(part) for part in result.parts.values())

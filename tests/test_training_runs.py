@@ -514,3 +514,22 @@ def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_pa
 def test_samples_that_make_no_whole_clips_are_refused(run):
     with pytest.raises(InputError, match=r"--frames 6, --clip_frames 3: .*7 frames make two"):
         run("--clip_frames", "3", "--frames", "6")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--set", "bootstrap.final_fraction=0"), "bootstrap.final_fraction is 0.0; it must be above 0 and at most 1"),
+        (("--clip_gradient_norm", "-1"), "clip_gradient_norm is -1.0; it must be above 0"),
+        (("--average_decay", "3"), "average_decay is 3.0; it must be above 0 and below 1"),
+        (("--set", "dice_weight=nan"), "dice_weight is nan; it must be at least 0"),
+        (("--gamma", "nan"), "gamma is nan"),
+        (("--max_skip", "-3"), "max_skip is -3; it must be at least 0"),
+        (("--set", "affinity.dropout=1"), "affinity.dropout is 1.0; it must be a share, at least 0 and below 1"),
+        (("--crop_area", "2", "1"), "crop_area is 2.0 to 1.0"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_anything_is_done(run, tmp_path, flags, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        run(*flags)
+    assert not (tmp_path / "runs").exists()

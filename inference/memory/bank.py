@@ -76,6 +76,11 @@ class MemoryBank:
         return tuple(self._values)
 
     @property
+    def first_frames(self) -> frozenset[int]:
+        """The frames at which the objects that are here joined."""
+        return frozenset(member.first_frame for member in self._members.values())
+
+    @property
     def lost_object_ids(self) -> tuple[int, ...]:
         """Ids of which no element is left: all that were written since they joined, or all of these that showed them, have been dropped."""
         if self._lost is None:

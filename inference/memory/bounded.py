@@ -1,6 +1,7 @@
 """Memories of a fixed capacity: what they share. Legend: N memory elements (pixels at stride 16), K objects."""
 
 import abc
+import math
 
 import torch
 from torch import Tensor
@@ -59,8 +60,8 @@ class BoundedMemory(EveryK):
         megabytes, passing = self.config.max_megabytes, self.config.progressive_frames * frame_elements
         capacity = int(megabytes * 1e6 // element_bytes) - passing
         if capacity < frame_elements:
-            needed = (frame_elements + passing) * element_bytes / 1e6
-            raise InputError(f"max_memory_mb is {megabytes:g}, but one frame with its objects takes {needed:.1f} MB; give at least {max(needed + 0.05, 0.1):.1f}")
+            needed = (frame_elements + passing) * element_bytes
+            raise InputError(f"max_memory_mb is {megabytes:g}, but one frame with its objects takes {needed / 1e6:.3g} MB; give at least {math.ceil(needed / 1e4) / 100:g}")
         return capacity
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:

@@ -1,14 +1,14 @@
 """Make a full memory shorter by what the network has learned of its redundancy. Legend: T frames, M elements of a frame, C channels.
 
 Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, these become T / 2^(S+1), by the network's gate and convolutions
-(model/redundancy_reduction.py). Ours: N = 12; annotated frames are exempt and come on top of N; groups of frames that become one lie between two annotated frames, so
-that none is made of what was before an object's first frame and what came after; what is left of a stretch between two, the newest frames, stays.
+(model/redundancy_reduction.py). Ours: N = 12; the frames at which objects joined are exempt and come on top of N; groups of frames that become one lie between two of
+these, so that none is made of what was before an object's first frame and what came after; what is left of a stretch between two, the newest frames, stays.
 """
 
 import itertools
+from collections.abc import Collection
 
 import torch
-from torch import Tensor
 
 from inference.config import MemoryConfig
 from inference.memory.bank import MemoryBank
@@ -19,10 +19,10 @@ from util.notes import say_once
 
 
 class RedundancyReduced(EveryK):
-    """Frames are written as every-k writes them; where `capacity_frames` of them are held beside the annotated ones, every 2 or every 4 in a row become one.
+    """Frames are written as every-k writes them; where `capacity_frames` of them are held beside those at which objects joined, every 2 or every 4 in a row become one.
 
     The capacity is rounded to a multiple of the largest reduction, which is said. A reduced frame counts as its newest, and may be reduced again. Frames that are alone
-    between two annotated ones stay: with a great many of these the memory is larger.
+    between two at which objects joined stay: with a great many of these the memory is larger.
     """
 
     default_capacity_frames = 12
@@ -31,20 +31,15 @@ class RedundancyReduced(EveryK):
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
         if config.max_megabytes is not None or config.protect_annotated:
-            raise InputError("memory redundancy is bounded in frames (memory_frames), the annotated ones come on top; leave max_memory_mb and memory.protect_annotated out")
+            raise InputError("memory redundancy is bounded in frames (memory_frames), objects' first ones come on top; leave max_memory_mb and memory.protect_annotated out")
         self._capacity_frames = config.capacity_frames or self.default_capacity_frames
-        self._annotated_frames: set[int] = set()
 
     def use_network(self, network: VOSNetwork) -> None:
         self._reduction = network.redundancy_reduction
         largest, asked = self._reduction.factors[-1], self._capacity_frames
         self._capacity_frames = max(asked // largest, 1) * largest
         if asked != self._capacity_frames:
-            say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside the annotated ones: up to {largest} frames become one")
-
-    def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
-        super().annotated(frame_index, masks, object_ids)
-        self._annotated_frames.add(frame_index)
+            say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one")
 
     def frames_held(self, frame_count: int | None) -> int | None:
         needed = super().frames_held(frame_count)
@@ -52,21 +47,22 @@ class RedundancyReduced(EveryK):
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         rows = {int(frame): slice(start, start + incoming) for start, frame in zip(range(0, bank.size, incoming), bank.frames[::incoming].tolist(), strict=True)}
-        reducible = [frame for frame in rows if frame not in self._annotated_frames]
+        exempt = bank.first_frames
+        reducible = [frame for frame in rows if frame not in exempt]
         if len(reducible) < self._capacity_frames:
             return
         keys = torch.stack([bank.keys[rows[frame]] for frame in reducible])
-        groups = self._groups(list(rows), self._reduction.choose(keys))
+        groups = self._groups(list(rows), exempt, self._reduction.choose(keys))
         for factor in sorted({len(group) for group in groups}):
             self._merge(bank, [group for group in groups if len(group) == factor], incoming, factor)
 
-    def _groups(self, frames: list[int], factor: int) -> list[list[int]]:
-        """Frames that become one: `factor` of them in a row, from the oldest of each stretch between annotated frames on; fewer of a stretch that is shorter."""
+    def _groups(self, frames: list[int], exempt: Collection[int], factor: int) -> list[list[int]]:
+        """Frames that become one: `factor` of them in a row, from the oldest of each stretch between exempt frames on; fewer of a stretch that is shorter."""
         groups = []
-        for is_annotated, stretch in itertools.groupby(frames, key=self._annotated_frames.__contains__):
+        for is_exempt, stretch in itertools.groupby(frames, key=exempt.__contains__):
             run = list(stretch)
             fitting = [size for size in self._reduction.factors if size <= min(factor, len(run))]
-            if not is_annotated and fitting:
+            if not is_exempt and fitting:
                 groups += [run[start : start + fitting[-1]] for start in range(0, len(run) - fitting[-1] + 1, fitting[-1])]
         return groups
 
