@@ -255,7 +255,7 @@ def test_an_object_that_no_longer_fits_is_refused_and_the_session_goes_on_as_if_
     session, undisturbed = segmenter.session(), segmenter.session()
     for index, frame in enumerate(made_clip.frames):
         if index == 3:
-            with pytest.raises(InputError, match=r"max_memory_mb is 0\.00\d+, but one frame with its objects takes 0\.00\d+ MB; give at least 0\.01"):
+            with pytest.raises(InputError, match=r"max_memory_mb is 0\.00\d+, but one frame with its objects takes 0\.0\d+ MB; give at least 0\.0\d+"):
                 session.step(frame, (made_clip.labels[3] > 0) * np.arange(1, 65, dtype=np.int32) % 40)
             assert session.frames_given == 3
         mask = made_clip.masks(1) if index == 0 else None
