@@ -77,6 +77,10 @@ def relative_position_index(window: Size) -> Tensor:
     return (offsets[..., 0] * rows + offsets[..., 1]) * columns + offsets[..., 2]
 
 
+def _tokens_at_once(x: Tensor) -> int:
+    return _TOKENS_AT_ONCE_ON_CPU if x.device.type == "cpu" else _TOKENS_AT_ONCE
+
+
 class _WindowAttention(nn.Module):
     """One head. Query and key are one projection of the local key, the values are the readouts.
 
@@ -132,7 +136,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, windows: Windows) -> Tensor:
         x = x + self.attn(self.norm1_v(x), weights, windows)
-        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+        pieces = x.split(max(_tokens_at_once(x) // (x.shape[0] * x.shape[1]), 1), dim=2)  # the hidden layer is the largest of all
+        return torch.cat([piece + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(piece)))) for piece in pieces], dim=2)
 
 
 class IntraClipRefinement(nn.Module):
@@ -163,8 +168,7 @@ class IntraClipRefinement(nn.Module):
         weights = [block.weights(key, windows) for block, windows in zip(blocks, layouts)]
         tokens = readout.permute(0, 2, 1, 4, 5, 3).flatten(2, 4)  # [B, K, T, C^v]
         refined = []
-        at_once = _TOKENS_AT_ONCE_ON_CPU if tokens.device.type == "cpu" else _TOKENS_AT_ONCE
-        for x in tokens.split(max(at_once // (tokens.shape[0] * tokens.shape[2]), 1), dim=1):
+        for x in tokens.split(max(_tokens_at_once(tokens) // (tokens.shape[0] * tokens.shape[2]), 1), dim=1):
             for block, shared, windows in zip(blocks, weights, layouts):
                 x = block(x, shared, windows)
             refined.append(self.norm(x))
