@@ -36,10 +36,10 @@ def scores_of(j_and_f: float) -> ValidationScores:
     return ValidationScores(j=j_and_f, f=j_and_f, j_and_f=j_and_f, per_sequence={"bear": j_and_f}, seconds=1.0)
 
 
-def evaluated(dataset, truth: Path, folder: Path, protocol: str, network, **settings):
+def evaluated(dataset, truth: Path, folder: Path, protocol: str, network, *, single_object: bool = False, **settings):
     """The scores that a run of the evaluation gives."""
     run(dataset, VideoSegmenter(network, device="cpu", **settings), RunFolder(folder, {}), lookahead=1)
-    return score_folder(truth, folder, protocol=protocol)
+    return score_folder(truth, folder, protocol=protocol, single_object=single_object)
 
 
 def assert_same_scores(scores: ValidationScores, report) -> None:
@@ -53,6 +53,15 @@ def test_scores_are_those_of_an_evaluation_of_davis(davis, tmp_path, network):
     scores = Validator(davis).score(network)
     assert_same_scores(scores, evaluated(DavisDataset(davis), davis / "Annotations/480p", tmp_path, "davis", network, resolution=-1))
     assert list(scores.per_sequence) == ["bear", "cow"]
+
+
+@pytest.mark.parametrize("split_list", ["2016/val.txt", "480p/val.txt"])
+def test_a_root_with_a_list_of_davis_2016_alone_is_scored_as_one_object(split_list, tmp_path, network):
+    root = write_davis(tmp_path / "davis", {"bear": 5}, split_list)
+    validator = Validator(root)
+    dataset = DavisDataset(root, "2016val")
+    assert_same_scores(validator.score(network), evaluated(dataset, dataset.truth_folder(), tmp_path / "out", "davis", network, single_object=True, resolution=-1))
+    assert validator.sequences == ("bear",) and validator.settings["single_object"]
 
 
 def test_scores_are_those_of_an_evaluation_of_other_folders(tmp_path, network):
