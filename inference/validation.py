@@ -21,12 +21,13 @@ import torch
 from dataset import DavisDataset, GenericDataset, Video, VideoDataset, available_split, check_masks, prefetch
 from dataset.image_file import list_files
 from inference.config import system_config
-from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter
+from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from inference.runner import share_out
 from inference.scoring import ObjectScores, score_folder
 from inference.scoring.report import overall_scores
 from inference.writer import ResultWriter
 from model import VOSNetwork, save_weights
+from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -124,6 +125,10 @@ class Validator:
             "max_frames": self._max_frames,
             "system": self._config.as_dict(),
         }
+
+    def check(self, network: NetworkConfig) -> None:
+        """Raise InputError where networks of this configuration lack what the system uses: before a training, not at its first validation."""
+        require_slots(network, self._config, f"validation of network {network.name}", "train a network that has them, or without validation")
 
     def score(self, network: VOSNetwork) -> ValidationScores:
         """The scores of a network, on the device it is on.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_network
+from conftest import tiny_network, tiny_network_name
 from made_up_trees import write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
@@ -21,6 +21,7 @@ from inference.runner import run
 from inference.scoring import score_folder
 from inference.validation import BestWeights, ValidationScores, Validator
 from model import load_network
+from model.config import PRESETS
 from model.network import freeze_batch_norms
 from util.errors import InputError
 
@@ -157,6 +158,14 @@ def test_a_wrong_request_is_refused_before_training(davis, settings, message):
         Validator(davis, **settings)
 
 
+@pytest.mark.parametrize(("system", "lacking"), [("remn", r"foreground_reinforcing\.\*.*redundancy_reduction"), ("pcvos", r"\*")])
+def test_a_network_without_what_the_system_uses_is_refused_before_it_is_scored(davis, system, lacking):
+    validator = Validator(davis, ["cow"], system=system)
+    validator.check(PRESETS[tiny_network_name(system)])
+    with pytest.raises(InputError, match=f"^validation of network tiny: no weights of .*{lacking}.*system {system} needs as it is set; train a network"):
+        validator.check(PRESETS["tiny"])
+
+
 def test_truth_of_the_first_frame_alone_is_refused(tmp_path):
     root = write_davis(tmp_path, {"bear": 5})
     for index in range(1, 5):
@@ -177,7 +186,7 @@ def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tm
         import dataclasses, json, sys
         from pathlib import Path
         import torch
-        from conftest import tiny_network
+        from conftest import tiny_network, tiny_network_name
         from inference.validation import Validator
         from util.distributed import process_group, rank
         with process_group(torch.device("cpu")):
