@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from inference import VideoSegmenter
-from inference.config import SYSTEMS
+from inference.config import SYSTEMS, check_resolution
 from inference.memory import POLICIES
 from inference.validation import Validator
 from model.config import Similarity
@@ -154,6 +154,8 @@ def _memory(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _videos(flags: argparse.Namespace):
+    if flags.resolution is not None:
+        check_resolution(flags.resolution)
     videos, resolution = open_videos(flags.data_path, flags.sequences)
     return videos, resolution if flags.resolution is None else flags.resolution
 
