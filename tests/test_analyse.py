@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
+from made_up_trees import file_names, write_davis, write_generic, write_png, write_tiny_weights
 from PIL import Image
 
 from dataset import DavisDataset, Frame, Video
@@ -137,6 +137,13 @@ def test_points_are_found_where_they_went(similarity):
         assert [(match.x, match.y) for match in track.matches] == [(16 * (column + step) + 8, 16 * row + 8) for step in (1, 2, 3)]
         assert all(0 < match.weight <= 1 for match in track.matches) and track.object_id == 5 and track.same_object is None
     assert picture.shape == (96, 4 * 160 + 3 * 4, 3)
+
+
+@pytest.mark.parametrize("source", [0, 2])
+def test_truth_of_another_size_than_the_frames_is_refused(source, tmp_path, segmenter):
+    write_png(tmp_path / "00002.png", np.zeros((32, 48), np.uint8))
+    with pytest.raises(InputError, match=r"00002\.png: mask of 48x32 for frames of 160x96"):
+        correspondence.follow(segmenter, Sliding(), resolution=-1, points=[(56.0, 40.0)], source=source, truth=tmp_path)
 
 
 def test_points_are_chosen_deep_inside_every_object_and_apart():
