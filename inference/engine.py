@@ -163,6 +163,11 @@ class SegmentationSession:
         return tuple(i for i in self._object_ids if i in lost)
 
     @property
+    def frames_processed(self) -> int:
+        """How many of the frames given have read the memory, or been given masks; the others wait for the rest of their clip, or for `flush`."""
+        return self.frames_given - len(self._buffer)
+
+    @property
     def memory(self) -> MemoryBank | None:
         """The memory bank, to be looked at; None until a frame has followed the first mask, since a frame is memorised when the next one comes to read it."""
         return self._bank

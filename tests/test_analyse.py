@@ -170,6 +170,24 @@ def test_all_uses_and_ages_are_accounted_for(davis):
     assert picture.shape[2] == 3
 
 
+@pytest.mark.parametrize("frames", [4, 9])
+def test_the_last_clip_of_a_video_is_accounted_for_and_ages_count_frames(davis, frames):
+    settings = {"memory": "lfu", "memory_frames": 9, "clip_length": 3, "memory.segment_frames": None, "refine": False, "top_k": 3}
+    segmenter = VideoSegmenter(build_network("tiny"), "pcvos", device="cpu", **settings)
+    history, _ = memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=frames)
+    read = frames - 1  # by the frames after the first: clips of 3, the last one of 3 or of 2
+    assert sorted(set(history.frames)) == list(range(0, read, 3)) and np.array_equal(history.ages, read - history.frames)
+    assert history.uses.sum() == read * 12 * 3
+
+
+def test_a_clip_system_follows_a_video_shorter_than_its_clip(davis):
+    segmenter = VideoSegmenter(build_network("tiny_pcvos"), "pcvos", device="cpu", memory="lfu", memory_frames=9)
+    history, _ = memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=3)
+    assert set(history.frames) == {0} and set(history.ages) == {2} and history.uses.sum() > 0
+    with pytest.raises(InputError, match="bear: a single frame"):
+        memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=1)
+
+
 def test_elements_that_left_are_told_from_those_alive(davis):
     segmenter = VideoSegmenter(build_network("tiny"), "lfu", device="cpu", memory_frames=2, mem_every=2, top_k=3)
     session = segmenter.session()
