@@ -146,7 +146,8 @@ def _validator(flags: argparse.Namespace) -> dict[str, Validator]:
     policy = _memory(flags).get("memory") or SYSTEMS[flags.system].memory.policy
     settings = {f"{policy} {capacity}": {"memory": policy, "memory_frames": capacity} for capacity in flags.capacities} | {name: {"memory": name} for name in _REFERENCES}
     every = {} if flags.mem_every is None else {"mem_every": flags.mem_every}
-    return {name: Validator(flags.data_path, flags.sequences, resolution=flags.resolution, max_frames=flags.max_frames, **every, **values) for name, values in settings.items()}
+    common = {"resolution": flags.resolution, "max_frames": flags.max_frames, "system": flags.system, **every}
+    return {name: Validator(flags.data_path, flags.sequences, **common, **values) for name, values in settings.items()}
 
 
 def _memory(flags: argparse.Namespace) -> dict[str, Any]:

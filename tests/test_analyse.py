@@ -12,7 +12,8 @@ from PIL import Image
 
 from dataset import DavisDataset, Frame, Video
 from inference import VideoSegmenter
-from model import build_network
+from inference.validation import Validator
+from model import build_network, load_network
 from scripts import analyse
 from scripts.analysis import affinity, correspondence, memory_use
 from scripts.analysis.grid import Grid
@@ -252,6 +253,18 @@ def test_memory_maps_what_is_alive_and_scores_capacities(command, davis, weights
     assert all(0 <= scores["j_and_f"] <= 1 and set(scores["per_sequence"]) == {"bear", "camel"} for scores in figures["capacities"].values())
     assert pictures_of(tmp_path / "out") == ["alive_bear.png", "alive_camel.png", "capacity.png", "use.png"]
     assert "| every-k |" in out and "| bear | 24 |" in out
+
+
+def test_capacities_are_scored_by_the_system_that_is_asked_for(command, davis, tmp_path):
+    weights = write_tiny_weights(tmp_path / "tiny_pcvos.pth", network="tiny_pcvos")
+    flags = ["--data_path", davis, "--sequences", "camel", "--model", weights, "--system", "pcvos", "--memory", "lfu", "--memory_frames", "2", "--capacities", "2"]
+    code, _, err = command("memory", *flags)
+    assert code == 0, err
+    found = json.loads((tmp_path / "out/memory.json").read_text())["figures"]["capacities"]
+    for name, settings in {"lfu 2": {"memory": "lfu", "memory_frames": 2}, "every-k": {}, "first-and-latest": {"memory": "first-and-latest"}}.items():
+        expected = Validator(davis, ["camel"], system="pcvos", **settings).score(load_network(weights))
+        assert found[name]["j_and_f"] == pytest.approx(expected.j_and_f, abs=1e-9), name
+    assert found["every-k"]["j_and_f"] != Validator(davis, ["camel"]).score(load_network(weights)).j_and_f
 
 
 def test_analyses_read_folders_that_are_not_laid_out_like_davis_too(command, weights, tmp_path):
