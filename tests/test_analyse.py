@@ -247,6 +247,8 @@ def test_memory_maps_what_is_alive_and_scores_capacities(command, davis, weights
     flags = ["--data_path", davis, "--model", weights, "--memory_frames", "2", "--mem_every", "2", "--capacities", "1", "3"]
     code, out, err = command("memory", *flags)
     assert code == 0, err
+    header = next(line for line in out.splitlines() if line.startswith("| video")).strip("| ").split(" | ")
+    assert len(set(header)) == len(header) and {"alive: mean age", "gone: mean age"} < set(header)
     figures = json.loads((tmp_path / "out/memory.json").read_text())["figures"]
     assert figures["videos"]["bear"]["alive"]["elements"] == 24 and figures["videos"]["bear"]["gone"]["elements"] == 24
     assert list(figures["capacities"]) == ["lfu 1", "lfu 3", "every-k", "first-and-latest"]
@@ -305,11 +307,23 @@ def test_wrong_requests_end_with_one_line_and_exit_code_2(command, davis, name, 
     assert said in err
 
 
+def test_one_frame_is_one_frame(command, davis, weights):
+    code, out, err = command("memory", "--data_path", davis, "--sequences", "camel", "--model", weights, "--memory_frames", "1")
+    assert code == 0 and "memory lfu, 1 frame\n" in out, err
+
+
 def test_capacities_without_the_truth_are_refused_before_any_work(command, weights, tmp_path):
     root = write_generic(tmp_path / "data", "clip", {0: (1,)})
     code, _, err = command("memory", "--data_path", root, "--model", weights, "--capacities", "2")
     assert code == 2 and "validation needs the truth of every frame" in err
-    assert file_names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", [("affinity", "--model", "a=nowhere.pth"), ("correspondence", "--resolution", "5"), ("memory", "--memory", "every-k")])
+def test_a_wrong_request_leaves_no_folder(command, davis, tmp_path, asked):
+    name, *flags = asked
+    code, _, _ = command(name, "--data_path", davis, *flags)
+    assert code == 2 and not (tmp_path / "out").exists()
 
 
 def test_a_point_on_the_background_has_no_object_to_stay_on(segmenter, davis):
