@@ -244,9 +244,13 @@ def fetch(batches: Iterator[TrainingBatch]) -> TrainingBatch:
 
 
 def build_validator(arguments: argparse.Namespace, data: MixedTrainingData, system: str, network: NetworkConfig) -> Validator:
-    """As a system runs the network, refined where it has a refinement. Raises InputError where a video of the training would be validated on."""
+    """As a system runs the network, refined where it has a refinement.
+
+    Raises InputError where a video of the training would be validated on, or the network lacks what the system uses.
+    """
     limits = {"max_frames": arguments.val_frames, "resolution": arguments.val_resolution}
     validator = Validator(arguments.val_root, arguments.val_sequences, system=system, refine=network.refiner is not None, **limits)
+    validator.check(network)
     shared = sorted(validator.sequence_folders & data.video_folders)
     if shared:
         raise InputError(f"{shared[0]}: is trained on and validated on; leave it out of the training by --exclude {shared[0].name}")

@@ -1,6 +1,6 @@
 """What is read: videos with masks for the engine."""
 
-from dataset.davis import DavisDataset
+from dataset.davis import DavisDataset, available_split
 from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile
 from dataset.label_map import LabelMap, read_label_map, read_palette
 from dataset.live import LiveVideo, is_live_address, open_live
@@ -20,6 +20,7 @@ __all__ = [
     "VideoDataset",
     "VideoFile",
     "YoutubeDataset",
+    "available_split",
     "check_masks",
     "is_live_address",
     "open_live",

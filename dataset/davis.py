@@ -19,12 +19,24 @@ class _Split:
     lists: tuple[str, ...]  # under ImageSets; the first that exists
     single_object: bool = False
 
+    def list_in(self, folder: Path) -> Path | None:
+        """Its list of sequences, where it is there."""
+        return next((path for path in (folder / "ImageSets" / name for name in self.lists) if path.is_file()), None)
+
 
 _SPLITS = {
     "val": _Split(folder="trainval", lists=("2017/val.txt",)),
     "testdev": _Split(folder="test-dev", lists=("2017/test-dev.txt",)),
     "2016val": _Split(folder="trainval", lists=("2016/val.txt", "480p/val.txt"), single_object=True),
 }
+
+
+def available_split(root: str | Path) -> str:
+    """The split that a root's lists are of, where none is named: 'val' before '2016val', the first whose list is there; 'val' where neither's is.
+
+    Raises InputError where the root holds no frames at 480p.
+    """
+    return next((name for name in ("val", "2016val") if _SPLITS[name].list_in(_folder_of(Path(root), _SPLITS[name])) is not None), "val")
 
 
 class DavisDataset(VideoDataset):
@@ -41,7 +53,7 @@ class DavisDataset(VideoDataset):
         self.root = Path(root)
         self._split = _SPLITS[split]
         self._colours = colours
-        self._folder = self._find_folder()
+        self._folder = _folder_of(self.root, self._split)
         self.names = select_names(self._listed_names(split, sequences), sequences, str(self._folder / _FRAMES), self._folder / _FRAMES)
 
     def open(self, name: str) -> Video:
@@ -55,21 +67,27 @@ class DavisDataset(VideoDataset):
         """The folder of VIDEO/FRAME.png masks, complete but for testdev."""
         return self._folder / _MASKS
 
-    def _find_folder(self) -> Path:
-        for folder in (self.root / self._split.folder, self.root):
-            if (folder / _FRAMES).is_dir():
-                return folder
-        raise InputError(f"{self.root}: no {_FRAMES} here or in {self._split.folder}/; give the folder of DAVIS at 480p")
+    @property
+    def single_object(self) -> bool:
+        """Whether all ids are one object, in what is given and in what is scored."""
+        return self._split.single_object
 
     def _listed_names(self, split: str, sequences: Sequence[str] | None) -> list[str]:
         lists = self._folder / "ImageSets"
-        for name in self._split.lists:
-            if (lists / name).is_file():
-                names = read_sequence_list(lists / name)
-                if not names:
-                    raise InputError(f"{lists / name}: lists no sequence")
-                return names
+        path = self._split.list_in(self._folder)
+        if path is not None:
+            names = read_sequence_list(path)
+            if not names:
+                raise InputError(f"{path}: lists no sequence")
+            return names
         if sequences is not None:  # named one by one: the split's list is not needed
             return sorted(folder.name for folder in (self._folder / _FRAMES).iterdir() if folder.is_dir() and not folder.name.startswith("."))
         others = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt")) if lists.is_dir() else []
         raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}")
+
+
+def _folder_of(root: Path, split: _Split) -> Path:
+    for folder in (root / split.folder, root):
+        if (folder / _FRAMES).is_dir():
+            return folder
+    raise InputError(f"{root}: no {_FRAMES} here or in {split.folder}/; give the folder of DAVIS at 480p")

@@ -120,6 +120,12 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
     return dataclasses.replace(config, memory=_bounded(config.memory, full_names))
 
 
+def check_resolution(resolution: int) -> None:
+    """Raise InputError for what is no working resolution."""
+    if resolution != -1 and resolution < 16:
+        raise InputError(f"resolution is {resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+
+
 def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
     """With the sampling that holds: the system's counts only for policies that sample. Raises InputError where frames would be counted and not counted."""
     from inference.memory import POLICIES
@@ -169,8 +175,7 @@ def _check(config: SystemConfig) -> None:
             raise InputError(f"{name} is {value}; it must be at least 1")
     if config.memory.max_megabytes is not None and not 0 < config.memory.max_megabytes < math.inf:
         raise InputError(f"max_memory_mb is {config.memory.max_megabytes:g}; it is a number of megabytes above 0")
-    if config.resolution != -1 and config.resolution < 16:
-        raise InputError(f"resolution is {config.resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+    check_resolution(config.resolution)
     if config.frame_by_frame and config.clip_length > 1:
         raise InputError(f"clip_length is {config.clip_length}; enhancing a frame's query by the masks before it goes frame by frame: leave it out (enhance=false), or clips")
     if config.memory.policy not in POLICIES:

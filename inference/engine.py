@@ -21,7 +21,7 @@ from inference.config import SystemConfig, system_config
 from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
 from inference.memory import POLICIES, MemoryBank, Write, element_bytes
 from model import FrameFeatures, VOSNetwork, load_network
-from model.config import Similarity
+from model.config import NetworkConfig, Similarity
 from model.fusion import inference_copy
 from model.network import SLOT_MODULES, SLOT_TITLES, STRIDE
 from model.soft_aggregation import aggregate, aggregate_logits
@@ -53,7 +53,7 @@ class VideoSegmenter:
 
     def __init__(self, network: VOSNetwork, system: str = "stcn", *, device: str | torch.device = "auto", **overrides: Any):
         self.config: SystemConfig = system_config(system, **overrides)
-        _check_slots(network, self.config, f"network {network.config.name}")
+        require_slots(network.config, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
         self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
 
@@ -72,7 +72,7 @@ class VideoSegmenter:
         similarity: l2, dot or cosine, and window: of its refinement, where they are not to be recognised."""
         path = shipped_weights(system) if path is None else path
         loaded = load_network(path, network, similarity=similarity, window=window)
-        _check_slots(loaded, system_config(system, **overrides), str(path))
+        require_slots(loaded.config, system_config(system, **overrides), str(path))
         return VideoSegmenter(loaded, system, device=device, **overrides)
 
     def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> "SegmentationSession":
@@ -161,6 +161,11 @@ class SegmentationSession:
         unread = () if self._bank is None else (i for i in self._bank.lost_object_ids if i not in waiting)
         lost = self._lost.union(unread)
         return tuple(i for i in self._object_ids if i in lost)
+
+    @property
+    def frames_processed(self) -> int:
+        """How many of the frames given have read the memory, or been given masks; the others wait for the rest of their clip, or for `flush`."""
+        return self.frames_given - len(self._buffer)
 
     @property
     def memory(self) -> MemoryBank | None:
@@ -360,15 +365,14 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def _check_slots(network: VOSNetwork, config: SystemConfig, place: str) -> None:
-    """Raise InputError where the settings use parts that the network of `place` lacks."""
-    lacking = [slot for slot in config.slots if getattr(network.config, slot) is None]
+def require_slots(network: NetworkConfig, config: SystemConfig, place: str, remedy: str | None = None) -> None:
+    """Raise InputError where the settings use parts that the network of `place` lacks. remedy: what to do; None: another checkpoint, or other settings."""
+    lacking = [slot for slot in config.slots if getattr(network, slot) is None]
     if lacking:
         entries = {slot: ", ".join(f"{module}.*" for module in SLOT_MODULES[slot]) for slot in lacking}
-        settings = " ".join(config.slots[slot] for slot in lacking)
+        remedy = remedy or f"use a checkpoint that has them, or leave that out with --set {' '.join(config.slots[slot] for slot in lacking)}"
         raise InputError(
-            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; "
-            f"use a checkpoint that has them, or leave that out with --set {settings}"
+            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; {remedy}"
         )
 
 

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import DavisDataset, GenericDataset, Video, VideoDataset, check_masks, prefetch
+from dataset import DavisDataset, GenericDataset, Video, VideoDataset, available_split, check_masks, prefetch
 from dataset.image_file import list_files
 from inference.config import system_config
-from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter
+from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from inference.runner import share_out
 from inference.scoring import ObjectScores, score_folder
 from inference.scoring.report import overall_scores
 from inference.writer import ResultWriter
 from model import VOSNetwork, save_weights
+from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -61,6 +62,7 @@ class _Layout:
     masks: Path  # holds VIDEO/FRAME.png
     resolution: int
     protocol: str
+    single_object: bool = False  # all ids are scored as one object, as DAVIS-2016 has it
 
     @staticmethod
     def of(root: Path, sequences: Sequence[str] | None) -> "_Layout":
@@ -70,17 +72,18 @@ class _Layout:
             return _Layout(dataset, root / "JPEGImages", root / "Annotations", resolution=480, protocol="strict")
         if sequences is None and not (frames.parent.parent / "ImageSets").is_dir():  # laid out like DAVIS, without its lists: every sequence
             sequences = sorted(folder.name for folder in frames.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-        dataset = DavisDataset(root, "val", sequences)
-        return _Layout(dataset, frames, dataset.truth_folder(), resolution=-1, protocol="davis")
+        dataset = DavisDataset(root, available_split(root), sequences)
+        return _Layout(dataset, frames, dataset.truth_folder(), resolution=-1, protocol="davis", single_object=dataset.single_object)
 
 
 class Validator:
     """Scores networks on the videos of a root.
 
-    root: of DAVIS, whose validation list counts where `sequences` is None (all of them where there is no ImageSets); or ROOT/JPEGImages/VIDEO and
-    ROOT/Annotations/VIDEO. max_frames: of each sequence, from its first mask on; None: all. resolution: the working shorter side in pixels, -1 as stored; None:
-    as stored for DAVIS, 480 elsewhere. system and settings: as VideoSegmenter takes them. Raises InputError where a sequence has fewer than three masks in
-    its frames, since the first is given and the last is not scored, and for whatever else is wrong with the data or the settings.
+    root: of DAVIS, whose validation list counts where `sequences` is None (of 2017 before 2016, which is scored as one object; all of them where there is no
+    ImageSets); or ROOT/JPEGImages/VIDEO and ROOT/Annotations/VIDEO. max_frames: of each sequence, from its first mask on; None: all. resolution: the working
+    shorter side in pixels, -1 as stored; None: as stored for DAVIS, 480 elsewhere. system and settings: as VideoSegmenter takes them. Raises InputError where
+    a sequence has fewer than three masks in its frames, since the first is given and the last is not scored, and for whatever else is wrong with the data or
+    the settings.
     """
 
     def __init__(
@@ -118,9 +121,14 @@ class Validator:
             "root": str(self._layout.dataset.root.resolve()),
             "sequences": list(self.sequences),
             "protocol": self._layout.protocol,
+            "single_object": self._layout.single_object,
             "max_frames": self._max_frames,
             "system": self._config.as_dict(),
         }
+
+    def check(self, network: NetworkConfig) -> None:
+        """Raise InputError where networks of this configuration lack what the system uses: before a training, not at its first validation."""
+        require_slots(network, self._config, f"validation of network {network.name}", "train a network that has them, or without validation")
 
     def score(self, network: VOSNetwork) -> ValidationScores:
         """The scores of a network, on the device it is on.
@@ -168,7 +176,7 @@ class Validator:
                     (truth / sequence).mkdir(parents=True)
                     for frame in self._truth[sequence]:
                         (truth / sequence / f"{frame}.png").symlink_to((self._layout.masks / sequence / f"{frame}.png").resolve())
-            return score_folder(truth, results, protocol=self._layout.protocol).objects
+            return score_folder(truth, results, protocol=self._layout.protocol, single_object=self._layout.single_object).objects
 
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
         """Write the results of the frames that are compared."""

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from inference import VideoSegmenter
-from inference.config import SYSTEMS
+from inference.config import SYSTEMS, check_resolution
 from inference.memory import POLICIES
 from inference.validation import Validator
 from model.config import Similarity
@@ -49,6 +49,7 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if unknown := sorted(set(similarities) - set(models)):
         raise InputError(f"--similarity {unknown[0]}: no --model of this name; there are: {' '.join(models)}")
     segmenters = {name: _segmenter(flags, path, similarities.get(name)) for name, path in models.items()}
+    _make_folder(flags.output)
     spreads = {}
     for name, segmenter in segmenters.items():
         spreads[name] = affinity.spread(segmenter, videos, resolution=resolution, write_every_frames=flags.mem_every, max_frames=flags.max_frames)
@@ -57,7 +58,7 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         for name, each in spreads.items()
     ]
     table = markdown_table(("network", "similarity", "memory elements", *(f"ever above {threshold:.0%}, %" for threshold in affinity.THRESHOLDS), "Gini, %"), rows)
-    subtitle = f"{_counted(videos)}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
+    subtitle = f"{_counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
     line_chart(flags.output / "affinity.png", "How evenly the memory is used", subtitle, affinity.panels(spreads))
     return f"### Affinity: {subtitle}\n\n{table}", {name: each.figures() for name, each in spreads.items()}
 
@@ -69,6 +70,7 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         raise InputError(f"--points: of one video; name it with --sequences (there are {len(videos)} here)")
     segmenter = _segmenter(flags, flags.model, flags.similarity)
     points = [_point(text) for text in flags.points] if flags.points else None
+    _make_folder(flags.output)
     figures, rows = {}, []
     for video in videos:
         tracks, picture = correspondence.follow(
@@ -97,19 +99,23 @@ def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     bound = {} if flags.memory_frames is None else {"memory_frames": flags.memory_frames}
     segmenter = _segmenter(flags, flags.model, flags.similarity, system=flags.system, resolution=resolution, **_memory(flags), **bound)
     validator = _validator(flags) if flags.capacities else None
+    memory_use.require_counting(segmenter)
+    _make_folder(flags.output)
     histories = {}
     for video in videos:
         histories[video.name], alive = memory_use.follow_elements(segmenter, video, max_frames=flags.max_frames, shown=flags.shown)
         _write_png(flags.output / f"alive_{video.name}.png", alive)
-    held = f"memory {segmenter.config.memory.policy}, {segmenter.config.memory.capacity_frames} frames"
-    line_chart(flags.output / "use.png", "How a memory is used", f"{held}; {_counted(videos)}", memory_use.panels(histories))
-    header = ("video", "elements alive", "oldest frame", "mean age", "uses a frame", "gone", "mean age", "uses a frame", "never used, %")
-    text = f"### Memory use: {held}\n\n" + markdown_table(header, [_use_row(name, history) for name, history in histories.items()])
+    held = f"memory {segmenter.config.memory.policy}, {_counted(segmenter.config.memory.capacity_frames, 'frame')}"
+    line_chart(flags.output / "use.png", "How a memory is used", f"{held}; {_counted(len(videos), 'video')}", memory_use.panels(histories))
+    text = f"### Memory use: {held}\n\n" + markdown_table(_USE_HEADER, [_use_row(name, history) for name, history in histories.items()])
     figures: dict[str, Any] = {"memory": held, "videos": {name: history.figures() for name, history in histories.items()}}
     if validator is not None:
         table, figures["capacities"] = _capacities(flags, segmenter, validator)
         text += "\n\n" + table
     return text, figures
+
+
+_USE_HEADER = ("video", "alive", "alive: oldest frame", "alive: mean age", "alive: uses a frame", "gone", "gone: mean age", "gone: uses a frame", "gone: never used, %")
 
 
 def _use_row(name: str, history: memory_use.ElementHistory) -> tuple[object, ...]:
@@ -132,7 +138,7 @@ def _capacities(flags: argparse.Namespace, segmenter: VideoSegmenter, validator:
     others = [Line(name, [(float(end), 100 * scores[name].j_and_f) for end in ends], markers=False) for name in _REFERENCES]
     lines = [Line(policy, bounded, [f"{value:.1f}" for _, value in bounded]), *others]
     chart = LinePanel("J&F of each memory", "capacity, frames", "J&F, %", lines)
-    line_chart(flags.output / "capacity.png", "Accuracy against capacity", _counted(next(iter(validator.values())).sequences), [chart])
+    line_chart(flags.output / "capacity.png", "Accuracy against capacity", _counted(len(next(iter(validator.values())).sequences), "video"), [chart])
     rows = [(name, *(f"{100 * value:.1f}" for value in (each.j_and_f, each.j, each.f)), f"{each.seconds:.0f}") for name, each in scores.items()]
     figures = {name: {"j_and_f": each.j_and_f, "j": each.j, "f": each.f, "per_sequence": dict(each.per_sequence), "seconds": each.seconds} for name, each in scores.items()}
     return markdown_table(("memory", "J&F", "J", "F", "seconds"), rows), figures
@@ -146,7 +152,8 @@ def _validator(flags: argparse.Namespace) -> dict[str, Validator]:
     policy = _memory(flags).get("memory") or SYSTEMS[flags.system].memory.policy
     settings = {f"{policy} {capacity}": {"memory": policy, "memory_frames": capacity} for capacity in flags.capacities} | {name: {"memory": name} for name in _REFERENCES}
     every = {} if flags.mem_every is None else {"mem_every": flags.mem_every}
-    return {name: Validator(flags.data_path, flags.sequences, resolution=flags.resolution, max_frames=flags.max_frames, **every, **values) for name, values in settings.items()}
+    common = {"resolution": flags.resolution, "max_frames": flags.max_frames, "system": flags.system, **every}
+    return {name: Validator(flags.data_path, flags.sequences, **common, **values) for name, values in settings.items()}
 
 
 def _memory(flags: argparse.Namespace) -> dict[str, Any]:
@@ -154,6 +161,8 @@ def _memory(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _videos(flags: argparse.Namespace):
+    if flags.resolution is not None:
+        check_resolution(flags.resolution)
     videos, resolution = open_videos(flags.data_path, flags.sequences)
     return videos, resolution if flags.resolution is None else flags.resolution
 
@@ -198,8 +207,13 @@ def _percent(share: float) -> str:
     return f"{100 * float(share):.1f}"
 
 
-def _counted(videos: Sequence[Any]) -> str:
-    return f"{len(videos)} video" + "s" * (len(videos) != 1)
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
+def _make_folder(path: Path) -> None:
+    """Once the request has been checked, and before minutes of computing."""
+    path.mkdir(parents=True, exist_ok=True)
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:
@@ -262,7 +276,6 @@ def _add_model(added: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Flags, analysis, report."""
     flags = _parser().parse_args()
-    flags.output.mkdir(parents=True, exist_ok=True)  # before minutes of computing, not after
     torch.set_num_threads(flags.threads)
     where = circumstances(shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]), flags.threads)
     text, figures = flags.run(flags)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
+from made_up_trees import file_names, write_davis, write_generic, write_png, write_tiny_weights
 from PIL import Image
 
 from dataset import DavisDataset, Frame, Video
 from inference import VideoSegmenter
-from model import build_network
+from inference.validation import Validator
+from model import build_network, load_network
 from scripts import analyse
 from scripts.analysis import affinity, correspondence, memory_use
 from scripts.analysis.grid import Grid
@@ -139,6 +140,13 @@ def test_points_are_found_where_they_went(similarity):
     assert picture.shape == (96, 4 * 160 + 3 * 4, 3)
 
 
+@pytest.mark.parametrize("source", [0, 2])
+def test_truth_of_another_size_than_the_frames_is_refused(source, tmp_path, segmenter):
+    write_png(tmp_path / "00002.png", np.zeros((32, 48), np.uint8))
+    with pytest.raises(InputError, match=r"00002\.png: mask of 48x32 for frames of 160x96"):
+        correspondence.follow(segmenter, Sliding(), resolution=-1, points=[(56.0, 40.0)], source=source, truth=tmp_path)
+
+
 def test_points_are_chosen_deep_inside_every_object_and_apart():
     labels = np.zeros((80, 120), np.uint8)
     labels[10:30, 10:90], labels[50:70, 20:40] = 3, 9
@@ -161,6 +169,24 @@ def test_all_uses_and_ages_are_accounted_for(davis):
     assert history.uses.sum() == 8 * 12 * 3  # frames read, positions of each, elements each of them uses
     assert np.array_equal(history.ages, 8 - history.frames)
     assert picture.shape[2] == 3
+
+
+@pytest.mark.parametrize("frames", [4, 9])
+def test_the_last_clip_of_a_video_is_accounted_for_and_ages_count_frames(davis, frames):
+    settings = {"memory": "lfu", "memory_frames": 9, "clip_length": 3, "memory.segment_frames": None, "refine": False, "top_k": 3}
+    segmenter = VideoSegmenter(build_network("tiny"), "pcvos", device="cpu", **settings)
+    history, _ = memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=frames)
+    read = frames - 1  # by the frames after the first: clips of 3, the last one of 3 or of 2
+    assert sorted(set(history.frames)) == list(range(0, read, 3)) and np.array_equal(history.ages, read - history.frames)
+    assert history.uses.sum() == read * 12 * 3
+
+
+def test_a_clip_system_follows_a_video_shorter_than_its_clip(davis):
+    segmenter = VideoSegmenter(build_network("tiny_pcvos"), "pcvos", device="cpu", memory="lfu", memory_frames=9)
+    history, _ = memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=3)
+    assert set(history.frames) == {0} and set(history.ages) == {2} and history.uses.sum() > 0
+    with pytest.raises(InputError, match="bear: a single frame"):
+        memory_use.follow_elements(segmenter, DavisDataset(davis)[0], max_frames=1)
 
 
 def test_elements_that_left_are_told_from_those_alive(davis):
@@ -221,12 +247,26 @@ def test_memory_maps_what_is_alive_and_scores_capacities(command, davis, weights
     flags = ["--data_path", davis, "--model", weights, "--memory_frames", "2", "--mem_every", "2", "--capacities", "1", "3"]
     code, out, err = command("memory", *flags)
     assert code == 0, err
+    header = next(line for line in out.splitlines() if line.startswith("| video")).strip("| ").split(" | ")
+    assert len(set(header)) == len(header) and {"alive: mean age", "gone: mean age"} < set(header)
     figures = json.loads((tmp_path / "out/memory.json").read_text())["figures"]
     assert figures["videos"]["bear"]["alive"]["elements"] == 24 and figures["videos"]["bear"]["gone"]["elements"] == 24
     assert list(figures["capacities"]) == ["lfu 1", "lfu 3", "every-k", "first-and-latest"]
     assert all(0 <= scores["j_and_f"] <= 1 and set(scores["per_sequence"]) == {"bear", "camel"} for scores in figures["capacities"].values())
     assert pictures_of(tmp_path / "out") == ["alive_bear.png", "alive_camel.png", "capacity.png", "use.png"]
     assert "| every-k |" in out and "| bear | 24 |" in out
+
+
+def test_capacities_are_scored_by_the_system_that_is_asked_for(command, davis, tmp_path):
+    weights = write_tiny_weights(tmp_path / "tiny_pcvos.pth", network="tiny_pcvos")
+    flags = ["--data_path", davis, "--sequences", "camel", "--model", weights, "--system", "pcvos", "--memory", "lfu", "--memory_frames", "2", "--capacities", "2"]
+    code, _, err = command("memory", *flags)
+    assert code == 0, err
+    found = json.loads((tmp_path / "out/memory.json").read_text())["figures"]["capacities"]
+    for name, settings in {"lfu 2": {"memory": "lfu", "memory_frames": 2}, "every-k": {}, "first-and-latest": {"memory": "first-and-latest"}}.items():
+        expected = Validator(davis, ["camel"], system="pcvos", **settings).score(load_network(weights))
+        assert found[name]["j_and_f"] == pytest.approx(expected.j_and_f, abs=1e-9), name
+    assert found["every-k"]["j_and_f"] != Validator(davis, ["camel"]).score(load_network(weights)).j_and_f
 
 
 def test_analyses_read_folders_that_are_not_laid_out_like_davis_too(command, weights, tmp_path):
@@ -246,6 +286,10 @@ def test_analyses_read_folders_that_are_not_laid_out_like_davis_too(command, wei
         ("affinity", ["--model", "a=b.pth", "--similarity", "a=distance"], "choose one of l2, dot, cosine"),
         ("affinity", ["--model", "a=nowhere.pth"], "nowhere.pth"),
         ("affinity", ["--mem_every", "0"], "at least 1"),
+        ("affinity", ["--resolution", "0"], "resolution is 0; it is the shorter side in pixels, at least 16, or -1"),
+        ("correspondence", ["--resolution", "-7"], "resolution is -7"),
+        ("correspondence", ["--resolution", "5"], "resolution is 5"),
+        ("memory", ["--resolution", "0"], "resolution is 0"),
         ("correspondence", ["--points", "1,1"], "--points: of one video; name it with --sequences"),
         ("correspondence", ["--sequences", "bear", "--points", "here"], "x,y in pixels is expected"),
         ("correspondence", ["--sequences", "bear", "--points", "64,3"], "point 64,3: outside the frame of 64x48 pixels"),
@@ -263,11 +307,23 @@ def test_wrong_requests_end_with_one_line_and_exit_code_2(command, davis, name, 
     assert said in err
 
 
+def test_one_frame_is_one_frame(command, davis, weights):
+    code, out, err = command("memory", "--data_path", davis, "--sequences", "camel", "--model", weights, "--memory_frames", "1")
+    assert code == 0 and "memory lfu, 1 frame\n" in out, err
+
+
 def test_capacities_without_the_truth_are_refused_before_any_work(command, weights, tmp_path):
     root = write_generic(tmp_path / "data", "clip", {0: (1,)})
     code, _, err = command("memory", "--data_path", root, "--model", weights, "--capacities", "2")
     assert code == 2 and "validation needs the truth of every frame" in err
-    assert file_names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", [("affinity", "--model", "a=nowhere.pth"), ("correspondence", "--resolution", "5"), ("memory", "--memory", "every-k")])
+def test_a_wrong_request_leaves_no_folder(command, davis, tmp_path, asked):
+    name, *flags = asked
+    code, _, _ = command(name, "--data_path", davis, *flags)
+    assert code == 2 and not (tmp_path / "out").exists()
 
 
 def test_a_point_on_the_background_has_no_object_to_stay_on(segmenter, davis):

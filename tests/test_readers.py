@@ -9,7 +9,7 @@ import pytest
 from media_trees import HEIGHT, WIDTH, labelled, make_generic, make_labels, save_frame, save_mask
 from PIL import Image
 
-from dataset import DavisDataset, GenericDataset, VideoFile, YoutubeDataset, check_masks
+from dataset import DavisDataset, GenericDataset, VideoFile, YoutubeDataset, available_split, check_masks
 from dataset.video import MaskSelection
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -68,6 +68,18 @@ def test_davis_2016_keeps_the_id_255_of_binary_masks(tmp_path, list_file, line):
     assert labelled(video) == {0: [255]}
     assert video.object_ids == (255,)
     assert video.palette == DAVIS_PALETTE
+
+
+@pytest.mark.parametrize("part", ["", "trainval"])
+def test_the_split_of_a_root_is_the_first_whose_list_is_there(part, tmp_path):
+    make_davis(tmp_path / part, list_file="480p/val.txt")
+    assert available_split(tmp_path) == "2016val"
+    (tmp_path / part / "ImageSets/2017").mkdir(exist_ok=True)
+    (tmp_path / part / "ImageSets/2017/val.txt").write_text("bear\n")
+    assert available_split(tmp_path) == "val"
+    for path in (tmp_path / part / "ImageSets").glob("*/val.txt"):
+        path.unlink()
+    assert available_split(tmp_path) == "val"
 
 
 def test_davis_2016_merges_the_ids_of_2017_masks(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_network
+from conftest import tiny_network, tiny_network_name
 from made_up_trees import write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
@@ -21,6 +21,7 @@ from inference.runner import run
 from inference.scoring import score_folder
 from inference.validation import BestWeights, ValidationScores, Validator
 from model import load_network
+from model.config import PRESETS
 from model.network import freeze_batch_norms
 from util.errors import InputError
 
@@ -36,10 +37,10 @@ def scores_of(j_and_f: float) -> ValidationScores:
     return ValidationScores(j=j_and_f, f=j_and_f, j_and_f=j_and_f, per_sequence={"bear": j_and_f}, seconds=1.0)
 
 
-def evaluated(dataset, truth: Path, folder: Path, protocol: str, network, **settings):
+def evaluated(dataset, truth: Path, folder: Path, protocol: str, network, *, single_object: bool = False, **settings):
     """The scores that a run of the evaluation gives."""
     run(dataset, VideoSegmenter(network, device="cpu", **settings), RunFolder(folder, {}), lookahead=1)
-    return score_folder(truth, folder, protocol=protocol)
+    return score_folder(truth, folder, protocol=protocol, single_object=single_object)
 
 
 def assert_same_scores(scores: ValidationScores, report) -> None:
@@ -53,6 +54,15 @@ def test_scores_are_those_of_an_evaluation_of_davis(davis, tmp_path, network):
     scores = Validator(davis).score(network)
     assert_same_scores(scores, evaluated(DavisDataset(davis), davis / "Annotations/480p", tmp_path, "davis", network, resolution=-1))
     assert list(scores.per_sequence) == ["bear", "cow"]
+
+
+@pytest.mark.parametrize("split_list", ["2016/val.txt", "480p/val.txt"])
+def test_a_root_with_a_list_of_davis_2016_alone_is_scored_as_one_object(split_list, tmp_path, network):
+    root = write_davis(tmp_path / "davis", {"bear": 5}, split_list)
+    validator = Validator(root)
+    dataset = DavisDataset(root, "2016val")
+    assert_same_scores(validator.score(network), evaluated(dataset, dataset.truth_folder(), tmp_path / "out", "davis", network, single_object=True, resolution=-1))
+    assert validator.sequences == ("bear",) and validator.settings["single_object"]
 
 
 def test_scores_are_those_of_an_evaluation_of_other_folders(tmp_path, network):
@@ -148,6 +158,14 @@ def test_a_wrong_request_is_refused_before_training(davis, settings, message):
         Validator(davis, **settings)
 
 
+@pytest.mark.parametrize(("system", "lacking"), [("remn", r"foreground_reinforcing\.\*.*redundancy_reduction"), ("pcvos", r"\*")])
+def test_a_network_without_what_the_system_uses_is_refused_before_it_is_scored(davis, system, lacking):
+    validator = Validator(davis, ["cow"], system=system)
+    validator.check(PRESETS[tiny_network_name(system)])
+    with pytest.raises(InputError, match=f"^validation of network tiny: no weights of .*{lacking}.*system {system} needs as it is set; train a network"):
+        validator.check(PRESETS["tiny"])
+
+
 def test_truth_of_the_first_frame_alone_is_refused(tmp_path):
     root = write_davis(tmp_path, {"bear": 5})
     for index in range(1, 5):
@@ -168,7 +186,7 @@ def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tm
         import dataclasses, json, sys
         from pathlib import Path
         import torch
-        from conftest import tiny_network
+        from conftest import tiny_network, tiny_network_name
         from inference.validation import Validator
         from util.distributed import process_group, rank
         with process_group(torch.device("cpu")):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.config import Similarity
 from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
+from util.errors import InputError
 
 Usage = Literal["count", "weight"]
 
@@ -104,11 +105,15 @@ class MemoryBank:
 
     @property
     def uses(self) -> Tensor:
-        """How much each element has been read, [N]; a view, not to be changed. Only where `usage` is given.
+        """How much each element has been read, [N]; a view, not to be changed. Raises InputError where nothing is counted, `usage` being None.
 
         count: how often it was among the top-k of a query position, int64; weight: the sum of its softmax weights, floating. Summed over positions, frames and the
         frames at which objects joined, each of which means a top-k of its own. Source: adaptive memory management (Pourganjalikhan 2022).
         """
+        if self.usage is None:
+            from inference.memory import POLICIES  # the policies need the bank first
+
+            raise InputError(f"memory counts no uses; choose {' or '.join(name for name, policy in POLICIES.items() if policy.usage is not None)}")
         return self._view("uses")
 
     @property

@@ -97,14 +97,15 @@ def follow(
     """Find points of a frame in the frames after it. Returns the tracks and a picture of the points' frame and `shown` later ones, RGB uint8 [H', W', 3].
 
     source: how many frames after the first annotated one the points are in. points: (x, y) in pixels; None: some on each object there, by its given mask or its
-    truth. truth: a folder of FRAME.png, of any of the frames. Raises InputError for points outside the frame, a source beyond the video, or no mask to take points from.
+    truth. truth: a folder of FRAME.png, of any of the frames. Raises InputError for points outside the frame, a source beyond the video, no mask to take points
+    from, or truth of another size than the frames.
     """
     frames = itertools.islice(prefetch(video.frames()), source, None if max_frames is None else source + max_frames)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video.name}: has no frame {source} after its first mask")
     grid = Grid(first.image.shape[:2], resolution)
-    labels = _truth_of(truth, first.name) if first.labels is None else first.labels
+    labels = _truth_of(truth, first.name, grid.size) if first.labels is None else first.labels
     if points is None:
         if labels is None:
             raise InputError(f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …")
@@ -116,7 +117,7 @@ def follow(
     sheet.add(first.name, mark_points(first.image, points))  # a sheet's first frame stays
     for frame in frames:
         positions, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity)
-        there = _truth_of(truth, frame.name)
+        there = _truth_of(truth, frame.name, grid.size)
         places = [grid.centre_of(int(position)) for position in positions]
         for number, ((x, y), weight) in enumerate(zip(places, weights.tolist(), strict=True)):
             matches[number].append(Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y)))
@@ -143,9 +144,9 @@ def mark_points(image: np.ndarray, places: Sequence[tuple[float, float]]) -> np.
     return picture
 
 
-def _truth_of(folder: Path | None, name: str) -> np.ndarray | None:
+def _truth_of(folder: Path | None, name: str, size: tuple[int, int]) -> np.ndarray | None:
     path = None if folder is None else folder / f"{name}.png"
-    return read_label_map(path, colours=DAVIS_PALETTE).labels if path is not None and path.is_file() else None
+    return read_label_map(path, size, DAVIS_PALETTE).labels if path is not None and path.is_file() else None
 
 
 def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:

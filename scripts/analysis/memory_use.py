@@ -12,7 +12,7 @@ import numpy as np
 
 from dataset import Video, prefetch
 from inference import VideoSegmenter
-from inference.memory import MemoryBank
+from inference.memory import POLICIES, MemoryBank
 from inference.overlay import ContactSheet
 from scripts.analysis.grid import Grid
 from scripts.benchmarks.plot import Line, LinePanel
@@ -72,17 +72,13 @@ class _Recorder:
         self._held: dict[str, np.ndarray] = {"frames": np.zeros(0, np.int64), "positions": np.zeros(0, np.int64), "uses": np.zeros(0), "ages": np.zeros(0, np.int64)}
         self._gone: list[dict[str, np.ndarray]] = []
 
-    def look(self, bank: MemoryBank) -> None:
-        """After a frame was read."""
+    def look(self, bank: MemoryBank, latest: int) -> None:
+        """After frame `latest` has read the bank. Nothing is counted twice: it may be looked at again before the next has."""
         now = {name: getattr(bank, name).cpu().numpy().copy() for name in ("frames", "positions", "uses")}
-        before, names = _identities(self._held), _identities(now)
-        left = ~np.isin(before, names)
+        left = ~np.isin(_identities(self._held), _identities(now))
         if left.any():
             self._gone.append({name: values[left] for name, values in self._held.items()})
-        ages = np.zeros(len(names), np.int64)
-        known = np.isin(names, before)
-        ages[known] = self._held["ages"][~left]  # rows stay in order of time
-        self._held = {**now, "ages": ages + 1}
+        self._held = {**now, "ages": latest - now["frames"]}
 
     def history(self) -> ElementHistory:
         parts = [*self._gone, self._held]
@@ -96,12 +92,20 @@ def _identities(elements: Mapping[str, np.ndarray]) -> np.ndarray:
     return (elements["frames"] << 32) + elements["positions"]
 
 
+def require_counting(segmenter: VideoSegmenter) -> None:
+    """Raise InputError where the segmenter's memory counts no uses."""
+    policy = segmenter.config.memory.policy
+    if POLICIES[policy].usage is None:
+        raise InputError(f"memory {policy} counts no uses; choose one that does, such as lfu, with --memory_frames as high as the video is long to drop nothing")
+
+
 def follow_elements(segmenter: VideoSegmenter, video: Video, *, max_frames: int | None = None, shown: int = 12) -> tuple[ElementHistory, np.ndarray]:
     """Segment a video and follow the elements of its memory. Returns their history and a map of what is alive at the end: the frames that still hold elements,
     evenly chosen, bright where an element is alive; RGB uint8.
 
     Raises InputError where the memory's policy counts no uses, or the video has a single frame.
     """
+    require_counting(segmenter)
     session, recorder, names = segmenter.session(), _Recorder(), []
     size = None
     for frame in itertools.islice(prefetch(video.frames()), max_frames):
@@ -109,12 +113,11 @@ def follow_elements(segmenter: VideoSegmenter, video: Video, *, max_frames: int 
         names.append(frame.name)
         size = frame.image.shape[:2]
         if session.memory is not None:
-            if session.memory.usage is None:
-                policy = segmenter.config.memory.policy
-                raise InputError(f"memory {policy} counts no uses; choose one that does, such as lfu, with --memory_frames as high as the video is long to drop nothing")
-            recorder.look(session.memory)
+            recorder.look(session.memory, session.frames_processed - 1)
+    session.flush()  # of a clip system the last frames wait for the rest of their clip
     if session.memory is None:
         raise InputError(f"{video.name}: a single frame; the memory is read by the frames after it")
+    recorder.look(session.memory, session.frames_processed - 1)
     history = recorder.history()
     return history, _alive_map(video, Grid(size, segmenter.config.resolution), history, names, shown)
 

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset import DavisDataset, GenericDataset
+from dataset import DavisDataset, GenericDataset, available_split
 from inference.cli import require_truth
 
 from .playing import Layout, write_played
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
-_LISTS = {"val": ("2017/val.txt",), "2016val": ("2016/val.txt", "480p/val.txt")}  # which of a data set's lists says that it has the split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class StudyData:
         """split: of DAVIS, by default the first of val and 2016val whose list is there. Raises InputError where videos or their truth are missing."""
         layout = Layout.of(root)
         if layout.is_davis:
-            split = split or next((name for name, lists in _LISTS.items() if any((layout.folder / "ImageSets" / path).is_file() for path in lists)), "val")
+            split = split or available_split(root)
             dataset: DavisDataset | GenericDataset = DavisDataset(root, split, sequences)
             truth = dataset.truth_folder()
         else:
