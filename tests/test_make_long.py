@@ -77,6 +77,18 @@ def test_a_folder_made_before_is_kept_and_another_one_refused(tmp_path):
     assert file_names(tmp_path) == ["davis", "long"]
 
 
+def test_folders_of_similar_names_are_left_alone_and_a_failure_leaves_nothing(tmp_path):
+    root = write_davis(tmp_path / "davis", {"bear": 3})
+    (tmp_path / "long.part").mkdir()
+    (tmp_path / "long.part/thesis.txt").write_text("mine")
+    out = write_played(root, tmp_path / "long", frames=5)
+    assert (tmp_path / "long.part/thesis.txt").read_text() == "mine" and out.stat().st_mode == root.stat().st_mode
+    (root / "JPEGImages/480p/cow").mkdir()
+    with pytest.raises(InputError, match="cow: no frames"):
+        write_played(root, tmp_path / "other", frames=5)
+    assert file_names(tmp_path) == ["davis", "long", "long.part"]
+
+
 @pytest.mark.parametrize("length", [{}, {"frames": 3, "times": 2}, {"frames": 0}, {"times": 0}, {"frames": -2}])
 def test_lengths_that_are_none_are_refused(tmp_path, length):
     with pytest.raises(InputError):

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
+from util.files import atomic_folder
 
 _RECORD = "played.json"
 
@@ -71,13 +71,11 @@ def write_played(
     if out.exists():
         _refuse_other(out, record)
         return out
-    unfinished = out.with_name(out.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in chosen:
-        _play(layout, unfinished, name, frames, times, lengthen)
-    _write_lists(layout, unfinished, chosen)
-    (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    unfinished.rename(out)
+    with atomic_folder(out) as unfinished:
+        for name in chosen:
+            _play(layout, unfinished, name, frames, times, lengthen)
+        _write_lists(layout, unfinished, chosen)
+        (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return out
 
 
