@@ -195,13 +195,31 @@ def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
 
 
 def test_data_without_truth_and_unknown_rows_are_refused(davis, tiny, tmp_path):
-    with pytest.raises(InputError, match="needs the truth of every frame"):
+    with pytest.raises(InputError, match="needs the truth of every frame, which is not here; give a data set"):
         StudyData.of(write_generic(tmp_path / "data", "clip", {0: (1,)}))
     study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
     with pytest.raises(InputError, match="fits no variant; there are tiny"):
         run_study(study, study_flags(davis, "--rows", "huge"))
     with pytest.raises(InputError, match="no variant can be run: no weights"):
         run_study(Study(name="tried", title="Tried", variants=[], left_out=["no weights"]), study_flags(davis))
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_videos_too_short_to_be_scored_are_refused_by_name(davis, tiny, tmp_path, frames):
+    said = f"dog: {frames} frames?; a study needs 3 of each video"
+    with pytest.raises(InputError, match=said):
+        StudyData.of(write_davis(tmp_path / "short", {"bear": 4, "dog": frames}))
+    study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
+    with pytest.raises(InputError, match=said):
+        run_study(study, study_flags(davis, "--sequences", "dog", "--max_frames", frames, "--output", tmp_path / "study"))
+
+
+@pytest.mark.parametrize("below", ["", "study"])
+def test_an_output_that_is_a_file_is_refused_by_its_name(davis, tiny, tmp_path, below):
+    (tmp_path / "notes.txt").write_text("mine")
+    study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
+    with pytest.raises(InputError, match=r"--output .*notes\.txt.*a file; a folder is needed"):
+        run_study(study, study_flags(davis, "--output", tmp_path / "notes.txt" / below))
 
 
 def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_path):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from dataset import DavisDataset, GenericDataset
 from inference.cli import require_truth
+from util.errors import InputError
 
 from .playing import Layout, write_played
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _LISTS = {"val": ("2017/val.txt",), "2016val": ("2016/val.txt", "480p/val.txt")}  # which of a data set's lists says that it has the split
+_FEWEST_FRAMES = 3  # of a video: neither protocol scores the first and the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,14 @@ class StudyData:
         else:
             dataset = GenericDataset(root, sequences)
             split, truth = None, next(layout.folder / folder for folder in ("Truth", "Annotations") if (layout.folder / folder).is_dir())
-        require_truth(truth, dataset.names, "a study")
-        count = sum(map(layout.frame_count, dataset.names))
+        counts = {name: layout.frame_count(name) for name in dataset.names}
+        if short := next((name for name, count in counts.items() if count < _FEWEST_FRAMES), None):
+            found = f"{counts[short]} frame" + "s" * (counts[short] != 1)
+            raise InputError(
+                f"{short}: {found}; a study needs {_FEWEST_FRAMES} of each video, for the first and the last are not scored: choose videos with --sequences, or more frames"
+            )
+        require_truth(truth, dataset.names, "a study", "give a data set that has it, or choose videos with --sequences")
+        count = sum(counts.values())
         return StudyData(name=root.resolve().name, root=root, names=tuple(dataset.names), frame_count=count, split=split, truth=truth, played=played)
 
     @property

@@ -56,6 +56,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
         return EXIT_OK
     if not study.variants:
         raise InputError(f"{study.name}: no variant can be run: {'; '.join(study.left_out)}")
+    _refuse_file(flags.output)
     given, lengths = _data(flags, times, frames)
     where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads())
     for reason in study.left_out:
@@ -115,6 +116,13 @@ def _chosen(study: Study, patterns: Sequence[str] | None) -> Study:
             raise InputError(f"--rows {pattern}: fits no variant; there are {names}" + (f" (left out: {'; '.join(study.left_out)})" if study.left_out else ""))
     kept = [variant for variant in study.variants if any(fnmatch.fnmatchcase(variant.name, pattern) for pattern in patterns)]
     return dataclasses.replace(study, variants=kept)
+
+
+def _refuse_file(output: Path) -> None:
+    """Before anything is read or run."""
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--output {output}: {'a file' if there == output else f'{there} is a file'}; a folder is needed")
 
 
 def _data(flags: argparse.Namespace, times: Sequence[float], frames: int | None) -> tuple[StudyData, list[StudyData]]:
