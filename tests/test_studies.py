@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import write_davis, write_generic, write_tiny_weights
+from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
 from PIL import Image
 
 from inference.config import SYSTEMS, system_config
@@ -18,6 +18,7 @@ from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
 from scripts.studies import over_time, pcvos, remn, runs, systems
+from scripts.studies import study as study_module
 from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
@@ -158,7 +159,7 @@ def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_ag
     flags = study_flags(davis, "--output", tmp_path / "study", "--device", "cpu", "--max_frames", 8)
     assert run_study(study, flags, with_time=True) == 2  # one failed
     said = capsys.readouterr()
-    assert "| every 2 |" in said.out and "Left out: better: no weights." in said.out and "broken: failed: memory 'nothing' is not known" in said.out
+    assert "| every 2 |" in said.out and "Left out: better: no weights." in said.out and "broken-first-8: failed: memory 'nothing' is not known" in said.out
     first = json.loads((tmp_path / "study/tried.json").read_text())["rows"][0]
     assert first["frames"] == 7 + 8 and first["untimed"] == [] and first["memory_elements"] == 4 * 12 and first["fps"] > 0
     assert len(first["over_time"]["times"]) == 2 and first["over_time"]["unit"] == "% of the video"
@@ -169,7 +170,7 @@ def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_ag
     alone = json.loads((tmp_path / "alone/scores.json").read_text())["overall"]
     assert (first["j_and_f"], first["j"], first["f"]) == (alone["jf_mean"], alone["j_mean"], alone["f_mean"])
 
-    result = tmp_path / "study/runs/tiny/dog/00007.png"
+    result = tmp_path / "study/runs/tiny-first-8/dog/00007.png"
     made = result.stat().st_mtime_ns
     flags.rows = ["ti*"]
     assert run_study(study, flags) == 0
@@ -298,3 +299,16 @@ def test_runs_of_one_variant_at_several_lengths_have_folders_of_their_own():
     row, longer = made_up_row("one"), made_up_row("one", "×3")
     assert folder_of(Path("out"), row.variant, row.data) == Path("out/runs/one")
     assert folder_of(Path("out"), longer.variant, longer.data) == Path("out/runs/one-x3")
+
+
+def test_cut_videos_played_longer_have_folders_named_after_both(davis, tmp_path):
+    row = made_up_row("one")
+    names = []
+    for frames in (4, 5):
+        flags = study_flags(davis, "--max_frames", frames, "--output", tmp_path)
+        given, lengths = study_module._data(flags, (1, 3), None)
+        assert [data.frame_count for data in lengths] == [2 * frames, 6 * frames] and given.name == lengths[1].name == davis.name
+        names += [folder_of(tmp_path, row.variant, data).name for data in lengths]
+        study_module._data(flags, (), 7)
+    assert names == ["one-first-4", "one-first-4-x3", "one-first-5", "one-first-5-x3"]
+    assert file_names(tmp_path / "data") == ["first-4", "first-4-to-7", "first-4-x3", "first-5", "first-5-to-7", "first-5-x3"]

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dataset import DavisDataset, GenericDataset
 from inference.cli import require_truth
@@ -27,6 +28,7 @@ class StudyData:
     split: str | None  # of DAVIS; None for other layouts
     truth: Path
     played: str = "×1"
+    first_frames: int | None = None  # of each video, where it was cut to these
 
     @staticmethod
     def of(root: Path, *, split: str | None = None, sequences: Sequence[str] | None = None, played: str = "×1") -> "StudyData":
@@ -75,12 +77,12 @@ class StudyData:
     def lengthened(self, out: Path, *, frames: int | None = None, times: float | None = None) -> "StudyData":
         """The same videos played back and forth, to `frames` frames or to `times` their length, as links in `out`."""
         played = f"×{times:g}" if frames is None else f"to {frames} frames"
-        return self._at(write_played(self.root, out, frames=frames, times=times, sequences=self.names), played)
+        return self._at(write_played(self.root, out, frames=frames, times=times, sequences=self.names), played=played)
 
     def cut(self, out: Path, frames: int) -> "StudyData":
         """The first `frames` frames of each video, as links in `out`."""
-        return self._at(write_played(self.root, out, frames=frames, sequences=self.names, lengthen=False), self.played)
+        return self._at(write_played(self.root, out, frames=frames, sequences=self.names, lengthen=False), first_frames=frames)
 
-    def _at(self, root: Path, played: str) -> "StudyData":
+    def _at(self, root: Path, **changes: Any) -> "StudyData":
         found = StudyData.of(root, split=self.split, sequences=self.names)
-        return dataclasses.replace(found, name=self.name, played=played)
+        return dataclasses.replace(self, root=found.root, frame_count=found.frame_count, truth=found.truth, **changes)

@@ -128,12 +128,14 @@ def _refuse_file(output: Path) -> None:
 def _data(flags: argparse.Namespace, times: Sequence[float], frames: int | None) -> tuple[StudyData, list[StudyData]]:
     """The data asked for, and as it is played, in turn."""
     data = StudyData.of(flags.root, split=flags.split, sequences=flags.sequences)
-    folder = flags.output / "data"
+    folder, cut = flags.output / "data", ""
     if flags.max_frames is not None:
-        data = data.cut(folder / f"first-{flags.max_frames}", flags.max_frames)
+        cut = f"first-{flags.max_frames}"
+        data = data.cut(folder / cut, flags.max_frames)
+        cut += "-"
     if frames is not None:
-        return data, [data.lengthened(folder / f"to-{frames}", frames=frames)]
-    return data, [data if count == 1 else data.lengthened(folder / f"x{count:g}", times=count) for count in times or (1,)]
+        return data, [data.lengthened(folder / f"{cut}to-{frames}", frames=frames)]
+    return data, [data if count == 1 else data.lengthened(folder / f"{cut}x{count:g}", times=count) for count in times or (1,)]
 
 
 def _command() -> list[str]:
