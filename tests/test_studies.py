@@ -23,7 +23,7 @@ from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
 from scripts.studies.study import add_study_flags, run_study
-from scripts.studies.variants import Study, Variant
+from scripts.studies.variants import LeftOut, Study, Variant
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,8 +62,8 @@ def test_table_7_has_every_combination_there_are_weights_for_and_says_which_are_
     study = pcvos.study("7", pcvos.weights_of([f"stcn={tiny}", f"pcvos={refined}", "stcn_clip=gone.pth"]))
     rows = [tuple(variant.columns.values()) for variant in study.variants]
     assert rows == [(pmm, pct, icr, length) for pct, icr in (("no", "no"), ("yes", "yes")) for pmm in ("no", "yes") for length in ("5", "10", "15", "25")]
-    assert any("gone.pth: no such file" in reason for reason in study.left_out)
-    assert any("pcvos_traditional" in reason and "--weights pcvos_traditional=FILE" in reason for reason in study.left_out)
+    assert any("gone.pth: no such file" in reason for reason in map(str, study.left_out))
+    assert any("pcvos_traditional" in reason and "--weights pcvos_traditional=FILE" in reason for reason in map(str, study.left_out))
     by_name = {variant.name: variant for variant in study.variants}
     assert len(by_name) == 14  # at L = 5 progressive matching changes nothing: one run for both rows
     assert by_name["pcvos-L10-F5"].settings == {"clip_length": 10, "refine": True, "memory.segment_frames": 5}
@@ -94,7 +94,7 @@ def test_tables_8_and_9_take_the_windows_that_differ_in_their_axes(tmp_path, ref
     assert [variant.columns["window"] for variant in temporal.variants] == ["1×2×3", "2×2×3"]
     assert [variant.columns["window"] for variant in spatial.variants] == ["2×2×3", "2×3×3"]
     assert "--window" in spatial.variants[1].flags() and "--window" not in spatial.variants[0].flags()
-    assert any(reason.startswith("pcvos@4x4x4: ") and "do not fit" in reason for reason in spatial.left_out)
+    assert any(str(reason).startswith("pcvos@4x4x4: ") and "do not fit" in str(reason) for reason in spatial.left_out)
 
 
 def test_table_10_varies_segments_and_takes_those_as_long_as_the_clip_for_none(refined):
@@ -112,7 +112,7 @@ def test_comparison_has_a_row_for_every_system_and_policy_there_are_weights_for(
     given = [f"{name}={refined if config.refine else tiny}" for name, config in SYSTEMS.items()]
     study = systems.study(systems.weights_of(given), [1, 4])
     names = [variant.name for variant in study.variants]
-    said = "\n".join(study.left_out)
+    said = "\n".join(map(str, study.left_out))
     assert all(name in names or f"{name}: " in said for name in SYSTEMS)
     assert {"stcn", "lfu", "pcvos", "memory-first-and-latest", "memory-every-k-last", "memory-lfu-1", "memory-fifo-4"} <= set(names)
     assert "memory-every-k" not in names and "memory-lfu-4" not in names  # what systems stcn and lfu are
@@ -125,9 +125,32 @@ def test_comparison_has_a_row_for_every_system_and_policy_there_are_weights_for(
 def test_comparison_leaves_out_systems_whose_weights_lack_a_part_or_are_not_there(tiny):
     study = systems.study(systems.weights_of([f"stcn={tiny}", f"pcvos={tiny}", "lfu=gone.pth"]))
     assert not {"pcvos", "lfu"} & {variant.name for variant in study.variants}
-    assert any(reason.startswith("pcvos: ") and "no weights of intra-clip refinement" in reason for reason in study.left_out)
-    assert "lfu: gone.pth: no such file" in study.left_out
+    assert any(str(reason).startswith("pcvos: ") and "no weights of intra-clip refinement" in reason for reason in map(str, study.left_out))
+    assert "lfu: gone.pth: no such file" in map(str, study.left_out)
     assert any(variant.name == "memory-lfu-4" for variant in study.variants)
+
+
+def test_a_policy_that_needs_learned_weights_runs_on_the_network_that_has_them(tiny, tmp_path):
+    reducing = write_tiny_weights(tmp_path / "tiny_remn.pth", network="tiny_remn")
+    study = systems.study(systems.weights_of([f"stcn={tiny}", f"remn={reducing}"]), [4])
+    row = next(variant for variant in study.variants if variant.name == "memory-redundancy-4")
+    assert (row.weights, row.system, row.columns["system"]) == (reducing, "stcn", "stcn, weights of remn")
+    assert all(variant.weights == tiny for variant in study.variants if variant.name.startswith("memory-") and variant is not row)
+    without = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth"]), [4])
+    assert "memory-redundancy-4: gone.pth: no such file" in map(str, without.left_out)
+
+
+def test_rows_asked_for_are_the_only_ones_of_which_anything_is_said(davis, tiny, tmp_path, capsys):
+    study = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth", "pcvos=lost.pth"]))
+    assert run_study(study, study_flags(davis, "--list", "--rows", "stcn", "remn")) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("stcn: ") and said.endswith("\nleft out: remn: gone.pth: no such file\n") and said.count("\n") == 2
+    with pytest.raises(InputError, match=r"no variant can be run: pcvos: lost\.pth: no such file$"):
+        run_study(study, study_flags(davis, "--rows", "pcvos", "--output", tmp_path / "study"))
+    table = pcvos.study("7", pcvos.weights_of([f"stcn={tiny}", "pcvos=lost.pth", "stcn_clip=gone.pth"]))
+    assert run_study(table, study_flags(davis, "--list", "--rows", "stcn-*", "stcn_clip-L10-F5")) == 0
+    said = capsys.readouterr().out
+    assert "stcn-L25-F5: " in said and "gone.pth" in said and "pcvos" not in said.replace("--system pcvos", "")
 
 
 def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tiny, tmp_path):
@@ -145,8 +168,8 @@ def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tin
     assert by_name["remn-ASM"].weights == tiny and by_name["remn-FRM+ASM+RRM"].weights == whole and not by_name["remn-FRM+ASM+RRM"].settings
     off = system_config("remn", **by_name["remn-none"].settings)
     assert (off.enhance, off.memory.sampling, off.memory.policy) == (False, "every", "every-k")
-    assert "FRM+RRM: gone.pth: no such file" in study.left_out
-    assert any(reason.startswith("RRM: ") and "no weights" in reason for reason in study.left_out)  # the tiny network has none of its parts
+    assert "FRM+RRM: gone.pth: no such file" in map(str, study.left_out)
+    assert any(str(reason).startswith("RRM: ") and "no weights" in reason for reason in map(str, study.left_out))  # the tiny network has none of its parts
 
 
 # running them
@@ -155,7 +178,7 @@ def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tin
 def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_again(davis, tiny, tmp_path, capsys):
     variant = Variant(name="tiny", line="tiny", columns={"memory": "every 2"}, weights=tiny, settings={"mem_every": 2})
     broken = Variant(name="broken", line="broken", columns={"memory": "none"}, weights=tiny, settings={"memory": "nothing"})
-    study = Study(name="tried", title="Tried", variants=[variant, broken], left_out=["better: no weights"])
+    study = Study(name="tried", title="Tried", variants=[variant, broken], left_out=[LeftOut("better", "no weights")])
     flags = study_flags(davis, "--output", tmp_path / "study", "--device", "cpu", "--max_frames", 8)
     assert run_study(study, flags, with_time=True) == 2  # one failed
     said = capsys.readouterr()
@@ -201,8 +224,8 @@ def test_data_without_truth_and_unknown_rows_are_refused(davis, tiny, tmp_path):
     study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
     with pytest.raises(InputError, match="fits no variant; there are tiny"):
         run_study(study, study_flags(davis, "--rows", "huge"))
-    with pytest.raises(InputError, match="no variant can be run: no weights"):
-        run_study(Study(name="tried", title="Tried", variants=[], left_out=["no weights"]), study_flags(davis))
+    with pytest.raises(InputError, match="no variant can be run: better: no weights"):
+        run_study(Study(name="tried", title="Tried", variants=[], left_out=[LeftOut("better", "no weights")]), study_flags(davis))
 
 
 @pytest.mark.parametrize("frames", [1, 2])

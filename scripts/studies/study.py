@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import fnmatch
 import shlex
 import signal
 import sys
@@ -20,7 +19,7 @@ from .data import StudyData
 from .over_time import over_time
 from .report import Findings, Row
 from .runs import FailedRunError, Run, folder_of, run_variant
-from .variants import Study, Variant
+from .variants import LeftOut, Study, Variant
 
 
 def add_study_flags(parser: argparse.ArgumentParser, output: str) -> None:
@@ -55,7 +54,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
             print(f"left out: {reason}")
         return EXIT_OK
     if not study.variants:
-        raise InputError(f"{study.name}: no variant can be run: {'; '.join(study.left_out)}")
+        raise InputError(f"{study.name}: no variant can be run: {_joined(study.left_out)}")
     _refuse_file(flags.output)
     given, lengths = _data(flags, times, frames)
     where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads())
@@ -68,7 +67,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
             for variant in study.variants:
                 row = runs.row(variant, data)
                 rows += [] if row is None else [row]
-                findings = Findings(study=study, data=given, rows=rows, left_out=[*study.left_out, *runs.failures], where=where)
+                findings = Findings(study=study, data=given, rows=rows, left_out=[*map(str, study.left_out), *runs.failures], where=where)
                 paths = findings.write(flags.output)
     print(findings.as_markdown())
     _note("written: " + ", ".join(map(str, paths)))
@@ -111,11 +110,15 @@ def _chosen(study: Study, patterns: Sequence[str] | None) -> Study:
     if patterns is None:
         return study
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(variant.name, pattern) for variant in study.variants):
+        if not any(row.fits(pattern) for row in (*study.variants, *study.left_out)):
             names = ", ".join(dict.fromkeys(variant.name for variant in study.variants)) or "none"
-            raise InputError(f"--rows {pattern}: fits no variant; there are {names}" + (f" (left out: {'; '.join(study.left_out)})" if study.left_out else ""))
-    kept = [variant for variant in study.variants if any(fnmatch.fnmatchcase(variant.name, pattern) for pattern in patterns)]
-    return dataclasses.replace(study, variants=kept)
+            raise InputError(f"--rows {pattern}: fits no variant; there are {names}" + (f" (left out: {_joined(study.left_out)})" if study.left_out else ""))
+    kept, left_out = ([row for row in rows if any(map(row.fits, patterns))] for rows in (study.variants, study.left_out))
+    return dataclasses.replace(study, variants=kept, left_out=left_out)
+
+
+def _joined(left_out: Sequence[LeftOut]) -> str:
+    return "; ".join(map(str, left_out))
 
 
 def _refuse_file(output: Path) -> None:
