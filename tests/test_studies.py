@@ -17,6 +17,7 @@ from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
+from scripts import ablate
 from scripts.studies import over_time, pcvos, remn, runs, systems
 from scripts.studies import study as study_module
 from scripts.studies.data import StudyData
@@ -257,6 +258,19 @@ def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_pa
     assert not (tmp_path / "results").exists()
     wrong = run("pcvos", tmp_path, "--table", 7)
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in wrong.stderr
+
+
+def test_ablate_lists_all_tables_where_none_is_named_and_runs_none(davis, tiny, monkeypatch, capsys):
+    command = ["ablate.py", "pcvos", str(davis), "--clip_lengths", "5", "--weights", f"stcn={tiny}"]
+    monkeypatch.setattr(sys, "argv", [*command, "--list"])
+    assert ablate.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("--table")] == [f"--table {table}" for table in pcvos.TABLES]
+    assert sum(line.startswith("stcn-L5: ") for line in lines) == 2  # tables 7 and 2
+    for wrong in ([], ["--list", "--rows", "stcn-*"]):
+        monkeypatch.setattr(sys, "argv", [*command, *wrong])
+        with pytest.raises(InputError, match="--table: give one of 7, 2, 8, 9, 10"):
+            ablate.main()
 
 
 # over time
