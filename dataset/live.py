@@ -7,6 +7,7 @@ waits, or, where only the newest frame counts, the one that nobody has taken yet
 import atexit
 import collections
 import datetime
+import os
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ from dataset.video import MaskSelection, TruncatedVideoError
 from util.errors import InputError
 
 DEFAULT_STALL_SECONDS = 10.0
+_LONGEST_STALL_SECONDS = 86_400  # a day
 _FRAMES_AHEAD = 4
 _POLL_SECONDS = 0.1  # how soon a wait for a frame notices that it is to end
 _TIMEOUT_SECONDS = 1.0  # how much later OpenCV gives up than we do, so that the thread ends too
@@ -33,7 +35,7 @@ _CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up
 
 def is_live_address(text: str | None) -> bool:
     """Whether --video names a camera (0, 1, …) or a stream (rtsp://…, http://…), not a file or folder that is there. None, no --video, is neither."""
-    return text is not None and not Path(text).exists() and ((text.isascii() and text.isdigit()) or "://" in text)
+    return text is not None and not os.path.exists(text) and ((text.isascii() and text.isdigit()) or "://" in text)  # noqa: PTH110 - Path.exists raises for URLs longer than a name may be
 
 
 class Feed(ABC):
@@ -66,18 +68,24 @@ class CameraFeed(Feed):
         self._given = address
         self._capture: cv2.VideoCapture | None = None
         self._timeout_milliseconds = round(1000 * (stall_seconds + _TIMEOUT_SECONDS))
-        self.address = f"camera {int(address)}" if address.isdigit() else _without_secrets(address)
+        self.address = f"camera {address.lstrip('0') or '0'}" if address.isdigit() else _without_secrets(address)
 
     def open(self) -> None:
-        if self._given.isdigit():
-            self._capture = cv2.VideoCapture(int(self._given))
-        else:
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._timeout_milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._timeout_milliseconds]
-            self._capture = cv2.VideoCapture(self._given, cv2.CAP_FFMPEG, timeouts)
+        refusal = f"{self.address}: cannot be opened; check that it is there, and that no other program uses it"
+        try:
+            self._capture = self._opened()
+        except (cv2.error, ValueError, OverflowError):  # a number that no camera can have
+            raise InputError(refusal) from None
         if not self._capture.isOpened():
-            raise InputError(f"{self.address}: cannot be opened; check that it is there, and that no other program uses it")
+            raise InputError(refusal)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frames_per_second = rate if 1 <= rate <= 1000 else None
+
+    def _opened(self) -> cv2.VideoCapture:
+        if self._given.isdigit():
+            return cv2.VideoCapture(int(self._given))
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._timeout_milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._timeout_milliseconds]
+        return cv2.VideoCapture(self._given, cv2.CAP_FFMPEG, timeouts)
 
     def read(self) -> np.ndarray | None:
         read, image = self._capture.read()
@@ -266,8 +274,7 @@ class LiveVideo(MaskedVideo):
         corrections: bool = False,
         colours: bytes | None = None,
     ):
-        if stall_seconds <= 0:
-            raise InputError(f"--stall_seconds {stall_seconds:g}: must be above 0")
+        _check_stall(stall_seconds)
         self._live = LiveSource(feed, newest_only=newest_only, stall_seconds=stall_seconds)
         positions = find_masks(Path(masks), self._live)
         self._live.kept = frozenset(positions)
@@ -316,6 +323,7 @@ def open_live(
     A camera's or stream's video is named by what it is and the time, since it cannot be made again: camera0_20261121-140501. Raises InputError for a folder,
     for a file that cannot be read and for masks that are not right; nothing is opened for good before frames() or validate().
     """
+    _check_stall(stall_seconds)
     if is_live_address(address):
         feed: Feed = CameraFeed(address, stall_seconds)
         name = f"{_as_name(feed.address)}_{datetime.datetime.now():%Y%m%d-%H%M%S}"
@@ -326,8 +334,16 @@ def open_live(
     return LiveVideo(feed, masks, name, newest_only=newest_only, stall_seconds=stall_seconds, corrections=corrections, colours=colours)
 
 
+def _check_stall(seconds: float) -> None:
+    if not 0 < seconds <= _LONGEST_STALL_SECONDS:  # nan is neither
+        raise InputError(f"--stall_seconds {seconds:g}: must be above 0 and at most {_LONGEST_STALL_SECONDS}, a day")
+
+
 def _without_secrets(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:  # the URL itself may hold a password
+        raise InputError(f"--video {url.partition('://')[0]}://…: not a URL ({error}); write it as rtsp://HOST/PATH") from None
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

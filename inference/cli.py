@@ -189,11 +189,11 @@ def finish(totals: Totals) -> None:
         print(totals.as_json(), flush=True)
 
 
-def require_truth(truth: Path, names: Sequence[str], flag: str) -> None:
-    """Raise InputError, before any work, where a video's truth is missing or is its first mask alone."""
+def require_truth(truth: Path, names: Sequence[str], flag: str, remedy: str | None = None) -> None:
+    """Raise InputError, before any work, where a video's truth is missing or is its first mask alone. remedy: by default, to leave the flag out."""
     for name in names:
         if len(list((truth / name).glob("[!.]*.png"))) < 2:
-            raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; leave {flag} out")
+            raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; {remedy or f'leave {flag} out'}")
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import math
 import os
 import signal
 import subprocess
@@ -223,6 +224,7 @@ def test_addresses_of_cameras_and_streams_are_told_from_files(tmp_path, monkeypa
     assert not is_live_address("clip.mp4") and not is_live_address("missing/clip.mp4")
     (tmp_path / "0").mkdir()
     assert not is_live_address("0")
+    assert is_live_address("http://host/live?token=" + 5000 * "a")  # longer than a file name may be
 
 
 def test_passwords_stay_out_of_names_and_records(mask):
@@ -239,8 +241,25 @@ def test_what_cannot_be_live_is_refused(tmp_path, mask):
             open_live(str(address), mask, newest_only=True, stall_seconds=1)
     with pytest.raises(InputError, match="stall_seconds 0: must be above 0"):
         open_live("0", mask, newest_only=True, stall_seconds=0)
+    write_video(tmp_path / "clip.avi", 2, 40)
+    for seconds in (math.nan, math.inf, 1e12, -1):
+        for address in ("0", str(tmp_path / "clip.avi")):
+            with pytest.raises(InputError, match=f"stall_seconds {seconds:g}".replace("+", r"\+") + ": must be above 0 and at most 86400"):
+                open_live(address, mask, newest_only=True, stall_seconds=seconds)
     with pytest.raises(InputError, match="no such mask"):
         open_live("0", tmp_path / "none.png", newest_only=True, stall_seconds=1)
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", "9" * 5000])
+def test_a_number_that_no_camera_has_is_refused_in_words(mask, number):
+    with pytest.raises(InputError, match=f"^camera {number}: cannot be opened"):
+        open_live(number, mask, newest_only=True, stall_seconds=1).validate()
+
+
+def test_an_address_that_is_no_url_is_refused_without_its_password(mask):
+    with pytest.raises(InputError, match="--video http://…: not a URL") as error:
+        open_live("http://me:secret@[bad/x", mask, newest_only=True, stall_seconds=1)
+    assert "secret" not in str(error.value)
 
 
 def write_video(path: Path, count: int, rate: float) -> None:

@@ -1,5 +1,6 @@
 """Videos played back and forth: lengths, truth, lists, and that the commands take the result."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,35 @@ def test_a_folder_made_before_is_kept_and_another_one_refused(tmp_path):
     assert file_names(tmp_path) == ["davis", "long"]
 
 
-@pytest.mark.parametrize("length", [{}, {"frames": 3, "times": 2}, {"frames": 0}, {"times": 0}, {"frames": -2}])
+def test_folders_of_similar_names_are_left_alone_and_a_failure_leaves_nothing(tmp_path):
+    root = write_davis(tmp_path / "davis", {"bear": 3})
+    (tmp_path / "long.part").mkdir()
+    (tmp_path / "long.part/thesis.txt").write_text("mine")
+    out = write_played(root, tmp_path / "long", frames=5)
+    assert (tmp_path / "long.part/thesis.txt").read_text() == "mine" and out.stat().st_mode == root.stat().st_mode
+    (root / "JPEGImages/480p/cow").mkdir()
+    with pytest.raises(InputError, match="cow: no frames"):
+        write_played(root, tmp_path / "other", frames=5)
+    assert file_names(tmp_path) == ["davis", "long", "long.part"]
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", '"long"', '{"root": 1}', "{"])
+def test_a_folder_with_another_record_is_somebody_elses(tmp_path, record):
+    (tmp_path / "long").mkdir()
+    (tmp_path / "long/played.json").write_text(record)
+    with pytest.raises(InputError, match="was not made by playing videos"):
+        write_played(write_davis(tmp_path / "davis", {"bear": 3}), tmp_path / "long", frames=5)
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "JPEGImages/480p"])
+def test_a_data_set_without_videos_is_refused(tmp_path, folder):
+    (tmp_path / "data" / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"no videos in .*{folder}"):
+        write_played(tmp_path / "data", tmp_path / "long", frames=5)
+    assert file_names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("length", [{}, {"frames": 3, "times": 2}, {"frames": 0}, {"times": 0}, {"frames": -2}, {"times": math.nan}, {"times": math.inf}, {"times": 1e9}])
 def test_lengths_that_are_none_are_refused(tmp_path, length):
     with pytest.raises(InputError):
         write_played(write_davis(tmp_path / "davis", {"bear": 3}), tmp_path / "long", **length)

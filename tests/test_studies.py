@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import write_davis, write_generic, write_tiny_weights
+from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
 from PIL import Image
 
 from inference.config import SYSTEMS, system_config
@@ -17,12 +17,14 @@ from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
+from scripts import ablate
 from scripts.studies import over_time, pcvos, remn, runs, systems
+from scripts.studies import study as study_module
 from scripts.studies.data import StudyData
 from scripts.studies.report import Findings, Row
 from scripts.studies.runs import Run, folder_of
 from scripts.studies.study import add_study_flags, run_study
-from scripts.studies.variants import Study, Variant
+from scripts.studies.variants import LeftOut, Study, Variant
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +63,8 @@ def test_table_7_has_every_combination_there_are_weights_for_and_says_which_are_
     study = pcvos.study("7", pcvos.weights_of([f"stcn={tiny}", f"pcvos={refined}", "stcn_clip=gone.pth"]))
     rows = [tuple(variant.columns.values()) for variant in study.variants]
     assert rows == [(pmm, pct, icr, length) for pct, icr in (("no", "no"), ("yes", "yes")) for pmm in ("no", "yes") for length in ("5", "10", "15", "25")]
-    assert any("gone.pth: no such file" in reason for reason in study.left_out)
-    assert any("pcvos_traditional" in reason and "--weights pcvos_traditional=FILE" in reason for reason in study.left_out)
+    assert any("gone.pth: no such file" in reason for reason in map(str, study.left_out))
+    assert any("pcvos_traditional" in reason and "--weights pcvos_traditional=FILE" in reason for reason in map(str, study.left_out))
     by_name = {variant.name: variant for variant in study.variants}
     assert len(by_name) == 14  # at L = 5 progressive matching changes nothing: one run for both rows
     assert by_name["pcvos-L10-F5"].settings == {"clip_length": 10, "refine": True, "memory.segment_frames": 5}
@@ -93,7 +95,7 @@ def test_tables_8_and_9_take_the_windows_that_differ_in_their_axes(tmp_path, ref
     assert [variant.columns["window"] for variant in temporal.variants] == ["1×2×3", "2×2×3"]
     assert [variant.columns["window"] for variant in spatial.variants] == ["2×2×3", "2×3×3"]
     assert "--window" in spatial.variants[1].flags() and "--window" not in spatial.variants[0].flags()
-    assert any(reason.startswith("pcvos@4x4x4: ") and "do not fit" in reason for reason in spatial.left_out)
+    assert any(str(reason).startswith("pcvos@4x4x4: ") and "do not fit" in str(reason) for reason in spatial.left_out)
 
 
 def test_table_10_varies_segments_and_takes_those_as_long_as_the_clip_for_none(refined):
@@ -111,7 +113,7 @@ def test_comparison_has_a_row_for_every_system_and_policy_there_are_weights_for(
     given = [f"{name}={refined if config.refine else tiny}" for name, config in SYSTEMS.items()]
     study = systems.study(systems.weights_of(given), [1, 4])
     names = [variant.name for variant in study.variants]
-    said = "\n".join(study.left_out)
+    said = "\n".join(map(str, study.left_out))
     assert all(name in names or f"{name}: " in said for name in SYSTEMS)
     assert {"stcn", "lfu", "pcvos", "memory-first-and-latest", "memory-every-k-last", "memory-lfu-1", "memory-fifo-4"} <= set(names)
     assert "memory-every-k" not in names and "memory-lfu-4" not in names  # what systems stcn and lfu are
@@ -124,9 +126,32 @@ def test_comparison_has_a_row_for_every_system_and_policy_there_are_weights_for(
 def test_comparison_leaves_out_systems_whose_weights_lack_a_part_or_are_not_there(tiny):
     study = systems.study(systems.weights_of([f"stcn={tiny}", f"pcvos={tiny}", "lfu=gone.pth"]))
     assert not {"pcvos", "lfu"} & {variant.name for variant in study.variants}
-    assert any(reason.startswith("pcvos: ") and "no weights of intra-clip refinement" in reason for reason in study.left_out)
-    assert "lfu: gone.pth: no such file" in study.left_out
+    assert any(str(reason).startswith("pcvos: ") and "no weights of intra-clip refinement" in reason for reason in map(str, study.left_out))
+    assert "lfu: gone.pth: no such file" in map(str, study.left_out)
     assert any(variant.name == "memory-lfu-4" for variant in study.variants)
+
+
+def test_a_policy_that_needs_learned_weights_runs_on_the_network_that_has_them(tiny, tmp_path):
+    reducing = write_tiny_weights(tmp_path / "tiny_remn.pth", network="tiny_remn")
+    study = systems.study(systems.weights_of([f"stcn={tiny}", f"remn={reducing}"]), [4])
+    row = next(variant for variant in study.variants if variant.name == "memory-redundancy-4")
+    assert (row.weights, row.system, row.columns["system"]) == (reducing, "stcn", "stcn, weights of remn")
+    assert all(variant.weights == tiny for variant in study.variants if variant.name.startswith("memory-") and variant is not row)
+    without = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth"]), [4])
+    assert "memory-redundancy-4: gone.pth: no such file" in map(str, without.left_out)
+
+
+def test_rows_asked_for_are_the_only_ones_of_which_anything_is_said(davis, tiny, tmp_path, capsys):
+    study = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth", "pcvos=lost.pth"]))
+    assert run_study(study, study_flags(davis, "--list", "--rows", "stcn", "remn")) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("stcn: ") and said.endswith("\nleft out: remn: gone.pth: no such file\n") and said.count("\n") == 2
+    with pytest.raises(InputError, match=r"no variant can be run: pcvos: lost\.pth: no such file$"):
+        run_study(study, study_flags(davis, "--rows", "pcvos", "--output", tmp_path / "study"))
+    table = pcvos.study("7", pcvos.weights_of([f"stcn={tiny}", "pcvos=lost.pth", "stcn_clip=gone.pth"]))
+    assert run_study(table, study_flags(davis, "--list", "--rows", "stcn-*", "stcn_clip-L10-F5")) == 0
+    said = capsys.readouterr().out
+    assert "stcn-L25-F5: " in said and "gone.pth" in said and "pcvos" not in said.replace("--system pcvos", "")
 
 
 def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tiny, tmp_path):
@@ -144,8 +169,8 @@ def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tin
     assert by_name["remn-ASM"].weights == tiny and by_name["remn-FRM+ASM+RRM"].weights == whole and not by_name["remn-FRM+ASM+RRM"].settings
     off = system_config("remn", **by_name["remn-none"].settings)
     assert (off.enhance, off.memory.sampling, off.memory.policy) == (False, "every", "every-k")
-    assert "FRM+RRM: gone.pth: no such file" in study.left_out
-    assert any(reason.startswith("RRM: ") and "no weights" in reason for reason in study.left_out)  # the tiny network has none of its parts
+    assert "FRM+RRM: gone.pth: no such file" in map(str, study.left_out)
+    assert any(str(reason).startswith("RRM: ") and "no weights" in reason for reason in map(str, study.left_out))  # the tiny network has none of its parts
 
 
 # running them
@@ -154,11 +179,11 @@ def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tin
 def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_again(davis, tiny, tmp_path, capsys):
     variant = Variant(name="tiny", line="tiny", columns={"memory": "every 2"}, weights=tiny, settings={"mem_every": 2})
     broken = Variant(name="broken", line="broken", columns={"memory": "none"}, weights=tiny, settings={"memory": "nothing"})
-    study = Study(name="tried", title="Tried", variants=[variant, broken], left_out=["better: no weights"])
+    study = Study(name="tried", title="Tried", variants=[variant, broken], left_out=[LeftOut("better", "no weights")])
     flags = study_flags(davis, "--output", tmp_path / "study", "--device", "cpu", "--max_frames", 8)
     assert run_study(study, flags, with_time=True) == 2  # one failed
     said = capsys.readouterr()
-    assert "| every 2 |" in said.out and "Left out: better: no weights." in said.out and "broken: failed: memory 'nothing' is not known" in said.out
+    assert "| every 2 |" in said.out and "Left out: better: no weights." in said.out and "broken-first-8: failed: memory 'nothing' is not known" in said.out
     first = json.loads((tmp_path / "study/tried.json").read_text())["rows"][0]
     assert first["frames"] == 7 + 8 and first["untimed"] == [] and first["memory_elements"] == 4 * 12 and first["fps"] > 0
     assert len(first["over_time"]["times"]) == 2 and first["over_time"]["unit"] == "% of the video"
@@ -169,7 +194,7 @@ def test_a_study_gives_the_eval_scripts_numbers_and_goes_on_without_computing_ag
     alone = json.loads((tmp_path / "alone/scores.json").read_text())["overall"]
     assert (first["j_and_f"], first["j"], first["f"]) == (alone["jf_mean"], alone["j_mean"], alone["f_mean"])
 
-    result = tmp_path / "study/runs/tiny/dog/00007.png"
+    result = tmp_path / "study/runs/tiny-first-8/dog/00007.png"
     made = result.stat().st_mtime_ns
     flags.rows = ["ti*"]
     assert run_study(study, flags) == 0
@@ -195,13 +220,31 @@ def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
 
 
 def test_data_without_truth_and_unknown_rows_are_refused(davis, tiny, tmp_path):
-    with pytest.raises(InputError, match="needs the truth of every frame"):
+    with pytest.raises(InputError, match="needs the truth of every frame, which is not here; give a data set"):
         StudyData.of(write_generic(tmp_path / "data", "clip", {0: (1,)}))
     study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
     with pytest.raises(InputError, match="fits no variant; there are tiny"):
         run_study(study, study_flags(davis, "--rows", "huge"))
-    with pytest.raises(InputError, match="no variant can be run: no weights"):
-        run_study(Study(name="tried", title="Tried", variants=[], left_out=["no weights"]), study_flags(davis))
+    with pytest.raises(InputError, match="no variant can be run: better: no weights"):
+        run_study(Study(name="tried", title="Tried", variants=[], left_out=[LeftOut("better", "no weights")]), study_flags(davis))
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_videos_too_short_to_be_scored_are_refused_by_name(davis, tiny, tmp_path, frames):
+    said = f"dog: {frames} frames?; a study needs 3 of each video"
+    with pytest.raises(InputError, match=said):
+        StudyData.of(write_davis(tmp_path / "short", {"bear": 4, "dog": frames}))
+    study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
+    with pytest.raises(InputError, match=said):
+        run_study(study, study_flags(davis, "--sequences", "dog", "--max_frames", frames, "--output", tmp_path / "study"))
+
+
+@pytest.mark.parametrize("below", ["", "study"])
+def test_an_output_that_is_a_file_is_refused_by_its_name(davis, tiny, tmp_path, below):
+    (tmp_path / "notes.txt").write_text("mine")
+    study = Study(name="tried", title="Tried", variants=[Variant(name="tiny", line="tiny", columns={}, weights=tiny)])
+    with pytest.raises(InputError, match=r"--output .*notes\.txt.*a file; a folder is needed"):
+        run_study(study, study_flags(davis, "--output", tmp_path / "notes.txt" / below))
 
 
 def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_path):
@@ -215,6 +258,19 @@ def test_ablate_lists_its_variants_and_refuses_with_one_line(davis, tiny, tmp_pa
     assert not (tmp_path / "results").exists()
     wrong = run("pcvos", tmp_path, "--table", 7)
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in wrong.stderr
+
+
+def test_ablate_lists_all_tables_where_none_is_named_and_runs_none(davis, tiny, monkeypatch, capsys):
+    command = ["ablate.py", "pcvos", str(davis), "--clip_lengths", "5", "--weights", f"stcn={tiny}"]
+    monkeypatch.setattr(sys, "argv", [*command, "--list"])
+    assert ablate.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("--table")] == [f"--table {table}" for table in pcvos.TABLES]
+    assert sum(line.startswith("stcn-L5: ") for line in lines) == 2  # tables 7 and 2
+    for wrong in ([], ["--list", "--rows", "stcn-*"]):
+        monkeypatch.setattr(sys, "argv", [*command, *wrong])
+        with pytest.raises(InputError, match="--table: give one of 7, 2, 8, 9, 10"):
+            ablate.main()
 
 
 # over time
@@ -280,3 +336,16 @@ def test_runs_of_one_variant_at_several_lengths_have_folders_of_their_own():
     row, longer = made_up_row("one"), made_up_row("one", "×3")
     assert folder_of(Path("out"), row.variant, row.data) == Path("out/runs/one")
     assert folder_of(Path("out"), longer.variant, longer.data) == Path("out/runs/one-x3")
+
+
+def test_cut_videos_played_longer_have_folders_named_after_both(davis, tmp_path):
+    row = made_up_row("one")
+    names = []
+    for frames in (4, 5):
+        flags = study_flags(davis, "--max_frames", frames, "--output", tmp_path)
+        given, lengths = study_module._data(flags, (1, 3), None)
+        assert [data.frame_count for data in lengths] == [2 * frames, 6 * frames] and given.name == lengths[1].name == davis.name
+        names += [folder_of(tmp_path, row.variant, data).name for data in lengths]
+        study_module._data(flags, (), 7)
+    assert names == ["one-first-4", "one-first-4-x3", "one-first-5", "one-first-5-x3"]
+    assert file_names(tmp_path / "data") == ["first-4", "first-4-to-7", "first-4-x3", "first-5", "first-5-to-7", "first-5-x3"]

@@ -4,13 +4,16 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dataset import DavisDataset, GenericDataset, available_split
 from inference.cli import require_truth
+from util.errors import InputError
 
 from .playing import Layout, write_played
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_FEWEST_FRAMES = 3  # of a video: neither protocol scores the first and the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class StudyData:
     split: str | None  # of DAVIS; None for other layouts
     truth: Path
     played: str = "×1"
+    first_frames: int | None = None  # of each video, where it was cut to these
 
     @staticmethod
     def of(root: Path, *, split: str | None = None, sequences: Sequence[str] | None = None, played: str = "×1") -> "StudyData":
@@ -36,8 +40,14 @@ class StudyData:
         else:
             dataset = GenericDataset(root, sequences)
             split, truth = None, next(layout.folder / folder for folder in ("Truth", "Annotations") if (layout.folder / folder).is_dir())
-        require_truth(truth, dataset.names, "a study")
-        count = sum(map(layout.frame_count, dataset.names))
+        counts = {name: layout.frame_count(name) for name in dataset.names}
+        if short := next((name for name, count in counts.items() if count < _FEWEST_FRAMES), None):
+            found = f"{counts[short]} frame" + "s" * (counts[short] != 1)
+            raise InputError(
+                f"{short}: {found}; a study needs {_FEWEST_FRAMES} of each video, for the first and the last are not scored: choose videos with --sequences, or more frames"
+            )
+        require_truth(truth, dataset.names, "a study", "give a data set that has it, or choose videos with --sequences")
+        count = sum(counts.values())
         return StudyData(name=root.resolve().name, root=root, names=tuple(dataset.names), frame_count=count, split=split, truth=truth, played=played)
 
     @property
@@ -66,12 +76,12 @@ class StudyData:
     def lengthened(self, out: Path, *, frames: int | None = None, times: float | None = None) -> "StudyData":
         """The same videos played back and forth, to `frames` frames or to `times` their length, as links in `out`."""
         played = f"×{times:g}" if frames is None else f"to {frames} frames"
-        return self._at(write_played(self.root, out, frames=frames, times=times, sequences=self.names), played)
+        return self._at(write_played(self.root, out, frames=frames, times=times, sequences=self.names), played=played)
 
     def cut(self, out: Path, frames: int) -> "StudyData":
         """The first `frames` frames of each video, as links in `out`."""
-        return self._at(write_played(self.root, out, frames=frames, sequences=self.names, lengthen=False), self.played)
+        return self._at(write_played(self.root, out, frames=frames, sequences=self.names, lengthen=False), first_frames=frames)
 
-    def _at(self, root: Path, played: str) -> "StudyData":
+    def _at(self, root: Path, **changes: Any) -> "StudyData":
         found = StudyData.of(root, split=self.split, sequences=self.names)
-        return dataclasses.replace(found, name=self.name, played=played)
+        return dataclasses.replace(self, root=found.root, frame_count=found.frame_count, truth=found.truth, **changes)

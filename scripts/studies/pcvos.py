@@ -12,7 +12,7 @@ from inference.engine import WEIGHTS_FOLDER
 from model import load_network
 from util.errors import InputError
 
-from .variants import Study, Variant, Weights
+from .variants import LeftOut, Study, Variant, Weights
 
 CLIP_LENGTHS = (5, 10, 15, 25)  # published
 SEGMENT_FRAMES = (1, 3, 5, 10)
@@ -50,7 +50,7 @@ def _matching_mechanism(weights: Weights, clip_lengths: Sequence[int] | None, se
     segment = _only(segment_frames)
     variants, left_out = [], []
     for role, (trained_per_clip, refined) in {"stcn": (False, False), "stcn_clip": (True, False), "pcvos_traditional": (False, True), "pcvos": (True, True)}.items():
-        if _absent(weights, role, left_out):
+        if _absent(weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (None, segment))):
             continue
         for progressive in (False, True):
             switches = {"PMM": progressive, "PCT": trained_per_clip, "ICR": refined}
@@ -67,7 +67,7 @@ def _training_schemes(weights: Weights, clip_lengths: Sequence[int] | None, segm
     variants, left_out = [], []
     for refined, schemes in ((False, ("stcn", "stcn_clip")), (True, ("pcvos_traditional", "pcvos"))):
         for role, scheme in zip(schemes, ("three frames", "per clip")):
-            if _absent(weights, role, left_out):
+            if _absent(weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (segment,))):
                 continue
             columns = {"training": scheme, "refinement": _ON_OFF[refined]}
             line = f"{scheme}, {'refined' if refined else 'not refined'}"
@@ -79,16 +79,18 @@ def _windows(table: str, axes: str, held: slice) -> Callable[..., Study]:
     """Tables 8 and 9: of the windows there are weights for, those that are as role pcvos's in the axes held."""
 
     def windows(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
-        left_out: list[str] = []
-        found = _trained_windows(weights, left_out)
+        lengths, segment = clip_lengths or CLIP_LENGTHS, _only(segment_frames)
+        found, refused = _trained_windows(weights)
+        left_out = [LeftOut(role, reason, _names(role, lengths, (segment,))) for role, reason in refused.items()]
         own = found.get("pcvos")
         chosen = {role: window for role, window in found.items() if own is None or window[held] == own[held]}
         if len(chosen) < 2:
-            left_out.append(f"other {axes} windows: no weights of them; train a network with such windows and give --weights pcvos@TxHxW=FILE")
+            reason = "no weights of them; train a network with such windows and give --weights pcvos@TxHxW=FILE"
+            left_out.append(LeftOut(f"other {axes} windows", reason, _names("pcvos@TxHxW", lengths, (segment,))))
         variants = []
         for role, window in sorted(chosen.items(), key=lambda item: item[1]):
             text = "×".join(map(str, window))
-            variants += [_variant(weights, role, length, _only(segment_frames), text, {"window": text}) for length in clip_lengths or CLIP_LENGTHS]
+            variants += [_variant(weights, role, length, segment, text, {"window": text}) for length in lengths]
         return Study(name=f"pcvos-table-{table}", title=f"PCVOS, Table {table}: {axes} windows of the refinement", variants=variants, left_out=left_out, labels="L")
 
     return windows
@@ -98,8 +100,9 @@ def _segments(weights: Weights, clip_lengths: Sequence[int] | None, segment_fram
     """Table 10."""
     variants, left_out = [], []
     lengths = clip_lengths or CLIP_LENGTHS[1:]
-    if not _absent(weights, "pcvos", left_out):
-        for segment in (None, *(segment_frames or SEGMENT_FRAMES)):
+    segments = (None, *(segment_frames or SEGMENT_FRAMES))
+    if not _absent(weights, "pcvos", left_out, _names("pcvos", lengths, segments)):
+        for segment in segments:
             text = "none" if segment is None else str(segment)
             line = "no progressive matching" if segment is None else f"F = {segment}"
             variants += [_variant(weights, "pcvos", length, segment, line, {"F": text}) for length in lengths]
@@ -116,12 +119,20 @@ TABLES: Mapping[str, Callable[..., Study]] = {
 }
 
 
+def _name(role: str, length: int, segment: int | None) -> str:
+    return f"{role}-L{length}" + ("" if segment is None or segment >= length else f"-F{segment}")
+
+
+def _names(role: str, lengths: Sequence[int], segments: Sequence[int | None]) -> tuple[str, ...]:
+    return tuple(_name(role, length, segment) for length in lengths for segment in segments)
+
+
 def _variant(weights: Weights, role: str, length: int, segment: int | None, line: str, columns: Mapping[str, str]) -> Variant:
     """A segment as long as the clip, or longer, is none: the run is that of the clip without."""
     segment = None if segment is None or segment >= length else segment
     file = weights.file(role)
     return Variant(
-        name=f"{role}-L{length}" + ("" if segment is None else f"-F{segment}"),
+        name=_name(role, length, segment),
         line=line,
         label=str(length),
         columns={**columns, "L": str(length)},
@@ -132,10 +143,10 @@ def _variant(weights: Weights, role: str, length: int, segment: int | None, line
     )
 
 
-def _absent(weights: Weights, role: str, left_out: list[str]) -> bool:
+def _absent(weights: Weights, role: str, left_out: list[LeftOut], names: tuple[str, ...]) -> bool:
     if weights.file(role) is not None:
         return False
-    left_out.append(f"{role} ({ROLES[role]}): {weights.missing(role)}")
+    left_out.append(LeftOut(f"{role} ({ROLES[role]})", weights.missing(role), names))
     return True
 
 
@@ -145,26 +156,26 @@ def _only(segment_frames: Sequence[int] | None) -> int:
     return segment_frames[0] if segment_frames else _PUBLISHED_SEGMENT
 
 
-def _trained_windows(weights: Weights, left_out: list[str]) -> dict[str, Window]:
-    """Role → window, of those whose weights are there and are what their role says."""
-    found = {}
+def _trained_windows(weights: Weights) -> tuple[dict[str, Window], dict[str, str]]:
+    """Role → window, of those whose weights are there and are what their role says; role → reason, of the others."""
+    found, refused = {}, {}
     for role in weights.roles:
         file, window = weights.file(role), _named_window(role)
         if role != "pcvos" and window is None:
             continue
         if file is None:
-            left_out.append(f"{role}: {weights.missing(role)}")
+            refused[role] = weights.missing(role)
             continue
         try:
             refiner = load_network(file, window=window).config.refiner
         except InputError as error:
-            left_out.append(f"{role}: {error}")
+            refused[role] = str(error)
             continue
         if refiner is None or refiner.window != (window or refiner.window):
-            left_out.append(f"{role}: {file} is a network " + ("without refinement" if refiner is None else f"with windows of {'×'.join(map(str, refiner.window))}"))
+            refused[role] = f"{file} is a network " + ("without refinement" if refiner is None else f"with windows of {'×'.join(map(str, refiner.window))}")
             continue
         found[role] = refiner.window
-    return found
+    return found, refused
 
 
 def _named_window(role: str) -> Window | None:

@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-import shutil
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
+from util.files import atomic_folder
 
 _RECORD = "played.json"
+_MOST_FRAMES = 100_000  # of a video: the order of names of five digits is that of their numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,24 +62,24 @@ def write_played(
     if (frames is None) == (times is None):
         raise InputError("give either a number of frames or how many times a video's length")
     length = times if frames is None else frames
-    if length <= 0:
-        raise InputError(f"{length} is no length; a video is at least a frame long")
+    if not 0 < length < math.inf:  # nan is neither
+        raise InputError(f"{length} is no length; a video is at least a frame long, and ends")
     layout = Layout.of(root)
     names = layout.names()
+    if not names:
+        raise InputError(f"no videos in {layout.folder / layout.frames}; a folder of frames for each is needed")
     if unknown := [name for name in sequences or () if name not in names]:
-        raise InputError(f"{layout.folder / layout.frames}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20]) or 'none'}")
+        raise InputError(f"{layout.folder / layout.frames}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20])}")
     chosen = list(dict.fromkeys(sequences or names))
     record = {"root": str(root.resolve()), "frames": frames, "times": times, "lengthen": lengthen, "sequences": chosen}
     if out.exists():
         _refuse_other(out, record)
         return out
-    unfinished = out.with_name(out.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in chosen:
-        _play(layout, unfinished, name, frames, times, lengthen)
-    _write_lists(layout, unfinished, chosen)
-    (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    unfinished.rename(out)
+    with atomic_folder(out) as unfinished:
+        for name in chosen:
+            _play(layout, unfinished, name, frames, times, lengthen)
+        _write_lists(layout, unfinished, chosen)
+        (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return out
 
 
@@ -85,10 +87,12 @@ def _refuse_other(out: Path, record: dict[str, object]) -> None:
     try:
         found = json.loads((out / _RECORD).read_text())
     except (OSError, ValueError):
-        raise InputError(f"{out}: is there already, and was not made by playing videos; choose another folder") from None
+        found = None
+    if not isinstance(found, dict) or found.keys() != record.keys():
+        raise InputError(f"{out}: is there already, and was not made by playing videos; choose another folder")
     if found != record:
-        differing = next(name for name in record if found.get(name) != record[name])
-        raise InputError(f"{out}: is there already, made with {differing} {found.get(differing)}, not {record[differing]}; choose another folder or remove it")
+        differing = next(name for name in record if found[name] != record[name])
+        raise InputError(f"{out}: is there already, made with {differing} {found[differing]}, not {record[differing]}; choose another folder or remove it")
 
 
 def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float | None, lengthen: bool) -> None:
@@ -96,6 +100,8 @@ def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float
     if not paths:
         raise InputError(f"{layout.folder / layout.frames / name}: no frames")
     length = frames if times is None else max(round(times * len(paths)), 1)
+    if length > _MOST_FRAMES:
+        raise InputError(f"{name}: would have {length:,} frames; at most {_MOST_FRAMES:,} are written")
     order = back_and_forth(len(paths), length if lengthen else min(length, len(paths)))
     _link(out / layout.frames / name, [paths[position] for position in order])
     for folder in layout.masks:

@@ -10,7 +10,7 @@ from inference.config import SYSTEMS
 from inference.engine import WEIGHTS_FOLDER
 
 from .systems import refusal
-from .variants import Study, Variant, Weights
+from .variants import LeftOut, Study, Variant, Weights
 
 SYSTEM = "remn"
 _OFF = {"FRM": {"enhance": False}, "ASM": {"memory.sampling": "every"}, "RRM": {"memory.policy": "every-k"}}  # on is what the system's row says
@@ -25,17 +25,18 @@ def weights_of(given: Iterable[str]) -> Weights:
 def study(weights: Weights) -> Study:
     """Table IV, and the subsets it leaves out."""
     variants: list[Variant] = []
-    left_out: list[str] = []
+    left_out: list[LeftOut] = []
     for subset in _SUBSETS:
         role = _role(subset)
+        name = f"{SYSTEM}-{role}"
         settings = {name: value for module, off in _OFF.items() if module not in subset for name, value in off.items()}
         file = weights.file(role) or (None if weights.given(role) else weights.file(SYSTEM))
         reason = weights.missing(role if weights.given(role) else SYSTEM) if file is None else refusal(file, SYSTEM, settings)
         if reason is not None:
-            left_out.append(f"{role}: {reason}")
+            left_out.append(LeftOut(role, reason, (name,)))
             continue
         columns = {module: "yes" if module in subset else "no" for module in _OFF}
-        variants.append(Variant(name=f"{SYSTEM}-{role}", line=role, columns=columns, weights=file, system=SYSTEM, settings=settings))
+        variants.append(Variant(name=name, line=role, columns=columns, weights=file, system=SYSTEM, settings=settings))
     return Study(name="remn-table-4", title="REMN, Table IV: FRM, ASM and RRM on and off", variants=variants, left_out=left_out)
 
 

@@ -99,9 +99,10 @@ def _ended_with_us(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
 
 
 def folder_of(out: Path, variant: Variant, data: StudyData) -> Path:
-    """OUT/runs/NAME, and of videos played longer OUT/runs/NAME-x3. Raises InputError for a name that is no file name."""
+    """OUT/runs/NAME, of videos that were cut OUT/runs/NAME-first-8, played longer OUT/runs/NAME-x3 or NAME-first-8-x3. Raises InputError for a name that is no file name."""
+    cut = "" if data.first_frames is None else f"-first-{data.first_frames}"
     played = "" if data.played == "×1" else "-" + data.played.replace("×", "x").replace(" ", "-")
-    name = variant.name + played
+    name = variant.name + cut + played
     if Path(name).name != name:
         raise InputError(f"{name!r}: not a folder's name")
     return out / "runs" / name

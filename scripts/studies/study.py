@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import fnmatch
 import shlex
 import signal
 import sys
@@ -20,7 +19,7 @@ from .data import StudyData
 from .over_time import over_time
 from .report import Findings, Row
 from .runs import FailedRunError, Run, folder_of, run_variant
-from .variants import Study, Variant
+from .variants import LeftOut, Study, Variant
 
 
 def add_study_flags(parser: argparse.ArgumentParser, output: str) -> None:
@@ -55,7 +54,8 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
             print(f"left out: {reason}")
         return EXIT_OK
     if not study.variants:
-        raise InputError(f"{study.name}: no variant can be run: {'; '.join(study.left_out)}")
+        raise InputError(f"{study.name}: no variant can be run: {_joined(study.left_out)}")
+    _refuse_file(flags.output)
     given, lengths = _data(flags, times, frames)
     where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads())
     for reason in study.left_out:
@@ -67,7 +67,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
             for variant in study.variants:
                 row = runs.row(variant, data)
                 rows += [] if row is None else [row]
-                findings = Findings(study=study, data=given, rows=rows, left_out=[*study.left_out, *runs.failures], where=where)
+                findings = Findings(study=study, data=given, rows=rows, left_out=[*map(str, study.left_out), *runs.failures], where=where)
                 paths = findings.write(flags.output)
     print(findings.as_markdown())
     _note("written: " + ", ".join(map(str, paths)))
@@ -110,22 +110,35 @@ def _chosen(study: Study, patterns: Sequence[str] | None) -> Study:
     if patterns is None:
         return study
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(variant.name, pattern) for variant in study.variants):
+        if not any(row.fits(pattern) for row in (*study.variants, *study.left_out)):
             names = ", ".join(dict.fromkeys(variant.name for variant in study.variants)) or "none"
-            raise InputError(f"--rows {pattern}: fits no variant; there are {names}" + (f" (left out: {'; '.join(study.left_out)})" if study.left_out else ""))
-    kept = [variant for variant in study.variants if any(fnmatch.fnmatchcase(variant.name, pattern) for pattern in patterns)]
-    return dataclasses.replace(study, variants=kept)
+            raise InputError(f"--rows {pattern}: fits no variant; there are {names}" + (f" (left out: {_joined(study.left_out)})" if study.left_out else ""))
+    kept, left_out = ([row for row in rows if any(map(row.fits, patterns))] for rows in (study.variants, study.left_out))
+    return dataclasses.replace(study, variants=kept, left_out=left_out)
+
+
+def _joined(left_out: Sequence[LeftOut]) -> str:
+    return "; ".join(map(str, left_out))
+
+
+def _refuse_file(output: Path) -> None:
+    """Before anything is read or run."""
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--output {output}: {'a file' if there == output else f'{there} is a file'}; a folder is needed")
 
 
 def _data(flags: argparse.Namespace, times: Sequence[float], frames: int | None) -> tuple[StudyData, list[StudyData]]:
     """The data asked for, and as it is played, in turn."""
     data = StudyData.of(flags.root, split=flags.split, sequences=flags.sequences)
-    folder = flags.output / "data"
+    folder, cut = flags.output / "data", ""
     if flags.max_frames is not None:
-        data = data.cut(folder / f"first-{flags.max_frames}", flags.max_frames)
+        cut = f"first-{flags.max_frames}"
+        data = data.cut(folder / cut, flags.max_frames)
+        cut += "-"
     if frames is not None:
-        return data, [data.lengthened(folder / f"to-{frames}", frames=frames)]
-    return data, [data if count == 1 else data.lengthened(folder / f"x{count:g}", times=count) for count in times or (1,)]
+        return data, [data.lengthened(folder / f"{cut}to-{frames}", frames=frames)]
+    return data, [data if count == 1 else data.lengthened(folder / f"{cut}x{count:g}", times=count) for count in times or (1,)]
 
 
 def _command() -> list[str]:

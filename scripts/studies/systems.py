@@ -13,7 +13,7 @@ from inference.memory import POLICIES
 from model import VOSNetwork, load_network
 from util.errors import InputError
 
-from .variants import Study, Variant, Weights
+from .variants import LeftOut, Study, Variant, Weights
 
 MEMORY_FRAMES = (2, 4)  # of bounded memories: the published number, and the best trade found there (adaptive memory management)
 _PLAIN = "stcn"  # by which the policies run: the system that is nothing but its memory
@@ -21,12 +21,17 @@ _PLAIN = "stcn"  # by which the policies run: the system that is nothing but its
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A row that there may be, on the weights of its system."""
+    """A row that there may be, on the weights of a system, by default its own."""
 
     name: str
     line: str
     system: str
     settings: dict[str, Any]
+    weights_of: str = ""
+
+    @property
+    def weights_role(self) -> str:
+        return self.weights_of or self.system
 
     @property
     def config(self) -> SystemConfig:
@@ -39,20 +44,21 @@ def weights_of(given: Iterable[str]) -> Weights:
 
 
 def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
-    """Each system as it is; each policy on STCN's network, bounded ones at several capacities, in frames. A policy's row that a system's equals is left to that.
+    """Each system as it is; each policy on STCN's network, or on that of a system which has what the policy needs, bounded ones at several capacities, in frames.
+    A policy's row that a system's equals is left to that.
 
     Raises InputError for capacities that are none.
     """
     if any(frames < 1 for frames in memory_frames or ()):
         raise InputError(f"--memory_frames {' '.join(map(str, memory_frames))}: at least one frame is held")
     variants: list[Variant] = []
-    left_out: list[str] = []
+    left_out: list[LeftOut] = []
     seen = []
     for candidate in (*_systems(), *_policies(memory_frames or MEMORY_FRAMES)):
-        file = weights.file(candidate.system)
-        reason = weights.missing(candidate.system) if file is None else refusal(file, candidate.system, candidate.settings)
+        file = weights.file(candidate.weights_role)
+        reason = weights.missing(candidate.weights_role) if file is None else refusal(file, candidate.system, candidate.settings)
         if reason is not None:
-            left_out.append(f"{candidate.name}: {reason}")
+            left_out.append(LeftOut(candidate.name, reason))
             continue
         identity = (file, dataclasses.replace(candidate.config, name="", shipped_weights=""))
         if identity not in seen:
@@ -68,14 +74,20 @@ def _systems() -> Iterator[_Candidate]:
 
 def _policies(memory_frames: Sequence[int]) -> Iterator[_Candidate]:
     for name, policy in POLICIES.items():
+        lender = _PLAIN if policy.slot is None else _lender(policy.slot)
         if policy.default_capacity_frames is not None:
             for frames in memory_frames:
-                yield _Candidate(f"memory-{name}-{frames}", name, _PLAIN, {"memory": name, "memory_frames": frames})
+                yield _Candidate(f"memory-{name}-{frames}", name, _PLAIN, {"memory": name, "memory_frames": frames}, lender)
             continue
-        yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name})
-        with_last = _Candidate(f"memory-{name}-last", f"{name} + last", _PLAIN, {"memory": name, "include_last": True})
+        yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name}, lender)
+        with_last = _Candidate(f"memory-{name}-last", f"{name} + last", _PLAIN, {"memory": name, "include_last": True}, lender)
         if _accepted(with_last):
             yield with_last
+
+
+def _lender(slot: str) -> str:
+    """The system whose network has what fills the slot; the plain one where no system uses it."""
+    return next((name for name, config in SYSTEMS.items() if slot in config.slots), _PLAIN)
 
 
 def _accepted(candidate: _Candidate) -> bool:
@@ -94,7 +106,7 @@ def refusal(file: Path, system: str, settings: Mapping[str, Any]) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=1)  # rows of one file come one after another
+@functools.lru_cache(maxsize=2)  # rows of one file come one after another, but for a policy on another network
 def _network(file: Path) -> VOSNetwork:
     return load_network(file)
 
@@ -102,11 +114,12 @@ def _network(file: Path) -> VOSNetwork:
 def _variant(candidate: _Candidate, file: Path) -> Variant:
     config = candidate.config
     frames = config.memory.capacity_frames
+    lent = "" if candidate.weights_role == candidate.system else f", weights of {candidate.weights_role}"
     return Variant(
         name=candidate.name,
         line=candidate.line,
         label="" if frames is None else f"{frames}",
-        columns={"system": candidate.system, "memory": _memory_text(config)},
+        columns={"system": candidate.system + lent, "memory": _memory_text(config)},
         weights=file,
         system=candidate.system,
         settings=candidate.settings,

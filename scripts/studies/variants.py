@@ -1,6 +1,7 @@
 """What a study compares: variants, each a way to run some weights; and the files of weights it was given."""
 
 import dataclasses
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ class Variant:
     system: str = "stcn"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by short or full name
 
+    def fits(self, pattern: str) -> bool:
+        """Whether its name does."""
+        return fnmatch.fnmatchcase(self.name, pattern)
+
     def flags(self) -> list[str]:
         """Of the eval scripts."""
         settings = [f"{name}={_text(value)}" for name, value in self.settings.items()]
@@ -32,14 +37,30 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Rows that cannot be run here, and why. names: those of their variants, by default the one that `what` says."""
+
+    what: str
+    reason: str
+    names: tuple[str, ...] = ()
+
+    def fits(self, pattern: str) -> bool:
+        """Whether one of its names does."""
+        return any(fnmatch.fnmatchcase(name, pattern) for name in self.names or (self.what,))
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is to be run, in the order of its rows, and what is said of it. left_out: variants that cannot be run here, with the reason."""
+    """What is to be run, in the order of its rows, and what is said of it."""
 
     name: str
     title: str
     variants: Sequence[Variant]
-    left_out: Sequence[str] = ()
+    left_out: Sequence[LeftOut] = ()
     labels: str = ""  # what the labels beside the points are
     notes: Sequence[str] = ()
 
