@@ -138,5 +138,5 @@ def check_agreement(settings: Mapping[str, object]) -> None:
     everyone = gather_objects(dict(settings))
     for other, theirs in enumerate(everyone):
         for name in everyone[0].keys() | theirs.keys():
-            if everyone[0].get(name) != theirs.get(name):
+            if repr(everyone[0].get(name)) != repr(theirs.get(name)):  # not by value: nan is not even itself
                 raise InputError(f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with {everyone[0].get(name)!r}; give all of them the same command line")
