@@ -143,6 +143,7 @@ class SegmentationSession:
         self._buffer: list[Tensor] = []  # images of the clip being gathered
         self._results: collections.deque[FrameResult] = collections.deque()
         self.frames_given = 0
+        self.frames_memorised = 0  # written to memory so far, for good: the next frame's reads find them
 
     @property
     def latency_frames(self) -> int:
@@ -343,6 +344,7 @@ class SegmentationSession:
         # only a bounded memory can lose what shows an object
         shown = None if self._policy.default_capacity_frames is None else dict(zip(pending.object_ids, _shown(pending.masks[0]), strict=True))
         self._bank.write(pending.frame_index, key, values, temporary=pending.temporary, shown=shown)
+        self.frames_memorised += not pending.temporary
 
     def _emit(self, first: int, probabilities: Tensor) -> None:
         """Queue results of frames from `first` on: probabilities [L, K + 1, H, W]."""

@@ -232,8 +232,8 @@ class _Loop:
             return
         bank = session.memory
         held = {"memory_elements": 0, "memory_mb": 0.0} if bank is None else {"memory_elements": bank.size, "memory_mb": round(bank.megabytes, 3)}
-        peak = round(peak_memory_mb(self._segmenter.device), 1)
-        self._trace.add(FrameTrace(video=video.name, frame=frame.name, position=position, seconds=round(seconds, 6), peak_memory_mb=peak, **held))
+        taken = {"seconds": round(seconds, 6), "frames_memorised": session.frames_memorised, "peak_memory_mb": round(peak_memory_mb(self._segmenter.device), 1)}
+        self._trace.add(FrameTrace(video=video.name, frame=frame.name, position=position, **held, **taken))
 
     def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
         """What `work` returns; the time it took goes on the clock, and its errors name the video."""

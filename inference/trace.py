@@ -10,7 +10,8 @@ from types import TracebackType
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameTrace:
-    """One result as it came out. seconds: inside the engine, of its video so far. memory_elements, memory_mb: held by the bank then. peak_memory_mb: of the process so far.
+    """One result as it came out. seconds: inside the engine, of its video so far. memory_elements, memory_mb: held by the bank then. frames_memorised: written to
+    memory so far, for good, of its video. peak_memory_mb: of the process so far.
 
     With results computed several at a time, the first of them has their time, and all the memory as it is after them.
     """
@@ -21,6 +22,7 @@ class FrameTrace:
     seconds: float
     memory_elements: int
     memory_mb: float
+    frames_memorised: int
     peak_memory_mb: float
 
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import TrainingState
-from model.network import VOSNetwork, freeze_batch_norms
+from model.network import SLOT_MODULES, VOSNetwork, freeze_batch_norms
 from model.rollout import Rollout, RolloutResult
 from model.training import TrainingConfig
 from util.distributed import gather_objects, rank, world_size
@@ -25,9 +25,14 @@ _MAY_CHANGE = {"iterations", "amp", "compile", "checkpoint_activations", "backbo
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW (betas 0.9, 0.999) over all parameters, all of them moved by one kernel."""
+    """Adam or AdamW (betas 0.9, 0.999) over all parameters, those of one learning rate moved by one kernel."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    factors = {module: getattr(config.slot_rates, slot) for slot, modules in SLOT_MODULES.items() for module in modules}
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in network.named_parameters():
+        groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
+    parameters = [{"params": of_one_rate, "lr": factor * config.learning_rate} for factor, of_one_rate in groups.items()]
+    return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> torch.optim.lr_scheduler.LambdaLR:
@@ -165,7 +170,7 @@ class Learner:
     def restore(self, state: TrainingState) -> None:
         """Go on where a checkpoint stopped. Raises InputError where it is of another stage, network, number of processes or other settings that would
         change the result; the number of iterations and what only changes speed may differ."""
-        old = {**state.training_config, "network_config": state.network_config, "processes": len(state.random_states)}
+        old = {**TrainingConfig.defaults(), **state.training_config, "network_config": state.network_config, "processes": len(state.random_states)}
         new = {**self.config.as_dict(), "network_config": self.network.config.as_dict(), "processes": world_size()}
         changed = [name for name in new if name not in _MAY_CHANGE and _plain(old.get(name)) != _plain(new[name])]
         if changed:

@@ -12,6 +12,15 @@ from util.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SlotRates:
+    """Learning rates of the modules in a network's slots (model.network.SLOT_MODULES), in multiples of the rest's: what starts fresh beside trained weights has further to go."""
+
+    refiner: float = 1.0
+    enhancer: float = 1.0
+    reducer: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One training run. The defaults are what STCN's stages share (STCN, section 4); STAGES holds what differs."""
 
@@ -23,6 +32,7 @@ class TrainingConfig:
     accumulate: int = 1  # parts each process's share of a batch is computed in, one after the other
     iterations: int
     learning_rate: float = 1e-5
+    slot_rates: SlotRates = dataclasses.field(default_factory=SlotRates)
     steps: tuple[int, ...] = ()  # iterations at which the learning rate is multiplied by gamma
     gamma: float = 0.1
     schedule: Literal["steps", "cosine"] = "steps"
@@ -56,6 +66,13 @@ class TrainingConfig:
         """Plain values only."""
         return dataclasses.asdict(self)
 
+    @staticmethod
+    def defaults() -> dict[str, Any]:
+        """Plain values of all settings that have a default: what a record means that is older than a setting."""
+        plain = {field.name: field.default for field in dataclasses.fields(TrainingConfig) if field.default is not dataclasses.MISSING}
+        made = {field.name: field.default_factory() for field in dataclasses.fields(TrainingConfig) if field.default_factory is not dataclasses.MISSING}
+        return plain | {name: dataclasses.asdict(value) for name, value in made.items()}
+
     def check(self) -> None:
         """Raise InputError naming the first value that is out of its range."""
         for (wanted, is_in_range), names in _RANGES.items():
@@ -69,7 +86,7 @@ class TrainingConfig:
 
 
 _RANGES: dict[tuple[str, Callable[[float], bool]], tuple[str, ...]] = {  # None, where a value may be that, is in range
-    ("above 0", lambda value: 0 < value < math.inf): ("learning_rate", "clip_gradient_norm"),
+    ("above 0", lambda value: 0 < value < math.inf): ("learning_rate", "slot_rates.refiner", "slot_rates.enhancer", "slot_rates.reducer", "clip_gradient_norm"),
     ("at least 0", lambda value: 0 <= value < math.inf): ("weight_decay", "warmup_iterations", "dice_weight", "reduction_weight", "max_skip"),
     ("above 0 and at most 1", lambda value: 0 < value <= 1): ("gamma", "bootstrap.final_fraction"),
     ("above 0 and below 1", lambda value: 0 < value < 1): ("average_decay",),

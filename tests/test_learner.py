@@ -19,7 +19,7 @@ from model.checkpoint import TrainingState
 from model.config import PRESETS
 from model.learner import Learner, LossWatch
 from model.losses import BootstrapConfig
-from model.training import TrainingConfig
+from model.training import SlotRates, TrainingConfig
 from util.errors import InputError
 
 CPU = torch.device("cpu")
@@ -206,6 +206,20 @@ def test_the_average_of_weights_is_what_is_kept_and_follows_them_slowly(network,
     assert not torch.equal(statistics, learner.network.key_encoder.bn1.running_mean) and not torch.equal(statistics, network.key_encoder.bn1.running_mean)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_modules_of_a_slot_move_by_their_own_rate_and_the_rest_does_not():
+    learner = learner_of(build_network("tiny_remn"), reduce_frames=4, slot_rates=SlotRates(enhancer=5.0), schedule="cosine")
+    start = {name: parameter.detach().clone() for name, parameter in learner.network.named_parameters()}
+    for parameter in learner.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    learner.step()
+    moved = {name: float((start[name] - parameter.detach()).mean()) for name, parameter in learner.network.named_parameters()}
+    reinforcing = {name for name in moved if name.startswith("foreground_reinforcing.")}
+    assert {round(moved[name], 5) for name in reinforcing} == {5e-3} and {round(moved[name], 5) for name in moved.keys() - reinforcing} == {1e-3}
+    assert learner.scheduler.get_last_lr()[0] < 1e-3, "the first rate is the rest's: it is the one that is logged"
+    assert learner.optimizer.param_groups[1]["lr"] == pytest.approx(5 * learner.optimizer.param_groups[0]["lr"])
+
+
 # A state
 
 
@@ -283,6 +297,14 @@ def test_a_checkpoint_of_another_number_of_processes_is_refused(network, tmp_pat
 def test_how_long_and_how_fast_may_change_on_the_way(network, tmp_path):
     state = stored(learner_of(network), tmp_path / "state.pth")
     learner_of(network, iterations=20, checkpoint_activations=True, amp="bf16").restore(state)
+
+
+def test_a_checkpoint_older_than_a_setting_means_its_default(network, tmp_path):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    older = dataclasses.replace(state, training_config={name: value for name, value in state.training_config.items() if name not in {"slot_rates", "gamma"}})
+    learner_of(network).restore(older)
+    with pytest.raises(InputError, match=r"gamma 0.1 \(now 0.5\)"):
+        learner_of(network, gamma=0.5).restore(older)
 
 
 def test_a_state_holds_no_pickled_code_and_copies_nothing_of_the_network_twice(network, batch, tmp_path):

@@ -53,7 +53,7 @@ def study_flags(*arguments: object) -> argparse.Namespace:
 
 def made_up_run(fps: float = 5.0, j: float = 0.7, **changes) -> Run:
     values = {"folder": Path("out"), "device": "cpu", "j_and_f": j + 0.02, "j": j, "f": j + 0.04, "frames": 100, "seconds": 100 / fps, "peak_memory_mb": 812.3}
-    return Run(**{**values, "memory_elements": 3240, "memory_mb": 2.5, "untimed": (), **changes})
+    return Run(**{**values, "frames_memorised": 20, "memory_elements": 3240, "memory_mb": 2.5, "untimed": (), **changes})
 
 
 # which variants there are
@@ -278,7 +278,7 @@ def test_ablate_lists_all_tables_where_none_is_named_and_runs_none(davis, tiny, 
 
 def trace_of(seconds: list[float], elements: list[int]) -> list[FrameTrace]:
     values = enumerate(zip(seconds, elements, strict=True))
-    return [FrameTrace(video="bear", frame=f"{n:05d}", position=n, seconds=s, memory_elements=e, memory_mb=1.0, peak_memory_mb=1.0) for n, (s, e) in values]
+    return [FrameTrace(video="bear", frame=f"{n:05d}", position=n, seconds=s, memory_elements=e, memory_mb=1.0, frames_memorised=1, peak_memory_mb=1.0) for n, (s, e) in values]
 
 
 def test_time_a_frame_is_even_where_batches_take_the_same_whatever_the_parts():
@@ -314,7 +314,7 @@ def made_up_row(name: str, played: str = "×1", timed: bool = False, **changes) 
 
 def test_report_says_scores_time_memory_and_what_was_left_out(tmp_path):
     said = findings(tmp_path, [made_up_row("one"), made_up_row("two", fps=10, frames=0, untimed=("bear",))], notes=["A note."]).as_markdown()
-    assert "| one | 72.0 | 70.0 | 74.0 | 5.00 | 812 | 3,240 | 2.5 |" in said
+    assert "| one | 72.0 | 70.0 | 74.0 | 5.00 | 812 | 20 | 3,240 | 2.5 |" in said
     assert "| two | 72.0 | 70.0 | 74.0 | not measured |" in said and "two (bear)" in said
     assert "Left out: that one: no weights." in said and "A note." in said and "FPS and peak memory are of this run on this machine (cpu)" in said
     assert "played" not in said

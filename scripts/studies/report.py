@@ -14,7 +14,7 @@ from .over_time import OverTime
 from .runs import Run
 from .variants import Study, Variant
 
-_FIGURES = ("J&F", "J", "F", "FPS", "peak memory, MB", "memory elements", "memory, MB")
+_FIGURES = ("J&F", "J", "F", "FPS", "peak memory, MB", "frames memorised", "memory elements", "memory, MB")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,8 +143,8 @@ class Findings:
 def _figures(run: Run) -> list[str]:
     scores = [f"{100 * value:.1f}" for value in (run.j_and_f, run.j, run.f)]
     if not run.frames:
-        return [*scores, *["not measured"] * 4]
-    return [*scores, f"{run.fps:.2f}", f"{run.peak_memory_mb:,.0f}", f"{run.memory_elements:,}", f"{run.memory_mb:.1f}"]
+        return [*scores, *["not measured"] * (len(_FIGURES) - len(scores))]
+    return [*scores, f"{run.fps:.2f}", f"{run.peak_memory_mb:,.0f}", f"{run.frames_memorised:,}", f"{run.memory_elements:,}", f"{run.memory_mb:.1f}"]
 
 
 def _line_over_time(row: Row, figure: str, factor: float) -> Line:

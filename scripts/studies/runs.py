@@ -21,7 +21,8 @@ TRACE_NAME = "trace.jsonl"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What came of a variant. Scores in 0..1. Time and memory are of the `frames` on record, memory_elements the most the bank held in any video."""
+    """What came of a variant. Scores in 0..1. Time and memory are of the `frames` on record, of which `frames_memorised` were written to memory; memory_elements is the
+    most the bank held in any video."""
 
     folder: Path
     device: str
@@ -31,6 +32,7 @@ class Run:
     frames: int
     seconds: float
     peak_memory_mb: float
+    frames_memorised: int
     memory_elements: int
     memory_mb: float
     untimed: tuple[str, ...]  # videos whose results were there already without a record of their time
@@ -70,6 +72,7 @@ def _taken(videos: Sequence[Sequence[FrameTrace]]) -> dict[str, float]:
         "frames": len(frames),
         "seconds": sum(video[-1].seconds for video in videos),
         "peak_memory_mb": max((frame.peak_memory_mb for frame in frames), default=0.0),
+        "frames_memorised": sum(video[-1].frames_memorised for video in videos),
         "memory_elements": max((frame.memory_elements for frame in frames), default=0),
         "memory_mb": max((frame.memory_mb for frame in frames), default=0.0),
     }
