@@ -8,10 +8,11 @@ python scripts/benchmark.py memory            peak memory over 500 frames
 python scripts/benchmark.py stream            peak memory of 200 and of 2,000 frames with a bounded memory
 python scripts/benchmark.py endurance         time a frame and memory at the end of a long video beside its start, several policies by turns
 python scripts/benchmark.py policies          LFU with 2 frames beside first-and-latest and a grown every-5, and what the components' times predict
+python scripts/benchmark.py long ROOT         real videos once, and played back and forth to three times their length: accuracy, speed, memory of stcn, lfu, remn
 python scripts/benchmark.py training          steps a second of training, and the share of time spent waiting for data
 python scripts/benchmark.py training_memory   peak memory of a training step (--recipes: what fits which cards)
 
-Needs neither data nor weights: both are made up, the same in every run. Leave the machine idle meanwhile.
+Needs neither data nor weights, but for `long` (the shipped ones, or yours): both are made up, the same in every run. Leave the machine idle meanwhile.
 """
 
 if not __package__:  # started by path: start again as a module of the repository, where the packages are found
@@ -39,8 +40,10 @@ from scripts.benchmarks import clips, endurance, peak_memory, policies, timing, 
 from scripts.benchmarks.material import write_training_stills, write_training_videos
 from scripts.benchmarks.plot import Panel, bar_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
+from scripts.studies import systems
+from scripts.studies.study import add_study_flags, run_study
 from util.distributed import select_device
-from util.errors import InputError, run_command
+from util.errors import EXIT_OK, InputError, run_command
 from util.run_record import write_json
 
 # seconds a frame of the published code over its first seven frames, 480×854, two cores: what the reference's ratio is to be held against
@@ -323,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, network: str, frame_size: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        added.set_defaults(run=run)
+        added.set_defaults(do=_measure, run=run)
         added.add_argument("--network", choices=PRESETS, default=network, help="preset")
         if frame_size:
             added.add_argument("--height", type=_at_least(16), default=480, help="of a frame, in pixels")
@@ -368,6 +371,11 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--objects", type=_at_least(1), nargs="+", default=[1, 3], help="numbers of objects to run with")
     added.add_argument("--memory_frames", type=_at_least(8), default=100, help="frames in memory of every-5")
     added.add_argument("--repeats", type=_at_least(1), default=9, help="turns of each side")
+    added = commands.add_parser("long", help=run_long.__doc__, description=run_long.__doc__)
+    added.set_defaults(do=run_long)
+    add_study_flags(added, "results/long")
+    added.set_defaults(rows=["stcn", "lfu", "remn"])
+    added.add_argument("--times", type=float, nargs="+", default=[1, 3], metavar="K", help="lengths, in multiples of a video's (default: 1 3)")
     _add_training(command("training", run_training, "stcn"))
     _add_training_memory(command("training_memory", run_training_memory, "stcn", frame_size=False))
     return parser
@@ -403,9 +411,20 @@ def _add_training_memory(added: argparse.ArgumentParser) -> None:
     added.add_argument("--recipes", action="store_true", help="what fits which cards, at the published batches of stages 0 and 3")
 
 
-def main() -> None:
-    """Flags, measurement, report."""
+def run_long(flags: argparse.Namespace) -> int:
+    """Long videos: each of a data set once, and played back and forth to several times its length, through the eval scripts (REMN, Table III)."""
+    study = dataclasses.replace(systems.study(systems.weights_of(flags.weights)), name="long", title="Long videos")
+    return run_study(study, flags, times=flags.times, with_time=True)
+
+
+def main() -> int:
+    """Flags, then what the command does; the exit code."""
     flags = _parser().parse_args()
+    return flags.do(flags)
+
+
+def _measure(flags: argparse.Namespace) -> int:
+    """Measurement, report."""
     for path in filter(None, (flags.json, getattr(flags, "plot", None))):  # before minutes of measuring, not after
         path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(flags.threads)
@@ -414,6 +433,7 @@ def main() -> None:
     print(f"{text}\n\n{circumstances_line(where)}")
     if flags.json:
         write_json(flags.json, {"benchmark": flags.command, **where, "figures": figures})
+    return EXIT_OK
 
 
 if __name__ == "__main__":

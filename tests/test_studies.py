@@ -17,7 +17,7 @@ from inference.memory import POLICIES
 from inference.trace import FrameTrace
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from scripts import ablate
+from scripts import ablate, benchmark
 from scripts.studies import over_time, pcvos, remn, runs, systems
 from scripts.studies import study as study_module
 from scripts.studies.data import StudyData
@@ -137,6 +137,8 @@ def test_a_policy_that_needs_learned_weights_runs_on_the_network_that_has_them(t
     row = next(variant for variant in study.variants if variant.name == "memory-redundancy-4")
     assert (row.weights, row.system, row.columns["system"]) == (reducing, "stcn", "stcn, weights of remn")
     assert all(variant.weights == tiny for variant in study.variants if variant.name.startswith("memory-") and variant is not row)
+    at_its_own = [name for name in (variant.name for variant in systems.study(systems.weights_of([f"stcn={tiny}", f"remn={reducing}"])).variants) if "redundancy" in name]
+    assert at_its_own == ["memory-redundancy-12"]
     without = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth"]), [4])
     assert "memory-redundancy-4: gone.pth: no such file" in map(str, without.left_out)
 
@@ -152,6 +154,17 @@ def test_rows_asked_for_are_the_only_ones_of_which_anything_is_said(davis, tiny,
     assert run_study(table, study_flags(davis, "--list", "--rows", "stcn-*", "stcn_clip-L10-F5")) == 0
     said = capsys.readouterr().out
     assert "stcn-L25-F5: " in said and "gone.pth" in said and "pcvos" not in said.replace("--system pcvos", "")
+
+
+def test_long_videos_are_a_command_of_the_benchmark(davis, tiny, tmp_path, capsys, monkeypatch):
+    weights = ["--weights", f"stcn={tiny}", "remn=gone.pth", "--rows", "stcn", "remn"]
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "long", str(davis), *weights, "--output", str(tmp_path / "long"), "--times", "1", "2", "--max_frames", "4", "--device", "cpu"])
+    assert benchmark.main() == 0
+    rows = json.loads((tmp_path / "long/long.json").read_text())["rows"]
+    assert [(row["name"], row["played"], row["frames"]) for row in rows] == [("stcn", "×1", 8), ("stcn", "×2", 16)]
+    said = capsys.readouterr()
+    assert "remn: gone.pth: no such file" in said.err and "FPS of longer videos over those of ×1: stcn ×2" in said.out
+    assert (tmp_path / "long/long-over-time.png").is_file()
 
 
 def test_remn_has_each_subset_of_its_modules_and_takes_a_subsets_own_weights(tiny, tmp_path):

@@ -44,8 +44,8 @@ def weights_of(given: Iterable[str]) -> Weights:
 
 
 def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
-    """Each system as it is; each policy on STCN's network, or on that of a system which has what the policy needs, bounded ones at several capacities, in frames.
-    A policy's row that a system's equals is left to that.
+    """Each system as it is; each policy on STCN's network, or on that of a system which has what the policy needs, bounded ones at several capacities.
+    A policy's row that a system's equals is left to that. memory_frames: the capacities; None: MEMORY_FRAMES, and for policies that are learned their own.
 
     Raises InputError for capacities that are none.
     """
@@ -54,7 +54,7 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
     seen = []
-    for candidate in (*_systems(), *_policies(memory_frames or MEMORY_FRAMES)):
+    for candidate in (*_systems(), *_policies(memory_frames)):
         file = weights.file(candidate.weights_role)
         reason = weights.missing(candidate.weights_role) if file is None else refusal(file, candidate.system, candidate.settings)
         if reason is not None:
@@ -72,11 +72,11 @@ def _systems() -> Iterator[_Candidate]:
         yield _Candidate(name, name, name, {})
 
 
-def _policies(memory_frames: Sequence[int]) -> Iterator[_Candidate]:
+def _policies(memory_frames: Sequence[int] | None) -> Iterator[_Candidate]:
     for name, policy in POLICIES.items():
         lender = _PLAIN if policy.slot is None else _lender(policy.slot)
         if policy.default_capacity_frames is not None:
-            for frames in memory_frames:
+            for frames in memory_frames or (MEMORY_FRAMES if policy.slot is None else (policy.default_capacity_frames,)):
                 yield _Candidate(f"memory-{name}-{frames}", name, _PLAIN, {"memory": name, "memory_frames": frames}, lender)
             continue
         yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name}, lender)
