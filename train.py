@@ -46,6 +46,7 @@ from util.run_record import MetricsLog, git_commit, write_json
 from util.settings import parse_settings, with_setting
 from util.stopping import StopSignals
 from util.versions import package_versions
+from util.wording import counted
 
 RUNS = Path("runs")
 
@@ -143,8 +144,8 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             raise InputError(f"{name} is {value}; it must be at least {smallest}")
     if config.batch_size % (world_size() * config.accumulate):
         raise InputError(
-            f"batch size {config.batch_size} over {world_size()} processes in {config.accumulate} parts: each part needs the same whole number of samples; "
-            "change -b, --accumulate or --nproc_per_node"
+            f"batch size {config.batch_size} over {counted(world_size(), 'process', 'es')} in {counted(config.accumulate, 'part')}: "
+            "each part needs the same whole number of samples; change -b, --accumulate or --nproc_per_node"
         )
     if (config.frames - 1) % config.clip_frames:
         raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after the first frame come whole clips; {2 * config.clip_frames + 1} frames make two")
@@ -195,7 +196,7 @@ def build_data(arguments: argparse.Namespace, config: TrainingConfig) -> MixedTr
         cache_megabytes=arguments.cache_megabytes,
     )
     if data.distinct_samples is not None and data.distinct_samples < config.batch_size:
-        raise InputError(f"the data has {data.distinct_samples} different samples, fewer than a batch of {config.batch_size}; give more data or a smaller -b")
+        raise InputError(f"the data has {counted(data.distinct_samples, 'different sample')}, fewer than a batch of {config.batch_size}; give more data or a smaller -b")
     return data
 
 

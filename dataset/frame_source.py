@@ -11,6 +11,7 @@ from dataset.image_file import image_sizes, list_files, place, read_image, size_
 from dataset.opencv_noise import opencv_silenced
 from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
 from util.errors import InputError
+from util.wording import counted
 
 # Containers whose header states the number of frames; for others OpenCV computes it from duration and rate, give or take
 _BOXED_SUFFIXES = (".mp4", ".mov", ".m4v")
@@ -131,7 +132,7 @@ class FileSource(NumberedSource):
     def index_of(self, mask: Path) -> int:
         index = super().index_of(mask)
         if self.count is not None and index >= self.count:
-            raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {self.count} frames; name masks by frame, from 00000.png")
+            raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'frame')}; name masks by frame, from 00000.png")
         return index
 
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from PIL import Image
 from dataset.image_file import load_image, place, size_text
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
+from util.wording import counted
 
 BINARY_ID = 255
 """The one object's id in 0/255 masks (DAVIS-2016); beside other ids it means void and is no object."""
@@ -117,11 +118,11 @@ def _ids_of_colours(rgb: np.ndarray, path: Path, colours: bytes | None) -> np.nd
         remedy = "map colours with --palette"
         if all(code in _codes_to_ids(DAVIS_PALETTE) for code in found.tolist()):
             remedy += " davis, as these are DAVIS's"
-        raise InputError(f"{place(path)}: RGB image with {len(found)} colours; a mask must be an indexed PNG of object ids (or {remedy})")
+        raise InputError(f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed PNG of object ids (or {remedy})")
     if unmapped:
         red, green, blue = unmapped[0] >> 16, unmapped[0] >> 8 & 255, unmapped[0] & 255
         raise InputError(
-            f"{place(path)}: RGB image with {len(unmapped)} colours that the palette lacks, such as ({red}, {green}, {blue}); "
+            f"{place(path)}: RGB image with {counted(len(unmapped), 'colour')} that the palette lacks, such as ({red}, {green}, {blue}); "
             "the colours must be the palette's exactly, without smooth edges"
         )
     return np.array([ids[code] for code in found.tolist()], dtype=np.uint8)[positions.reshape(codes.shape)]

@@ -24,6 +24,7 @@ from dataset.image_file import place, size_text
 from dataset.masked_video import MaskedVideo, find_masks
 from dataset.video import MaskSelection, TruncatedVideoError
 from util.errors import InputError
+from util.wording import counted
 
 DEFAULT_STALL_SECONDS = 10.0
 _LONGEST_STALL_SECONDS = 86_400  # a day
@@ -96,7 +97,7 @@ class CameraFeed(Feed):
             self._capture.release()
 
     def check_end(self, frames_read: int) -> None:
-        raise TruncatedVideoError(f"{self.address}: ended after {frames_read} frames; results are for these: check the source and start again")
+        raise TruncatedVideoError(f"{self.address}: ended after {counted(frames_read, 'frame')}; results are for these: check the source and start again")
 
 
 class FileFeed(Feed):
@@ -218,7 +219,7 @@ class LiveSource(NumberedSource):
         waited = f"{self.feed.address}: no frame for {self._stall_seconds:g} seconds (--stall_seconds)"
         if self._arrived == 0:
             return InputError(f"{waited}; check that it is there and sends")
-        return TruncatedVideoError(f"{waited} after {self._arrived} frames; results are for these: check the source and start again")
+        return TruncatedVideoError(f"{waited} after {counted(self._arrived, 'frame')}; results are for these: check the source and start again")
 
     def _read_all(self) -> None:
         """The thread's work."""

@@ -15,6 +15,7 @@ from dataset.cutouts import CutoutBank
 from dataset.textures import STRUCTURE_COUNT, bar_outline, draw_colours, draw_outline, draw_texture
 from dataset.training import MAX_ATTEMPTS, Sample, build_sample, draw_objects, draw_until_usable
 from dataset.video_clips import VideoClipDataset, draw_gaps
+from util.wording import counted
 
 STILL = np.eye(3)
 
@@ -228,4 +229,4 @@ def make_clip(
         if (areas >= min_object_area * height * width).all():
             pictures, labels = zip(*(scene.render(float(time), height, width, rng) for time in range(frames)), strict=True)
             return np.stack(pictures), np.stack(labels)
-    raise ValueError(f"{MAX_ATTEMPTS} scenes drawn, none with {objects} objects of {min_object_area:.1%} of the frame each; ask for fewer or smaller ones")
+    raise ValueError(f"{MAX_ATTEMPTS} scenes drawn, none with {counted(objects, 'object')} of {min_object_area:.1%} of the frame each; ask for fewer or smaller ones")

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from dataset.skipped_files import SkippedFile, UnusableFileError
 from util.distributed import rank, world_size
 from util.errors import InputError
+from util.wording import counted
 
 Sample = Mapping[str, Tensor]
 Result = TypeVar("Result")
@@ -158,7 +159,7 @@ def training_batches(data: MixedTrainingData, batch_size: int, first_iteration: 
     """
     processes = world_size()
     if batch_size % (processes * accumulate):
-        raise InputError(f"batch size {batch_size}: {processes} processes x {accumulate} accumulated parts do not divide it; choose one that they do")
+        raise InputError(f"batch size {batch_size}: {counted(processes, 'process', 'es')} x {counted(accumulate, 'accumulated part')} do not divide it; choose one that they do")
     share, part = batch_size // processes, batch_size // (processes * accumulate)
     firsts = (i * batch_size + rank() * share + j * part for i in range(first_iteration, len(data) // batch_size) for j in range(accumulate))
     if workers:

@@ -27,6 +27,7 @@ from model.network import SLOT_MODULES, SLOT_TITLES, STRIDE
 from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
+from util.wording import counted
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_LOOKAHEAD = 8
@@ -97,7 +98,7 @@ class VideoSegmenter:
                 yield result
         yield from session.flush()
         if masks:
-            raise InputError(f"masks are given for frames {sorted(masks)}, but the video has {session.frames_given} frames (counted from 0)")
+            raise InputError(f"masks are given for frames {sorted(masks)}, but the video has {counted(session.frames_given, 'frame')} (counted from 0)")
 
 
 def shipped_weights(system: str) -> Path:

@@ -23,6 +23,7 @@ from util.errors import EXIT_INPUT_ERROR, InputError
 from util.memory import peak_memory_mb
 from util.progress import Progress
 from util.stopping import StopSignals
+from util.wording import counted
 
 _FRAMES_AHEAD = 4
 
@@ -172,11 +173,11 @@ class _Loop:
             raise loss
 
     def _report(self, video: Video, frames: int, seconds: float, progress: Progress) -> None:
-        progress.say(f"{video.name}: {frames} frames, {frames / max(seconds, 1e-9):.2f} frames/s")
+        progress.say(f"{video.name}: {counted(frames, 'frame')}, {frames / max(seconds, 1e-9):.2f} frames/s")
         if video.ignored_masks:
-            progress.say(f"{video.name}: {video.ignored_masks} later masks ignored; --corrections uses them")
+            progress.say(f"{video.name}: {counted(video.ignored_masks, 'later mask')} ignored; --corrections uses them")
         if video.newest_only:
-            progress.say(f"{video.name}: {video.dropped_frames} frames dropped to keep up")
+            progress.say(f"{video.name}: {counted(video.dropped_frames, 'frame')} dropped to keep up")
 
     def _session(self, video: Video) -> SegmentationSession:
         if video.newest_only:  # frames that wait to be looked ahead at are not the newest
@@ -224,7 +225,7 @@ class _Loop:
         """What the memory holds now, and what was dropped."""
         bank = session.memory
         memory = "" if bank is None else f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"
-        dropped = f"{video.dropped_frames:,} frames dropped" if video.newest_only else ""
+        dropped = f"{counted(video.dropped_frames, 'frame')} dropped" if video.newest_only else ""
         return ", ".join(filter(None, (memory, dropped)))
 
     def _record(self, video: Video, session: SegmentationSession, frame: Frame, position: int, seconds: float) -> None:

@@ -32,6 +32,7 @@ from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
+from util.wording import counted
 
 BEST_WEIGHTS_NAME, BEST_RECORD_NAME = "best.pth", "best.json"
 _FEWEST_MASKS = 3  # the first is given and the last is not scored
@@ -157,12 +158,14 @@ class Validator:
     def _truth_of(self, video: Video) -> list[str]:
         """Names of the frames that count and have a mask."""
         if self._max_frames is not None and self._max_frames < _FEWEST_MASKS:
-            raise InputError(f"validation on {self._max_frames} frames of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
+            found = counted(self._max_frames, "frame")
+            raise InputError(f"validation on {found} of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
         frames = [path.stem for path in list_files(self._layout.frames / video.name)][video.first_index :][: self._max_frames]
         masks = self._layout.masks / video.name
         names = [name for name in frames if (masks / f"{name}.png").is_file()]
         if len(names) < _FEWEST_MASKS:
-            raise InputError(f"{masks}: {len(names)} masks in the {len(frames)} frames that count; validation needs the truth of every frame: leave this sequence out")
+            found = f"{counted(len(names), 'mask')} in the {counted(len(frames), 'frame')} that count"
+            raise InputError(f"{masks}: {found}; validation needs the truth of every frame: leave this sequence out")
         return names
 
     def _score_share(self, network: VOSNetwork, share: Sequence[str]) -> Sequence[ObjectScores]:

@@ -39,6 +39,7 @@ from util.files import atomic_write
 from util.flags import FlagParser
 from util.progress import Progress
 from util.run_record import write_json
+from util.wording import counted
 
 
 def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -58,7 +59,7 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         for name, each in spreads.items()
     ]
     table = markdown_table(("network", "similarity", "memory elements", *(f"ever above {threshold:.0%}, %" for threshold in affinity.THRESHOLDS), "Gini, %"), rows)
-    subtitle = f"{_counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
+    subtitle = f"{counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
     line_chart(flags.output / "affinity.png", "How evenly the memory is used", subtitle, affinity.panels(spreads))
     return f"### Affinity: {subtitle}\n\n{table}", {name: each.figures() for name, each in spreads.items()}
 
@@ -105,8 +106,8 @@ def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     for video in videos:
         histories[video.name], alive = memory_use.follow_elements(segmenter, video, max_frames=flags.max_frames, shown=flags.shown)
         _write_png(flags.output / f"alive_{video.name}.png", alive)
-    held = f"memory {segmenter.config.memory.policy}, {_counted(segmenter.config.memory.capacity_frames, 'frame')}"
-    line_chart(flags.output / "use.png", "How a memory is used", f"{held}; {_counted(len(videos), 'video')}", memory_use.panels(histories))
+    held = f"memory {segmenter.config.memory.policy}, {counted(segmenter.config.memory.capacity_frames, 'frame')}"
+    line_chart(flags.output / "use.png", "How a memory is used", f"{held}; {counted(len(videos), 'video')}", memory_use.panels(histories))
     text = f"### Memory use: {held}\n\n" + markdown_table(_USE_HEADER, [_use_row(name, history) for name, history in histories.items()])
     figures: dict[str, Any] = {"memory": held, "videos": {name: history.figures() for name, history in histories.items()}}
     if validator is not None:
@@ -138,7 +139,7 @@ def _capacities(flags: argparse.Namespace, segmenter: VideoSegmenter, validator:
     others = [Line(name, [(float(end), 100 * scores[name].j_and_f) for end in ends], markers=False) for name in _REFERENCES]
     lines = [Line(policy, bounded, [f"{value:.1f}" for _, value in bounded]), *others]
     chart = LinePanel("J&F of each memory", "capacity, frames", "J&F, %", lines)
-    line_chart(flags.output / "capacity.png", "Accuracy against capacity", _counted(len(next(iter(validator.values())).sequences), "video"), [chart])
+    line_chart(flags.output / "capacity.png", "Accuracy against capacity", counted(len(next(iter(validator.values())).sequences), "video"), [chart])
     rows = [(name, *(f"{100 * value:.1f}" for value in (each.j_and_f, each.j, each.f)), f"{each.seconds:.0f}") for name, each in scores.items()]
     figures = {name: {"j_and_f": each.j_and_f, "j": each.j, "f": each.f, "per_sequence": dict(each.per_sequence), "seconds": each.seconds} for name, each in scores.items()}
     return markdown_table(("memory", "J&F", "J", "F", "seconds"), rows), figures
@@ -205,10 +206,6 @@ def _track_figures(track: correspondence.Track) -> dict[str, Any]:
 
 def _percent(share: float) -> str:
     return f"{100 * float(share):.1f}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def _make_folder(path: Path) -> None:

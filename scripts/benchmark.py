@@ -45,6 +45,7 @@ from scripts.studies.study import add_study_flags, run_study
 from util.distributed import select_device
 from util.errors import EXIT_OK, InputError, run_command
 from util.run_record import write_json
+from util.wording import counted
 
 # seconds a frame of the published code over its first seven frames, 480×854, two cores: what the reference's ratio is to be held against
 PUBLISHED_SECONDS = {1: 2.1, 3: 4.4}
@@ -62,7 +63,7 @@ def run_speed(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     if flags.network == "stcn" and (flags.height, flags.width) == (480, 854) and first.keys() >= PUBLISHED_SECONDS.keys():
         ratio, published = first[3] / first[1], PUBLISHED_SECONDS[3] / PUBLISHED_SECONDS[1]
         lines[-1] += f" Ratio {ratio:.2f}; the published code's is {published:.2f} ({_counts(PUBLISHED_SECONDS)}; {ratio / published - 1:+.0%})."
-    lines += [f"{_counted(row['objects']).capitalize()}, first {timing.CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
+    lines += [f"{counted(row['objects'], 'object').capitalize()}, first {timing.CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
     title = f"Speed: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, from RGB frames to label maps, median of {flags.repeats}"
     return f"### {title}\n\n" + "\n".join(lines), rows
 
@@ -91,10 +92,10 @@ def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]
     title = f"Components: {video}, median of {flags.repeats}"
     if flags.plot:
         panels = [
-            Panel(_counted(row["objects"]), [[row["milliseconds"][side][part] for part in timing.COMPONENTS] for side in timing.SIDES])
+            Panel(counted(row["objects"], "object"), [[row["milliseconds"][side][part] for part in timing.COMPONENTS] for side in timing.SIDES])
             for row in rows
         ]
-        subtitle = f"{video}, CPU, {_counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
+        subtitle = f"{video}, CPU, {counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
         bar_chart(flags.plot, "Milliseconds a frame", subtitle, timing.COMPONENTS, timing.SIDES, panels)
     return f"### {title}\n\n{table}", rows
 
@@ -107,7 +108,7 @@ def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     parts = (*clips.COMPONENTS, clips.REST)
     lines = [(row["clip_length"], f"{row['fps']:.2f}", *(f"{row['milliseconds'][part]:.4g} ({row['share'][part]:.0%})" for part in parts)) for row in rows]
     table = markdown_table(("L", "FPS", *(f"{part}, ms/frame" for part in parts)), lines)
-    video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_counted(flags.objects)}"
+    video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
     refinement = ", ".join(f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows)
     if flags.plot:
         panels = [Panel(video.replace("×", "x"), [[row["milliseconds"][part] for part in parts] for row in rows])]
@@ -124,7 +125,7 @@ def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         peaks[side] = peak_memory.measure(_probe(flags, side, flags.frames))
     ratio = peaks["ours"].growth_mb / peaks["reference"].growth_mb
     table = markdown_table(_PEAK_HEADER, [_peak_row(side, peak) for side, peak in peaks.items()])
-    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {_counted(flags.objects)}"
+    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
     text = f"### {title}\n\n{table}\n\nOurs takes {ratio:.3f} of the reference's memory for the video (1/{1 / ratio:.1f})."
     return text, {"growth_ratio": ratio, "peaks": {side: _peak_values(peak) for side, peak in peaks.items()}}
 
@@ -140,7 +141,7 @@ def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     short, long = peaks
     ratio, growth_ratio = long.peak_mb / short.peak_mb, long.growth_mb / short.growth_mb
     table = markdown_table(_PEAK_HEADER, [_peak_row(f"{frames:,} frames", peak) for frames, peak in zip(flags.frames, peaks, strict=True)])
-    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {_counted(flags.objects)}, memory {flags.memory}"
+    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, memory {flags.memory}"
     text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
     return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
 
@@ -159,7 +160,7 @@ def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]
     rows = endurance.endurance(endurance.Run(**sizes), {name: _ENDURANCE_POLICIES[name] for name in flags.policies})
     header = ("memory", "first tenth, ms/frame", "last tenth, ms/frame", "last / first", "bank, MB", "process peak, MB", "last / first")
     table = markdown_table(header, (_endurance_row(row) for row in rows))
-    title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {_counted(flags.objects)}, {flags.frames:,} frames after {flags.warm_up_frames}"
+    title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, {flags.frames:,} frames after {flags.warm_up_frames}"
     return f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {endurance.BLOCK_FRAMES} frames.", rows
 
 
@@ -210,7 +211,7 @@ def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     table = markdown_table(header, (_training_row(side, result["median"][side]) for side in timing.SIDES))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     title = f"Training: stage {flags.stage}, {flags.network}, batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
-    details = f"Ours {result['speedup']:.2f} times the plain loop. {flags.iterations} steps a turn, {_counted(flags.workers, 'loading process', 'es')} each, "
+    details = f"Ours {result['speedup']:.2f} times the plain loop. {counted(flags.iterations, 'step')} a turn, {counted(flags.workers, 'loading process', 'es')} each, "
     details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (" Ours compiled." if flags.compile else "")
     return f"### {title}\n\n{table}\n\n{details}", {"amp": amp, "batch": batch, "device": where, **result}
 
@@ -238,7 +239,7 @@ def run_training_memory(flags: argparse.Namespace) -> tuple[str, list[dict[str, 
     how = "measured" if device.type == "cuda" else "computed"
 
     def memory_of(plan: training_memory.Plan) -> training_memory.StepMemory:
-        timing.note(f"stage {plan.stage}, {plan.part} samples{', activations computed again' if plan.checkpoint_activations else ''}")
+        timing.note(f"stage {plan.stage}, {counted(plan.part, 'sample')}{', activations computed again' if plan.checkpoint_activations else ''}")
         run = functools.partial(training_memory.measured_memory, device=device) if how == "measured" else training_memory.computed_memory
         return run(plan.process_config(), several_processes=plan.gpus > 1)
 
@@ -257,7 +258,8 @@ def _plan(flags: argparse.Namespace, stage: str, **fields: Any) -> training_memo
 def _recipe_asked_for(flags: argparse.Namespace, memory_of: Callable[[training_memory.Plan], training_memory.StepMemory]) -> training_memory.Recipe:
     batch = flags.batch or STAGES[flags.stage].batch_size
     if batch % (flags.gpus * flags.accumulate):
-        raise InputError(f"--batch {batch} over {flags.gpus} GPUs in {flags.accumulate} parts: each part needs the same whole number of samples; change one of them")
+        shares = f"over {counted(flags.gpus, 'GPU')} in {counted(flags.accumulate, 'part')}"
+        raise InputError(f"--batch {batch} {shares}: each part needs the same whole number of samples; change one of them")
     fields = {name: getattr(flags, name) for name in ("gpus", "accumulate", "checkpoint_activations")}
     plan = _plan(flags, flags.stage, batch=batch, **fields)
     return training_memory.Recipe(plan=plan, memory=memory_of(plan))
@@ -303,11 +305,7 @@ def _workload(flags: argparse.Namespace) -> timing.Workload:
 
 
 def _counts(seconds: dict[int, float]) -> str:
-    return ", ".join(f"{value:.2f} s/frame with {_counted(objects)}" for objects, value in seconds.items())
-
-
-def _counted(count: int, noun: str = "object", ending: str = "s") -> str:
-    return f"{count} {noun}" + ending * (count != 1)
+    return ", ".join(f"{value:.2f} s/frame with {counted(objects, 'object')}" for objects, value in seconds.items())
 
 
 def _at_least(minimum: int) -> Any:

@@ -22,6 +22,7 @@ from inference.config import MemoryConfig
 from inference.memory.sampling import Adaptive
 from util.errors import InputError, run_command
 from util.flags import FlagParser
+from util.wording import counted
 
 
 def masks_of(video: AnnotatedVideo) -> tuple[list[Tensor], tuple[int, ...]]:
@@ -60,7 +61,7 @@ def main() -> None:
     for threshold in thresholds(flags.step):
         config = dataclasses.replace(MemoryConfig(), sampling="adaptive", sampling_threshold=threshold)
         written = sum(frames_written(masks, ids, config) for masks, ids in videos)
-        print(f"threshold {threshold:.2f}: {written} of {frames} frames in {len(videos)} videos are written, one in {frames / written:.1f}", flush=True)
+        print(f"threshold {threshold:.2f}: {written} of {frames} frames in {counted(len(videos), 'video')} are written, one in {frames / written:.1f}", flush=True)
         if written <= flags.share * frames:
             return
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from scripts.studies.playing import Layout, write_played
 from util.errors import run_command
 from util.flags import FlagParser
+from util.wording import counted
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     flags = parser.parse_args()
     layout = Layout.of(write_played(flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences))
     counts = [layout.frame_count(name) for name in layout.names()]
-    print(f"{flags.out}: {len(counts)} videos, {sum(counts):,} frames")
+    print(f"{flags.out}: {counted(len(counts), 'video')}, {counted(sum(counts), 'frame')}")
 
 
 if __name__ == "__main__":

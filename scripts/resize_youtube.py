@@ -21,6 +21,7 @@ from dataset.resizing import resize_tasks, resize_video
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError, run_command
 from util.flags import FlagParser
 from util.progress import Progress
+from util.wording import counted
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
             for problem in result.problems:
                 progress.say(problem)
             progress.advance()
-    print(f"{flags.target}: {written} files written, {present} there already")
+    print(f"{flags.target}: {counted(written, 'file')} written, {present} there already")
     if unreadable:
         print(f"error: {flags.source}: {unreadable} not readable (named above); replace what is damaged and run this again", file=sys.stderr)
     return EXIT_INPUT_ERROR if unreadable else EXIT_OK

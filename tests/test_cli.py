@@ -267,7 +267,7 @@ def test_corrections_are_used_only_when_asked_for(command, tmp_path):
     for flags, used in (([], False), (["--corrections"], True)):
         output = tmp_path / f"out{len(flags)}"
         code, _, err = command(eval_generic, "--data_path", root, "--output", output, *flags)
-        assert code == 0 and ("1 later masks ignored" in err) != used
+        assert code == 0 and ("1 later mask ignored" in err) != used
         assert np.array_equal(np.asarray(Image.open(output / "clip/00003.png")), given) == used
 
 

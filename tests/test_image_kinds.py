@@ -80,7 +80,7 @@ def test_rgb_masks_of_exactly_a_palettes_colours_are_read_with_that_palette(tmp_
     assert (labels[3, 3], labels[4, 4], int(labels.sum())) == (1, 2, 3)
     pixels[5, 5] = (1, 2, 3)
     Image.fromarray(pixels).save(rgb)
-    with pytest.raises(InputError, match=r"1 colours that the palette lacks, such as \(1, 2, 3\)"):
+    with pytest.raises(InputError, match=r"RGB image with 1 colour that the palette lacks, such as \(1, 2, 3\)"):
         read_label_map(rgb, colours=read_palette(text))
 
 

@@ -179,7 +179,7 @@ def test_batches_are_shared_among_processes_and_parts_without_changing_what_is_i
 
 
 def test_a_batch_that_does_not_divide_is_refused(static_root):
-    with pytest.raises(InputError, match="batch size 4: 1 processes x 3"):
+    with pytest.raises(InputError, match="batch size 4: 1 process x 3"):
         training_batches(stills(static_root), 4, accumulate=3)
 
 

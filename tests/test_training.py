@@ -173,7 +173,7 @@ def test_a_wrong_request_is_one_clear_line_and_leaves_nothing(flags, message, tm
         (["--video_root", "others"], "NAME=DIR"),
         (["--set", "bootstrap.fraction=1"], "bootstrap.final_fraction"),
         (["--set", "learning_rate=1", "--lr", "1"], "'learning_rate' is not known"),
-        (["--accumulate", "3"], "batch size 2 over 1 processes in 3 parts"),
+        (["--accumulate", "3"], "batch size 2 over 1 process in 3 parts"),
         (["--key_channels", "0"], "key_channels is 0"),
         (["--backbone_weights", "imagenet"], "encoders of network tiny"),
     ],

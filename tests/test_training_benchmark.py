@@ -180,4 +180,4 @@ def test_memory_command_says_that_it_computed(tmp_path):
     row = json.loads(figures.read_text())["figures"][0]
     assert row["how"] == "computed" and row["memory"]["peak"] > row["memory"]["resting"] > 0
     wrong = benchmark(tmp_path, "training_memory", "--batch", "3", "--gpus", "2")
-    assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: --batch 3 over 2 GPUs in 1 parts")
+    assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: --batch 3 over 2 GPUs in 1 part:")

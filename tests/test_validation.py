@@ -170,7 +170,7 @@ def test_truth_of_the_first_frame_alone_is_refused(tmp_path):
     root = write_davis(tmp_path, {"bear": 5})
     for index in range(1, 5):
         (root / f"Annotations/480p/bear/{index:05d}.png").unlink()
-    with pytest.raises(InputError, match="bear: 1 masks in the 5 frames"):
+    with pytest.raises(InputError, match="bear: 1 mask in the 5 frames"):
         Validator(root)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from util.canvas import COLOURS, FAINT, GRID, INK, Canvas, Points, Scale
 from util.files import atomic_write
 from util.run_record import METRICS_NAME, read_metrics
+from util.wording import counted
 
 CURVES_NAME = "curves.png"
 _WIDTH, _HEIGHT, _TOP = 760, 400, 64  # of one panel in pixels; above all of them
@@ -47,7 +48,7 @@ def draw_curves(folder: Path, title: str) -> None:
     columns = min(max(len(panels), 1), 2)
     canvas = Canvas(columns * _WIDTH, _TOP + math.ceil(len(panels) / columns) * _HEIGHT)
     canvas.text(_LEFT_MARGIN, 22, title, INK, 24)
-    canvas.text(columns * _WIDTH - _RIGHT_MARGIN, 28, f"{last:,} iterations" if entries else "nothing recorded yet", FAINT, 16, anchor="ra")
+    canvas.text(columns * _WIDTH - _RIGHT_MARGIN, 28, counted(last, "iteration") if entries else "nothing recorded yet", FAINT, 16, anchor="ra")
     for number, (panel, curves) in enumerate(panels):
         _draw_panel(canvas, number % columns * _WIDTH, _TOP + number // columns * _HEIGHT, panel, curves, last)
     with atomic_write(folder / CURVES_NAME) as file:

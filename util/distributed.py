@@ -11,6 +11,7 @@ import torch
 import torch.distributed
 
 from util.errors import EXIT_INPUT_ERROR, InputError
+from util.wording import counted
 
 
 def rank() -> int:
@@ -77,7 +78,7 @@ def select_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count()
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if device.index >= count:
-            raise InputError(f"--device {name}: this machine shows {count} CUDA device(s) to torch {torch.__version__}; use --device cpu or another index")
+            raise InputError(f"--device {name}: this machine shows {counted(count, 'CUDA device')} to torch {torch.__version__}; use --device cpu or another index")
         torch.cuda.set_device(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("--device mps: no Apple GPU is available to torch; use --device cpu")

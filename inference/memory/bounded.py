@@ -12,6 +12,7 @@ from inference.memory.every_k import EveryK
 from inference.memory.policy import Write
 from util.errors import InputError
 from util.notes import say_once
+from util.wording import counted
 
 
 class BoundedMemory(EveryK):
@@ -67,7 +68,8 @@ class BoundedMemory(EveryK):
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
-            say_once(f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {_counted_objects(bank)}")
+            objects = counted(len(bank.object_ids), "object")
+            say_once(f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}")
         surplus = bank.size + incoming - capacity
         if surplus > 0:
             leaving_first = torch.sort(self.rank(bank), stable=True).indices
@@ -76,8 +78,3 @@ class BoundedMemory(EveryK):
                 leaving_first = leaving_first[torch.sort(torch.isin(bank.frames[leaving_first], annotated), stable=True).indices]
             bank.keep(leaving_first[surplus:].sort().values)
         bank.limit(capacity + self.config.progressive_frames * incoming)
-
-
-def _counted_objects(bank: MemoryBank) -> str:
-    count = len(bank.object_ids)
-    return f"{count} object" + "s" * (count != 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from util.run_record import git_commit
+from util.wording import counted
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -36,9 +37,8 @@ def circumstances(command: str, threads: int) -> dict[str, object]:
 def circumstances_line(where: dict[str, object]) -> str:
     """The same as one line of text."""
     memory = f", {where['memory_gb']:.0f} GB" if where["memory_gb"] else ""
-    threads = f"{where['threads']} thread" + "s" * (where["threads"] != 1)
     return (
-        f"{where['date']}, {where['processor']} ({where['logical_cores']} logical cores{memory}), {threads}, torch {where['torch']}, "
+        f"{where['date']}, {where['processor']} ({where['logical_cores']} logical cores{memory}), {counted(where['threads'], 'thread')}, torch {where['torch']}, "
         f"Python {where['python']}, {where['system']}; commit {str(where['commit'])[:12]}: `{where['command']}`"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from dataset import DavisDataset, GenericDataset, available_split
 from inference.cli import require_truth
 from util.errors import InputError
+from util.wording import counted
 
 from .playing import Layout, write_played
 
@@ -42,9 +43,9 @@ class StudyData:
             split, truth = None, next(layout.folder / folder for folder in ("Truth", "Annotations") if (layout.folder / folder).is_dir())
         counts = {name: layout.frame_count(name) for name in dataset.names}
         if short := next((name for name, count in counts.items() if count < _FEWEST_FRAMES), None):
-            found = f"{counts[short]} frame" + "s" * (counts[short] != 1)
             raise InputError(
-                f"{short}: {found}; a study needs {_FEWEST_FRAMES} of each video, for the first and the last are not scored: choose videos with --sequences, or more frames"
+                f"{short}: {counted(counts[short], 'frame')}; a study needs {_FEWEST_FRAMES} of each video, for the first and the last are not scored: "
+                "choose videos with --sequences, or more frames"
             )
         require_truth(truth, dataset.names, "a study", "give a data set that has it, or choose videos with --sequences")
         count = sum(counts.values())
@@ -64,8 +65,7 @@ class StudyData:
     def description(self) -> str:
         """In words: which data, how much of it."""
         kind = "" if self.split is None else f", split {self.split}"
-        count = f"{len(self.names)} sequence" + "s" * (len(self.names) != 1)
-        return f"{self.name}{kind}, {count}, {self.frame_count:,} frames"
+        return f"{self.name}{kind}, {counted(len(self.names), 'sequence')}, {counted(self.frame_count, 'frame')}"
 
     def command(self) -> list[str]:
         """The eval script and its flags, without those of a variant."""

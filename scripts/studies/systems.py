@@ -12,6 +12,7 @@ from inference.engine import WEIGHTS_FOLDER
 from inference.memory import POLICIES
 from model import VOSNetwork, load_network
 from util.errors import InputError
+from util.wording import counted
 
 from .variants import LeftOut, Study, Variant, Weights
 
@@ -130,7 +131,7 @@ def _memory_text(config: SystemConfig) -> str:
     memory = config.memory
     parts = [memory.policy]
     parts += ["+ last"] if memory.include_last else []
-    parts += [] if memory.capacity_frames is None else [f"{memory.capacity_frames} frame" + "s" * (memory.capacity_frames != 1)]
+    parts += [] if memory.capacity_frames is None else [counted(memory.capacity_frames, "frame")]
     parts += [f"clips of {config.clip_length}"] if config.clip_length > 1 else []
     parts += [] if memory.sampling == "every" else [f"{memory.sampling} sampling"]
     return ", ".join(parts).replace(", +", " +")
