@@ -29,7 +29,7 @@ def main() -> None:
         evaluation = cli.Evaluation(flags, dataset, data={"split": flags.split}, defaults=defaults)
     totals = evaluation.run()
     if flags.score:
-        evaluation.score(dataset.truth_folder(), single_object=flags.split == "2016val")
+        evaluation.score(dataset.truth_folder(), single_object=dataset.single_object)
     cli.finish(totals)
 
 

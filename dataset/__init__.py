@@ -3,6 +3,7 @@
 from dataset.davis import DavisDataset, available_split
 from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile
 from dataset.label_map import LabelMap, read_label_map, read_palette
+from dataset.layout import Layout
 from dataset.live import LiveVideo, is_live_address, open_live
 from dataset.prefetch import prefetch
 from dataset.video import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
@@ -13,6 +14,7 @@ __all__ = [
     "Frame",
     "GenericDataset",
     "LabelMap",
+    "Layout",
     "LiveVideo",
     "SingleVideoDataset",
     "TruncatedVideoError",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.frame_source import FolderSource
-from dataset.image_file import read_sequence_list
+from dataset.image_file import list_folders, read_sequence_list
 from dataset.masked_video import MaskedVideo
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
 
-_FRAMES, _MASKS = Path("JPEGImages/480p"), Path("Annotations/480p")
+DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages/480p", "Annotations/480p"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,16 @@ class _Split:
         return next((path for path in (folder / "ImageSets" / name for name in self.lists) if path.is_file()), None)
 
 
-_SPLITS = {
+SPLITS = {
     "val": _Split(folder="trainval", lists=("2017/val.txt",)),
     "testdev": _Split(folder="test-dev", lists=("2017/test-dev.txt",)),
     "2016val": _Split(folder="trainval", lists=("2016/val.txt", "480p/val.txt"), single_object=True),
 }
+
+
+def davis_folder(root: Path, part: str = "trainval") -> Path | None:
+    """Where a root holds frames at 480p: in this part of it, or itself; None where in neither."""
+    return next((folder for folder in (root / part, root) if (folder / DAVIS_FRAMES).is_dir()), None)
 
 
 def available_split(root: str | Path) -> str:
@@ -36,7 +41,7 @@ def available_split(root: str | Path) -> str:
 
     Raises InputError where the root holds no frames at 480p.
     """
-    return next((name for name in ("val", "2016val") if _SPLITS[name].list_in(_folder_of(Path(root), _SPLITS[name])) is not None), "val")
+    return next((name for name in ("val", "2016val") if SPLITS[name].list_in(_folder_of(Path(root), SPLITS[name])) is not None), "val")
 
 
 class DavisDataset(VideoDataset):
@@ -48,24 +53,24 @@ class DavisDataset(VideoDataset):
     """
 
     def __init__(self, root: str | Path, split: str = "val", sequences: Sequence[str] | None = None, *, colours: bytes | None = None):
-        if split not in _SPLITS:
-            raise InputError(f"no split '{split}' of DAVIS; there are: {' '.join(_SPLITS)}")
+        if split not in SPLITS:
+            raise InputError(f"no split '{split}' of DAVIS; there are: {' '.join(SPLITS)}")
         self.root = Path(root)
-        self._split = _SPLITS[split]
+        self._split = SPLITS[split]
         self._colours = colours
         self._folder = _folder_of(self.root, self._split)
-        self.names = select_names(self._listed_names(split, sequences), sequences, str(self._folder / _FRAMES), self._folder / _FRAMES)
+        self.names = select_names(self._listed_names(split, sequences), sequences, str(self._folder / DAVIS_FRAMES), self._folder / DAVIS_FRAMES)
 
     def open(self, name: str) -> Video:
-        source = FolderSource.of_folder(self._folder / _FRAMES / name)
-        mask = self._folder / _MASKS / name / f"{source.name_of(0)}.png"
+        source = FolderSource.of_folder(self._folder / DAVIS_FRAMES / name)
+        mask = self._folder / DAVIS_MASKS / name / f"{source.name_of(0)}.png"
         if not mask.is_file():
             raise InputError(f"{mask}: no such mask; DAVIS gives the first frame's")
         return MaskedVideo(name, source, {0: mask}, colours=self._colours, single_object=self._split.single_object)
 
     def truth_folder(self) -> Path:
         """The folder of VIDEO/FRAME.png masks, complete but for testdev."""
-        return self._folder / _MASKS
+        return self._folder / DAVIS_MASKS
 
     @property
     def single_object(self) -> bool:
@@ -81,13 +86,13 @@ class DavisDataset(VideoDataset):
                 raise InputError(f"{path}: lists no sequence")
             return names
         if sequences is not None:  # named one by one: the split's list is not needed
-            return sorted(folder.name for folder in (self._folder / _FRAMES).iterdir() if folder.is_dir() and not folder.name.startswith("."))
+            return list_folders(self._folder / DAVIS_FRAMES)
         others = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt")) if lists.is_dir() else []
         raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}")
 
 
 def _folder_of(root: Path, split: _Split) -> Path:
-    for folder in (root / split.folder, root):
-        if (folder / _FRAMES).is_dir():
-            return folder
-    raise InputError(f"{root}: no {_FRAMES} here or in {split.folder}/; give the folder of DAVIS at 480p")
+    folder = davis_folder(root, split.folder)
+    if folder is None:
+        raise InputError(f"{root}: no {DAVIS_FRAMES} here or in {split.folder}/; give the folder of DAVIS at 480p")
+    return folder

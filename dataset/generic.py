@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.frame_source import FileSource, FolderSource, FrameSource
-from dataset.image_file import IMAGE_SUFFIXES
+from dataset.image_file import IMAGE_SUFFIXES, list_folders
 from dataset.masked_video import MaskedVideo, find_masks, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
@@ -24,7 +24,7 @@ class GenericDataset(VideoDataset):
         for folder in (self._frames, self._masks):
             if not folder.is_dir():
                 raise InputError(f"{folder}: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO")
-        available = sorted(folder.name for folder in self._frames.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        available = list_folders(self._frames)
         if not available:
             raise InputError(f"{self._frames}: no video; each is a folder of frames in here")
         self.names = select_names(available, sequences, str(self._frames))

@@ -54,6 +54,11 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list
     return files
 
 
+def list_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted: its videos. Hidden ones are passed over."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """A Pillow image, its pixels not yet decoded; any damage met inside the block becomes an InputError that names the file."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from dataset.augmentation import ClipAugmentation, Window, centre_of, draw_crop, flipping, scaling, translation, turning, warp_image, warp_labels
 from dataset.image_cache import ImageCache
-from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list, size_text
+from dataset.image_file import MASK_SUFFIXES, list_files, list_folders, read_sequence_list, size_text
 from dataset.skipped_files import UnusableFileError
 from dataset.training import Sample, build_sample, draw_objects, draw_until_usable
 from util.errors import InputError
@@ -65,7 +65,7 @@ def find_layout(root: Path) -> VideoLayout:
         images, labels = base / "JPEGImages" / below, base / "Annotations" / below
         if labels.is_dir():
             list_file = _training_list(base / "ImageSets") if below else None
-            names = read_sequence_list(list_file) if list_file else sorted(path.name for path in labels.iterdir() if path.is_dir() and not path.name.startswith("."))
+            names = read_sequence_list(list_file) if list_file else list_folders(labels)
             if not names:
                 raise InputError(f"{list_file or labels}: no training video; expected {EXPECTED_VIDEOS}")
             return VideoLayout(images=images, labels=labels, names=tuple(names), list_file=list_file)

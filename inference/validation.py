@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import DavisDataset, GenericDataset, Video, VideoDataset, available_split, check_masks, prefetch
-from dataset.image_file import list_files
+from dataset import Layout, Video, check_masks, prefetch
 from inference.config import system_config
 from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from inference.runner import share_out
@@ -54,29 +53,6 @@ class ValidationScores:
         return {"validation/j_and_f": self.j_and_f, "validation/j": self.j, "validation/f": self.f}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    """Where a root keeps its videos, and how an evaluation of such a root works. resolution: see SystemConfig."""
-
-    dataset: VideoDataset
-    frames: Path  # holds VIDEO/FRAME.jpg
-    masks: Path  # holds VIDEO/FRAME.png
-    resolution: int
-    protocol: str
-    single_object: bool = False  # all ids are scored as one object, as DAVIS-2016 has it
-
-    @staticmethod
-    def of(root: Path, sequences: Sequence[str] | None) -> "_Layout":
-        frames = next((folder / "JPEGImages/480p" for folder in (root / "trainval", root) if (folder / "JPEGImages/480p").is_dir()), None)
-        if frames is None:
-            dataset = GenericDataset(root, sequences)
-            return _Layout(dataset, root / "JPEGImages", root / "Annotations", resolution=480, protocol="strict")
-        if sequences is None and not (frames.parent.parent / "ImageSets").is_dir():  # laid out like DAVIS, without its lists: every sequence
-            sequences = sorted(folder.name for folder in frames.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-        dataset = DavisDataset(root, available_split(root), sequences)
-        return _Layout(dataset, frames, dataset.truth_folder(), resolution=-1, protocol="davis", single_object=dataset.single_object)
-
-
 class Validator:
     """Scores networks on the videos of a root.
 
@@ -97,11 +73,13 @@ class Validator:
         system: str = "stcn",
         **settings: Any,
     ):
-        self._layout = _Layout.of(Path(root), sequences)
+        self._layout = Layout.of(Path(root))
+        if sequences is None and not self._layout.lists_folder.is_dir():  # also where it is laid out like DAVIS: every sequence
+            sequences = self._layout.names()
         self._system, self._overrides = system, {"resolution": self._layout.resolution if resolution is None else resolution, **settings}
         self._config = system_config(system, **self._overrides)
         self._max_frames = max_frames
-        self._videos = {video.name: video for video in self._layout.dataset}
+        self._videos = {video.name: video for video in self._layout.open(sequences)}
         check_masks(self._videos.values())
         self._truth = {name: self._truth_of(video) for name, video in self._videos.items()}
 
@@ -113,13 +91,13 @@ class Validator:
     @property
     def sequence_folders(self) -> frozenset[Path]:
         """The folders their frames lie in, links resolved: none of them may be trained on."""
-        return frozenset((self._layout.frames / name).resolve() for name in self._videos)
+        return frozenset((self._layout.frames_folder / name).resolve() for name in self._videos)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the scores depend on beside the weights, as plain values."""
         return {
-            "root": str(self._layout.dataset.root.resolve()),
+            "root": str(self._layout.root.resolve()),
             "sequences": list(self.sequences),
             "protocol": self._layout.protocol,
             "single_object": self._layout.single_object,
@@ -160,8 +138,8 @@ class Validator:
         if self._max_frames is not None and self._max_frames < _FEWEST_MASKS:
             found = counted(self._max_frames, "frame")
             raise InputError(f"validation on {found} of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
-        frames = [path.stem for path in list_files(self._layout.frames / video.name)][video.first_index :][: self._max_frames]
-        masks = self._layout.masks / video.name
+        frames = [path.stem for path in self._layout.frame_files(video.name)][video.first_index :][: self._max_frames]
+        masks = self._layout.masks_folder / video.name
         names = [name for name in frames if (masks / f"{name}.png").is_file()]
         if len(names) < _FEWEST_MASKS:
             found = f"{counted(len(names), 'mask')} in the {counted(len(frames), 'frame')} that count"
@@ -178,7 +156,7 @@ class Validator:
                     self._segment(segmenter, sequence, writer)
                     (truth / sequence).mkdir(parents=True)
                     for frame in self._truth[sequence]:
-                        (truth / sequence / f"{frame}.png").symlink_to((self._layout.masks / sequence / f"{frame}.png").resolve())
+                        (truth / sequence / f"{frame}.png").symlink_to((self._layout.masks_folder / sequence / f"{frame}.png").resolve())
             return score_folder(truth, results, protocol=self._layout.protocol, single_object=self._layout.single_object).objects
 
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:

@@ -24,16 +24,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dataset import Layout, VideoDataset
 from inference import VideoSegmenter
 from inference.config import SYSTEMS, check_resolution
 from inference.memory import POLICIES
 from inference.validation import Validator
 from model.config import Similarity
 from scripts.analysis import affinity, correspondence, memory_use
-from scripts.analysis.grid import open_videos
 from scripts.benchmarks.plot import Line, LinePanel, line_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
-from scripts.studies.playing import Layout
 from util.errors import InputError, run_command
 from util.files import atomic_write
 from util.flags import FlagParser
@@ -44,7 +43,7 @@ from util.wording import counted
 
 def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """How evenly networks spread their affinity: the largest weight (full softmax) that every memory element ever reaches."""
-    videos, resolution = _videos(flags)
+    videos, resolution = _videos(flags, Layout.of(flags.data_path))
     similarities = _named(flags.similarity, "--similarity")
     models = _named(flags.model, "--model") or {"shipped": None}
     if unknown := sorted(set(similarities) - set(models)):
@@ -66,7 +65,8 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Points of a frame, found in later frames as the positions whose keys are most similar."""
-    videos, resolution = _videos(flags)
+    layout = Layout.of(flags.data_path)
+    videos, resolution = _videos(flags, layout)
     if flags.points and len(videos) > 1:
         raise InputError(f"--points: of one video; name it with --sequences (there are {len(videos)} here)")
     segmenter = _segmenter(flags, flags.model, flags.similarity)
@@ -82,7 +82,8 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             points_per_object=flags.points_per_object,
             source=flags.frame,
             max_frames=flags.max_frames,
-            truth=_truth(flags.data_path) / video.name,
+            truth=layout.truth_folder / video.name,
+            single_object=layout.single_object,
             shown=flags.shown,
         )
         _write_png(flags.output / f"correspondence_{video.name}.png", picture)
@@ -96,7 +97,7 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What a bounded memory keeps and how often its elements are used; with --capacities also accuracy against capacity."""
-    videos, resolution = _videos(flags)
+    videos, resolution = _videos(flags, Layout.of(flags.data_path))
     bound = {} if flags.memory_frames is None else {"memory_frames": flags.memory_frames}
     segmenter = _segmenter(flags, flags.model, flags.similarity, system=flags.system, resolution=resolution, **_memory(flags), **bound)
     validator = _validator(flags) if flags.capacities else None
@@ -161,22 +162,17 @@ def _memory(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in (("memory", flags.memory), ("mem_every", flags.mem_every)) if value is not None}
 
 
-def _videos(flags: argparse.Namespace):
+def _videos(flags: argparse.Namespace, layout: Layout) -> tuple[VideoDataset, int]:
+    """All videos there are, or those asked for, and the resolution to work at."""
     if flags.resolution is not None:
         check_resolution(flags.resolution)
-    videos, resolution = open_videos(flags.data_path, flags.sequences)
-    return videos, resolution if flags.resolution is None else flags.resolution
+    return layout.open(flags.sequences or layout.names()), layout.resolution if flags.resolution is None else flags.resolution
 
 
 def _segmenter(flags: argparse.Namespace, path: Path | None, kind: str | None, **settings: Any) -> VideoSegmenter:
     if kind is not None and kind not in get_args(Similarity):
         raise InputError(f"--similarity {kind}: not known; choose one of {', '.join(get_args(Similarity))}")
     return VideoSegmenter.from_checkpoint(path, settings.pop("system", "stcn"), similarity=kind, device=flags.device, **settings)
-
-
-def _truth(root: Path) -> Path:
-    layout = Layout.of(root)
-    return next((layout.folder / masks for masks in reversed(layout.masks) if (layout.folder / masks).is_dir()), layout.folder / layout.masks[0])
 
 
 def _named(texts: Sequence[str] | None, flag: str) -> dict[str, str]:

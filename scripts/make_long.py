@@ -15,7 +15,8 @@ if not __package__:  # started by path: start again as a module of the repositor
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
-from scripts.studies.playing import Layout, write_played
+from dataset import Layout
+from scripts.studies.playing import write_played
 from util.errors import run_command
 from util.flags import FlagParser
 from util.wording import counted
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these alone")
     flags = parser.parse_args()
     layout = Layout.of(write_played(flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences))
-    counts = [layout.frame_count(name) for name in layout.names()]
+    counts = [len(layout.frame_files(name)) for name in layout.names()]
     print(f"{flags.out}: {counted(len(counts), 'video')}, {counted(sum(counts), 'frame')}")
 
 

@@ -11,7 +11,7 @@ from made_up_trees import file_names, write_davis, write_generic, write_png, wri
 from PIL import Image
 
 from dataset import DavisDataset, Frame, Video
-from inference import VideoSegmenter
+from inference import SegmentationSession, VideoSegmenter
 from inference.validation import Validator
 from model import build_network, load_network
 from scripts import analyse
@@ -275,6 +275,32 @@ def test_analyses_read_folders_that_are_not_laid_out_like_davis_too(command, wei
     assert code == 0, err
     (track, *_) = json.loads((tmp_path / "out/correspondence.json").read_text())["figures"]["clip"]
     assert len(track["matches"]) == 2 and file_names(tmp_path / "out") == ["correspondence.json", "correspondence_clip.png"]
+
+
+@pytest.mark.parametrize("frame", [0, 4])
+def test_all_ids_are_one_object_where_the_lists_are_of_davis_2016(command, weights, tmp_path, frame):
+    root = write_davis(tmp_path / "davis", {"bear": 7}, "2016/val.txt")
+    for path in (root / "Annotations/480p/bear").glob("0000[1356].png"):  # the truth of later frames may lack some of the ids
+        labels = np.array(Image.open(path))
+        write_png(path, np.where(labels == 1, 0, labels).astype(np.uint8))
+    code, _, err = command("correspondence", "--data_path", root, "--model", weights, "--points_per_object", "1", "--frame", frame)
+    assert code == 0, err
+    (track,) = json.loads((tmp_path / "out/correspondence.json").read_text())["figures"]["bear"]
+    assert track["object_id"] == 1 and {match["object_id"] for match in track["matches"]} <= {0, 1}
+    assert track["same_object"] == np.mean([match["object_id"] == 1 for match in track["matches"]])
+
+
+def test_the_memory_and_its_scores_are_of_one_object_where_the_lists_are_of_davis_2016(command, weights, tmp_path, monkeypatch):
+    root, given, step = write_davis(tmp_path / "davis", {"bear": 4}, "480p/val.txt"), [], SegmentationSession.step
+
+    def watched(session, frame, mask=None):
+        given.extend([] if mask is None else [set(np.unique(mask).tolist())])
+        return step(session, frame, mask)
+
+    monkeypatch.setattr(SegmentationSession, "step", watched)
+    code, _, err = command("memory", "--data_path", root, "--model", weights, "--memory_frames", "2", "--capacities", "2")
+    assert code == 0, err
+    assert given == [{0, 1}] * 4  # followed once, scored by three memories
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
 from PIL import Image
 
+from dataset import Layout
 from inference.config import SYSTEMS, system_config
 from inference.memory import POLICIES
 from inference.trace import FrameTrace
@@ -228,7 +229,7 @@ def test_generic_trees_are_scored_by_their_truth_folder(tmp_path):
     write_generic(tmp_path / "whole", "clip", dict.fromkeys(range(6), (1, 5)))
     (tmp_path / "whole/Annotations").rename(root / "Truth")
     data = StudyData.of(root)
-    assert (data.truth, data.protocol, data.split, data.frame_count) == (root / "Truth", "strict", None, 6)
+    assert (data.layout.truth_folder, data.layout.protocol, data.layout.split, data.frame_count) == (root / "Truth", "strict", None, 6)
     assert Path(data.command()[1]).name == "eval_generic.py" and str(root / "Truth") in data.command()
 
 
@@ -319,7 +320,8 @@ def findings(tmp_path: Path, rows: list[Row], **changes) -> Findings:
 
 
 def made_up_row(name: str, played: str = "×1", timed: bool = False, **changes) -> Row:
-    data = StudyData(name="made-up", root=Path("made-up"), names=("bear",), frame_count=100, split="val", truth=Path("made-up"), played=played)
+    layout = Layout(root=Path("made-up"), folder=Path("made-up"), frames="JPEGImages/480p", masks=("Annotations/480p",), split="val")
+    data = StudyData(name="made-up", layout=layout, names=("bear",), frame_count=100, played=played)
     series = over_time.OverTime(unit="frame", times=[10, 20], j_and_f=[0.8, 0.6], memory_elements=[1, 2], milliseconds=[200, None])
     variant = Variant(name=name, line=name, label="5", columns={"system": name}, weights=Path("w.pth"))
     return Row(variant=variant, data=data, run=made_up_run(**changes), over_time=series if timed else None)

@@ -92,20 +92,22 @@ def follow(
     source: int = 0,
     max_frames: int | None = None,
     truth: Path | None = None,
+    single_object: bool = False,
     shown: int = 11,
 ) -> tuple[list[Track], np.ndarray]:
     """Find points of a frame in the frames after it. Returns the tracks and a picture of the points' frame and `shown` later ones, RGB uint8 [H', W', 3].
 
     source: how many frames after the first annotated one the points are in. points: (x, y) in pixels; None: some on each object there, by its given mask or its
-    truth. truth: a folder of FRAME.png, of any of the frames. Raises InputError for points outside the frame, a source beyond the video, no mask to take points
-    from, or truth of another size than the frames.
+    truth. truth: a folder of FRAME.png, of any of the frames. single_object: all its ids are the video's one object. Raises InputError for points outside the frame,
+    a source beyond the video, no mask to take points from, or truth of another size than the frames.
     """
     frames = itertools.islice(prefetch(video.frames()), source, None if max_frames is None else source + max_frames)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video.name}: has no frame {source} after its first mask")
     grid = Grid(first.image.shape[:2], resolution)
-    labels = _truth_of(truth, first.name, grid.size) if first.labels is None else first.labels
+    only_id = video.object_ids[0] if single_object else None
+    labels = _truth_of(truth, first.name, grid.size, only_id) if first.labels is None else first.labels
     if points is None:
         if labels is None:
             raise InputError(f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …")
@@ -117,7 +119,7 @@ def follow(
     sheet.add(first.name, mark_points(first.image, points))  # a sheet's first frame stays
     for frame in frames:
         positions, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity)
-        there = _truth_of(truth, frame.name, grid.size)
+        there = _truth_of(truth, frame.name, grid.size, only_id)
         places = [grid.centre_of(int(position)) for position in positions]
         for number, ((x, y), weight) in enumerate(zip(places, weights.tolist(), strict=True)):
             matches[number].append(Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y)))
@@ -144,9 +146,13 @@ def mark_points(image: np.ndarray, places: Sequence[tuple[float, float]]) -> np.
     return picture
 
 
-def _truth_of(folder: Path | None, name: str, size: tuple[int, int]) -> np.ndarray | None:
+def _truth_of(folder: Path | None, name: str, size: tuple[int, int], only_id: int | None) -> np.ndarray | None:
+    """Ids uint8 [H, W]; None where there is no such file. only_id: what every id of an object is taken for."""
     path = None if folder is None else folder / f"{name}.png"
-    return read_label_map(path, size, DAVIS_PALETTE).labels if path is not None and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    labels = read_label_map(path, size, DAVIS_PALETTE).labels
+    return labels if only_id is None else np.where(labels > 0, np.uint8(only_id), np.uint8(0))
 
 
 def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:

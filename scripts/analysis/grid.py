@@ -1,30 +1,14 @@
 """Videos as the network's keys see them: positions at stride 16, and where they lie in the frame. Legend: H W frame size, h w at stride 16, C^k key channels."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from dataset import DavisDataset, GenericDataset, VideoDataset
 from inference import VideoSegmenter
 from inference.frames import Geometry, as_image
 from model.network import STRIDE
-from scripts.studies.playing import Layout
 from util.errors import InputError
-
-
-def open_videos(root: Path, sequences: Sequence[str] | None) -> tuple[VideoDataset, int]:
-    """The videos of a root laid out like DAVIS or as JPEGImages/VIDEO, all or these, and the shorter side its frames are worked at (-1: as stored).
-
-    Raises InputError for other folders and unknown sequences.
-    """
-    layout = Layout.of(root)
-    if layout.is_davis:
-        return DavisDataset(root, "val", sequences or layout.names()), -1
-    return GenericDataset(root, sequences), 480
 
 
 class Grid:

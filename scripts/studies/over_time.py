@@ -32,7 +32,7 @@ class OverTime:
 
 def over_time(folder: Path, data: StudyData) -> OverTime:
     """Of a finished run in `folder`. Reads its results and the truth again."""
-    series = score_frames(data.truth, folder, protocol=data.protocol, sequences=data.names, single_object=data.single_object)
+    series = score_frames(data.layout.truth_folder, folder, protocol=data.layout.protocol, sequences=data.names, single_object=data.layout.single_object)
     videos = {name: frames for name, frames in read_trace(folder / TRACE_NAME).items() if name in data.names}
     lengths = {name: len(frames) for name, frames in videos.items()}
     shortest = min(lengths.values(), default=1)

@@ -1,47 +1,17 @@
 """Videos played back and forth to any length, as a data set of symbolic links. Legend: n frames of a video, N of its longer version."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataset import Layout
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
 from util.files import atomic_folder
 
 _RECORD = "played.json"
 _MOST_FRAMES = 100_000  # of a video: the order of names of five digits is that of their numbers
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where a data set keeps its frames, one folder a video, and what else goes by the frames' names."""
-
-    folder: Path  # its root, or the part of it that holds all of this
-    frames: str
-    masks: tuple[str, ...]
-
-    @staticmethod
-    def of(root: Path) -> "Layout":
-        """DAVIS's at 480p, or JPEGImages/VIDEO and Annotations/VIDEO, with Truth/VIDEO where it is there. Raises InputError for other folders."""
-        for folder in (root / "trainval", root):
-            if (folder / "JPEGImages/480p").is_dir():
-                return Layout(folder=folder, frames="JPEGImages/480p", masks=("Annotations/480p",))
-        if (root / "JPEGImages").is_dir():
-            return Layout(folder=root, frames="JPEGImages", masks=("Annotations", "Truth"))
-        raise InputError(f"{root}: no JPEGImages/480p or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO")
-
-    @property
-    def is_davis(self) -> bool:
-        return self.frames.endswith("480p")
-
-    def names(self) -> list[str]:
-        """All videos there are."""
-        return sorted(folder.name for folder in (self.folder / self.frames).iterdir() if folder.is_dir() and not folder.name.startswith("."))
-
-    def frame_count(self, name: str) -> int:
-        return len(list_files(self.folder / self.frames / name))
 
 
 def back_and_forth(frames: int, length: int) -> list[int]:
@@ -66,10 +36,8 @@ def write_played(
         raise InputError(f"{length} is no length; a video is at least a frame long, and ends")
     layout = Layout.of(root)
     names = layout.names()
-    if not names:
-        raise InputError(f"no videos in {layout.folder / layout.frames}; a folder of frames for each is needed")
     if unknown := [name for name in sequences or () if name not in names]:
-        raise InputError(f"{layout.folder / layout.frames}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20])}")
+        raise InputError(f"{layout.frames_folder}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20])}")
     chosen = list(dict.fromkeys(sequences or names))
     record = {"root": str(root.resolve()), "frames": frames, "times": times, "lengthen": lengthen, "sequences": chosen}
     if out.exists():
@@ -96,9 +64,9 @@ def _refuse_other(out: Path, record: dict[str, object]) -> None:
 
 
 def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float | None, lengthen: bool) -> None:
-    paths = list_files(layout.folder / layout.frames / name)
+    paths = layout.frame_files(name)
     if not paths:
-        raise InputError(f"{layout.folder / layout.frames / name}: no frames")
+        raise InputError(f"{layout.frames_folder / name}: no frames")
     length = frames if times is None else max(round(times * len(paths)), 1)
     if length > _MOST_FRAMES:
         raise InputError(f"{name}: would have {length:,} frames; at most {_MOST_FRAMES:,} are written")
@@ -120,10 +88,9 @@ def _link(folder: Path, paths: Sequence[Path | None]) -> None:
 
 def _write_lists(layout: Layout, out: Path, names: Sequence[str]) -> None:
     """The data set's lists of sequences, of these names alone, a name a line."""
-    lists = layout.folder / "ImageSets"
-    for path in sorted(lists.glob("*/*.txt")):
+    for path in sorted(layout.lists_folder.glob("*/*.txt")):
         listed = [name for name in read_sequence_list(path) if name in names]
         if listed:
-            target = out / "ImageSets" / path.relative_to(lists)
+            target = out / path.relative_to(layout.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text("".join(f"{name}\n" for name in listed))

@@ -85,12 +85,18 @@ class Findings:
             }
             for row in self.rows
         ]
-        data = {"root": str(self.data.root), "split": self.data.split, "sequences": list(self.data.names), "frames": self.data.frame_count, "protocol": self.data.protocol}
+        data = {
+            "root": str(self.data.layout.root),
+            "split": self.data.layout.split,
+            "sequences": list(self.data.names),
+            "frames": self.data.frame_count,
+            "protocol": self.data.layout.protocol,
+        }
         return {"study": self.study.name, "title": self.study.title, **self.where, "data": data, "rows": rows, "left_out": list(self.left_out), "notes": list(self.study.notes)}
 
     def _notes(self) -> list[str]:
         devices = " and ".join(dict.fromkeys(row.run.device for row in self.rows))
-        lines = [f"{self.data.description}; J and F in %, protocol `{self.data.protocol}`. Memory elements: the most the bank held in any video."]
+        lines = [f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. Memory elements: the most the bank held in any video."]
         if self.rows:
             lines.append(f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS.")
         lines += self.study.notes
