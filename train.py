@@ -21,7 +21,7 @@ from model.backbones import fetch_backbones, has_imagenet_weights, load_backbone
 from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
 from model.config import Similarity, with_window
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
-from model.rollout import RolloutResult, check_slots
+from model.rollout import RolloutResult, check_frames, check_slots
 from model.training import STAGES, TrainingConfig
 from util.curves import draw_curves
 from util.distributed import (
@@ -147,10 +147,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             f"batch size {config.batch_size} over {counted(world_size(), 'process', 'es')} in {counted(config.accumulate, 'part')}: "
             "each part needs the same whole number of samples; change -b, --accumulate or --nproc_per_node"
         )
-    if (config.frames - 1) % config.clip_frames:
-        raise InputError(f"--frames {config.frames}, --clip_frames {config.clip_frames}: after the first frame come whole clips; {2 * config.clip_frames + 1} frames make two")
-    if config.reduce_frames is not None and config.frames < config.reduce_frames + 2:
-        raise InputError(f"--frames {config.frames}, reduce_frames {config.reduce_frames}: the reduced memory is never read; {config.reduce_frames + 2} frames or more are needed")
+    check_frames(config.frames, config.clip_frames, config.reduce_frames)
     if config.crop_size % 16:
         raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
     return config

@@ -17,6 +17,7 @@ from model.network import FrameFeatures, VOSNetwork
 from model.soft_aggregation import aggregate
 from util.errors import InputError
 from util.images import normalise_images
+from util.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +95,7 @@ class Rollout(nn.Module):
         The loss is the sum over clips of the mean cross entropy of their frames and, weighted, of their Dice loss, and, weighted, the mean over samples and
         objects of what reducing the memory changed. Raises InputError where the frames do not make whole clips, or are too few for the memory to be reduced.
         """
-        if (frames.shape[1] - 1) % self.clip_frames:
-            raise InputError(f"{frames.shape[1]} frames a sample: the first and whole clips of {self.clip_frames} frames are needed")
-        if self.reduce_frames is not None and frames.shape[1] < self.reduce_frames + 2:
-            raise InputError(f"{frames.shape[1]} frames a sample: a memory reduced at {self.reduce_frames} frames beside the first is read from {self.reduce_frames + 2} frames on")
+        check_frames(frames.shape[1], self.clip_frames, self.reduce_frames)
         counts = torch.as_tensor(num_objects).cpu()
         present = (torch.arange(1, int(counts.max()) + 1) <= counts[:, None]).to(labels.device, non_blocking=True)  # [B, K]
         prediction = self.predict(frames, labels[:, 0], present)
@@ -192,6 +190,15 @@ def check_slots(network: NetworkConfig, clip_frames: int, reduce_frames: int | N
             f"network {network.name}: its redundancy reduction is trained by reducing the memory once in each sample; reduce_frames is {reduce_frames}, "
             f"it must be a multiple of {largest} (--stage remn has it)"
         )
+
+
+def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> None:
+    """Raise InputError where samples of so many frames do not make whole clips, or are too short for the reduced memory to be read."""
+    sample = f"{counted(frames, 'frame')} a sample (--frames)"
+    if (frames - 1) % clip_frames:
+        raise InputError(f"{sample}, clips of {clip_frames} (--clip_frames): after the first frame come whole clips; {2 * clip_frames + 1} frames make two")
+    if reduce_frames is not None and frames < reduce_frames + 2:
+        raise InputError(f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; {reduce_frames + 2} frames or more are needed")
 
 
 def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:

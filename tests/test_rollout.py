@@ -218,7 +218,7 @@ def test_the_loss_of_clips_is_the_mean_over_their_frames_and_their_dice(network,
 
 
 def test_frames_that_make_no_whole_clips_are_refused(network, batch):
-    with pytest.raises(InputError, match="3 frames a sample: the first and whole clips of 3"):
+    with pytest.raises(InputError, match=r"3 frames a sample \(--frames\), clips of 3 \(--clip_frames\): after the first frame come whole clips; 7 frames make two"):
         Rollout(network, clip_frames=3)(*batch)
 
 
@@ -340,7 +340,7 @@ def test_what_cannot_be_trained_so_is_refused(network, reinforced_network, long_
             Rollout(reinforced_network, reduce_frames=wrong)
     with pytest.raises(InputError, match="tiny has no redundancy reduction"):
         Rollout(network, reduce_frames=4)
-    with pytest.raises(InputError, match=r"5 frames a sample.*6 frames on"):
+    with pytest.raises(InputError, match=r"5 frames a sample.*reduce_frames 4: the reduced memory is never read; 6 frames or more are needed"):
         Rollout(reinforced_network, reduce_frames=4)(*(part[:, :5] if part.ndim > 1 else part for part in long_batch))
 
 

@@ -512,7 +512,7 @@ def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_pa
 
 
 def test_samples_that_make_no_whole_clips_are_refused(run):
-    with pytest.raises(InputError, match=r"--frames 6, --clip_frames 3: .*7 frames make two"):
+    with pytest.raises(InputError, match=r"6 frames a sample \(--frames\), clips of 3 \(--clip_frames\): .*7 frames make two"):
         run("--clip_frames", "3", "--frames", "6")
 
 
