@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -34,14 +33,14 @@ from scripts.analysis import affinity, correspondence, memory_use
 from scripts.benchmarks.plot import Line, LinePanel, line_chart
 from scripts.benchmarks.report import circumstances, circumstances_line, markdown_table
 from util.errors import InputError, run_command
-from util.files import atomic_write
+from util.files import atomic_files
 from util.flags import FlagParser
 from util.progress import Progress
 from util.run_record import write_json
 from util.wording import counted
 
 
-def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def run_affinity(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
     """How evenly networks spread their affinity: the largest weight (full softmax) that every memory element ever reaches."""
     videos, resolution = _videos(flags, Layout.of(flags.data_path))
     similarities = _named(flags.similarity, "--similarity")
@@ -49,7 +48,6 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if unknown := sorted(set(similarities) - set(models)):
         raise InputError(f"--similarity {unknown[0]}: no --model of this name; there are: {' '.join(models)}")
     segmenters = {name: _segmenter(flags, path, similarities.get(name)) for name, path in models.items()}
-    _make_folder(flags.output)
     spreads = {}
     for name, segmenter in segmenters.items():
         spreads[name] = affinity.spread(segmenter, videos, resolution=resolution, write_every_frames=flags.mem_every, max_frames=flags.max_frames)
@@ -59,11 +57,11 @@ def run_affinity(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     ]
     table = markdown_table(("network", "similarity", "memory elements", *(f"ever above {threshold:.0%}, %" for threshold in affinity.THRESHOLDS), "Gini, %"), rows)
     subtitle = f"{counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
-    line_chart(flags.output / "affinity.png", "How evenly the memory is used", subtitle, affinity.panels(spreads))
+    line_chart(folder / "affinity.png", "How evenly the memory is used", subtitle, affinity.panels(spreads))
     return f"### Affinity: {subtitle}\n\n{table}", {name: each.figures() for name, each in spreads.items()}
 
 
-def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def run_correspondence(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
     """Points of a frame, found in later frames as the positions whose keys are most similar."""
     layout = Layout.of(flags.data_path)
     videos, resolution = _videos(flags, layout)
@@ -71,7 +69,6 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         raise InputError(f"--points: of one video; name it with --sequences (there are {len(videos)} here)")
     segmenter = _segmenter(flags, flags.model, flags.similarity)
     points = [_point(text) for text in flags.points] if flags.points else None
-    _make_folder(flags.output)
     figures, rows = {}, []
     for video in videos:
         tracks, picture = correspondence.follow(
@@ -86,7 +83,7 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             single_object=layout.single_object,
             shown=flags.shown,
         )
-        _write_png(flags.output / f"correspondence_{video.name}.png", picture)
+        Image.fromarray(picture).save(folder / f"correspondence_{video.name}.png")
         for number, track in enumerate(tracks, 1):
             same = "" if track.same_object is None else f"{100 * track.same_object:.0f}"
             rows.append((video.name, number, f"{track.x:.0f},{track.y:.0f}", track.object_id or "", len(track.matches), f"{track.mean_weight:.3f}", same))
@@ -95,24 +92,23 @@ def run_correspondence(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return f"### Correspondence: points of frame {flags.frame}, each frame's most similar position\n\n{table}", figures
 
 
-def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def run_memory(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
     """What a bounded memory keeps and how often its elements are used; with --capacities also accuracy against capacity."""
     videos, resolution = _videos(flags, Layout.of(flags.data_path))
     bound = {} if flags.memory_frames is None else {"memory_frames": flags.memory_frames}
     segmenter = _segmenter(flags, flags.model, flags.similarity, system=flags.system, resolution=resolution, **_memory(flags), **bound)
     validator = _validator(flags) if flags.capacities else None
     memory_use.require_counting(segmenter)
-    _make_folder(flags.output)
     histories = {}
     for video in videos:
         histories[video.name], alive = memory_use.follow_elements(segmenter, video, max_frames=flags.max_frames, shown=flags.shown)
-        _write_png(flags.output / f"alive_{video.name}.png", alive)
+        Image.fromarray(alive).save(folder / f"alive_{video.name}.png")
     held = f"memory {segmenter.config.memory.policy}, {counted(segmenter.config.memory.capacity_frames, 'frame')}"
-    line_chart(flags.output / "use.png", "How a memory is used", f"{held}; {counted(len(videos), 'video')}", memory_use.panels(histories))
+    line_chart(folder / "use.png", "How a memory is used", f"{held}; {counted(len(videos), 'video')}", memory_use.panels(histories))
     text = f"### Memory use: {held}\n\n" + markdown_table(_USE_HEADER, [_use_row(name, history) for name, history in histories.items()])
     figures: dict[str, Any] = {"memory": held, "videos": {name: history.figures() for name, history in histories.items()}}
     if validator is not None:
-        table, figures["capacities"] = _capacities(flags, segmenter, validator)
+        table, figures["capacities"] = _capacities(flags, folder, segmenter, validator)
         text += "\n\n" + table
     return text, figures
 
@@ -127,7 +123,7 @@ def _use_row(name: str, history: memory_use.ElementHistory) -> tuple[object, ...
     return name, f"{alive.sum():,}", history.frames[alive].min(), *means[0], f"{gone.sum():,}", *means[1], never
 
 
-def _capacities(flags: argparse.Namespace, segmenter: VideoSegmenter, validator: dict[str, Validator]) -> tuple[str, dict[str, Any]]:
+def _capacities(flags: argparse.Namespace, folder: Path, segmenter: VideoSegmenter, validator: dict[str, Validator]) -> tuple[str, dict[str, Any]]:
     """J and F for each capacity, and of the memories it lies between."""
     scores = {}
     with Progress(len(validator), "memories") as progress:
@@ -140,7 +136,7 @@ def _capacities(flags: argparse.Namespace, segmenter: VideoSegmenter, validator:
     others = [Line(name, [(float(end), 100 * scores[name].j_and_f) for end in ends], markers=False) for name in _REFERENCES]
     lines = [Line(policy, bounded, [f"{value:.1f}" for _, value in bounded]), *others]
     chart = LinePanel("J&F of each memory", "capacity, frames", "J&F, %", lines)
-    line_chart(flags.output / "capacity.png", "Accuracy against capacity", counted(len(next(iter(validator.values())).sequences), "video"), [chart])
+    line_chart(folder / "capacity.png", "Accuracy against capacity", counted(len(next(iter(validator.values())).sequences), "video"), [chart])
     rows = [(name, *(f"{100 * value:.1f}" for value in (each.j_and_f, each.j, each.f)), f"{each.seconds:.0f}") for name, each in scores.items()]
     figures = {name: {"j_and_f": each.j_and_f, "j": each.j, "f": each.f, "per_sequence": dict(each.per_sequence), "seconds": each.seconds} for name, each in scores.items()}
     return markdown_table(("memory", "J&F", "J", "F", "seconds"), rows), figures
@@ -204,16 +200,6 @@ def _percent(share: float) -> str:
     return f"{100 * float(share):.1f}"
 
 
-def _make_folder(path: Path) -> None:
-    """Once the request has been checked, and before minutes of computing."""
-    path.mkdir(parents=True, exist_ok=True)
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, "PNG")
-
-
 def _at_least(smallest: int):
     def number(text: str) -> int:
         value = int(text)
@@ -271,8 +257,9 @@ def main() -> None:
     flags = _parser().parse_args()
     torch.set_num_threads(flags.threads)
     where = circumstances(shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]), flags.threads)
-    text, figures = flags.run(flags)
-    write_json(flags.output / f"{flags.command}.json", {"analysis": flags.command, **where, "figures": figures})
+    with atomic_files(flags.output) as folder:
+        text, figures = flags.run(flags, folder)
+        write_json(folder / f"{flags.command}.json", {"analysis": flags.command, **where, "figures": figures})
     print(f"{text}\n\n{circumstances_line(where)}")
 
 

@@ -352,6 +352,31 @@ def test_a_wrong_request_leaves_no_folder(command, davis, tmp_path, asked):
     assert code == 2 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["affinity", "correspondence", "memory"])
+def test_an_error_met_on_the_way_leaves_nothing_and_what_was_there_as_it_was(command, weights, tmp_path, name):
+    root = write_davis(tmp_path / "davis", {"bear": 3, "camel": 3})
+    flags = ["--data_path", root, "--model", f"tiny={weights}" if name == "affinity" else weights]
+    (root / "JPEGImages/480p/camel/00002.jpg").write_bytes(b"no picture")
+    code, out, err = command(name, *flags)  # the first video is sound
+    assert code == 2 and out == "" and "camel/00002.jpg: not an image" in err and err.count("\n") == 1
+    assert file_names(tmp_path) == ["davis"]
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    assert command(name, *flags, "--sequences", "bear")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert command(name, *flags, "--max_frames", "4")[0] == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert {"notes.txt", f"{name}.json"} < {path.name for path in before}
+
+
+def test_an_output_that_is_a_file_is_refused(command, davis, weights, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    code, _, err = command("correspondence", "--data_path", davis, "--model", weights)
+    assert code == 2 and f"{tmp_path / 'out'}: a file; a folder is needed" in err and err.count("\n") == 1
+    assert (tmp_path / "out").read_text() == "mine" and file_names(tmp_path) == ["out"]
+
+
 def test_a_point_on_the_background_has_no_object_to_stay_on(segmenter, davis):
     tracks, _ = correspondence.follow(segmenter, DavisDataset(davis)[0], resolution=-1, points=[(60.0, 2.0)])
     assert tracks[0].object_id == 0 and tracks[0].same_object is None

@@ -38,6 +38,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     It is a temporary one of no other name in the same folder (made if missing), renamed on success and removed on failure. Raises OSError where `path` is taken.
     """
     path = Path(path)
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -46,7 +47,32 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # somebody else's by now
+                folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
+    """An empty folder whose files appear in `folder` once all are written, replacing those of their names, or not at all; a new `folder` then does not appear either.
+
+    Raises OSError where `folder` is a file, or cannot be written to.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        with atomic_folder(folder) as temporary:
+            yield temporary
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: a file; a folder is needed")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:
