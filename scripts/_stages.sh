@@ -22,9 +22,10 @@ usage_if_fewer_than() {
     fi
 }
 
-# begin_small_recipe "$@": of DAVIS_ROOT STATIC_ROOT NAME, sets name and what the small networks' recipes share, as recipe
+# begin_small_recipe "$@": of DAVIS_ROOT STATIC_ROOT NAME, sets name and what the small networks' recipes share, as recipe and, for training clip by clip, per_clip
 begin_small_recipe() {
     usage_if_fewer_than 3 "$@"
     name=$3
     recipe=(--davis_root "$(realpath "$1")" --static_root "$(realpath "$2")" --mix video=0.4 static=0.25 synthetic=0.35 --amp bf16 --cache_megabytes 3000)
+    per_clip=(--frames 7 --clip_frames 3 --set dice_weight=1.0)
 }

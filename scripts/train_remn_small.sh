@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The recipe of the shipped small REMN network: foreground reinforcing and redundancy reduction, six frames a sample, from the shipped small STCN network. Results: runs/NAME.
+# The recipe of the shipped small REMN network: foreground reinforcing and redundancy reduction, six frames a sample, from the small STCN network. Results: runs/NAME.
 #   scripts/train_remn_small.sh DAVIS_ROOT STATIC_ROOT NAME [further flags of train.py]
-# Given again after a stop, it goes on where it was.
+# Given again after a stop, it goes on where it was. The shipped one began where the last part of train_small.sh does: … NAME --load_network runs/SMALL_2/weights.pth
 set -euo pipefail
 repository=$(dirname "$0")/..
 source "$repository/scripts/_stages.sh"

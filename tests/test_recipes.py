@@ -63,6 +63,14 @@ def test_small_networks_of_other_systems_begin_with_those_of_stcn(copy, videos, 
     assert load_network(copy / f"runs/{network}/weights.pth").config.name == network
 
 
+def test_the_small_network_is_trained_in_three_parts_the_last_clip_by_clip(copy, videos, stills):
+    done = run(copy, "train_small.sh", videos, stills, "small", *QUICK, "--network", "tiny", "--mix", "static=1")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads((copy / f"runs/{name}/config.json").read_text()) for name in ("small_1", "small_2", "small")]
+    assert [record["flags"]["load_network"] for record in records] == [None, "runs/small_1/weights.pth", "runs/small_2/weights.pth"]
+    assert [record["training"]["clip_frames"] for record in records] == [1, 1, 3] and records[2]["training"]["dice_weight"] == 1
+
+
 @pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh", "train_small.sh", "train_pcvos_small.sh", "train_remn_small.sh"])
 def test_without_folders_the_usage_is_shown(copy, script):
     done = run(copy, script, "name")

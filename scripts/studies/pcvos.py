@@ -32,7 +32,7 @@ def weights_of(given: Iterable[str]) -> Weights:
     """The files given by ROLE=FILE: ROLES, and pcvos@2x5x5 for a network trained with other windows. What is shipped is the default. Raises InputError."""
     given = list(given)
     windows = [role for role in (text.partition("=")[0] for text in given) if _named_window(role)]
-    shipped = {role: WEIGHTS_FOLDER / SYSTEMS[role].shipped_weights for role in ("stcn", "pcvos")}
+    shipped = {role: WEIGHTS_FOLDER / SYSTEMS[system].shipped_weights for role, system in {"stcn_clip": "stcn", "pcvos": "pcvos"}.items()}  # both trained per clip
     return Weights(given, [*ROLES, *dict.fromkeys(windows)], shipped)
 
 
