@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from util.errors import InputError
 
+Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
+
 
 class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are InputErrors; flags are not abbreviated, and an unknown one is answered with the valid ones."""
