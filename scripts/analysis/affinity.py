@@ -22,10 +22,10 @@ from model.matching import similarity
 from scripts.benchmarks.plot import Line, LinePanel, line_chart
 from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.wording import counted
 
-from .command import add_command, at_least, percent, segmenter_of, videos_of
+from .command import add_command, percent, segmenter_of, videos_of
 from .grid import Grid
 
 THRESHOLDS = (0.01, 0.1)

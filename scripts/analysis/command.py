@@ -16,7 +16,7 @@ from model.config import Similarity
 from scripts.benchmarks.report import circumstances, circumstances_line
 from util.errors import EXIT_OK, InputError
 from util.files import atomic_files
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.run_record import write_json
 
 Analysis = Callable[[argparse.Namespace, Path], tuple[str, Any]]  # flags, folder for the pictures → the report in Markdown, and its figures
@@ -40,18 +40,6 @@ def add_model(added: argparse.ArgumentParser) -> None:
     """The flags of commands that look into one network."""
     added.add_argument("--model", type=Path, metavar="FILE", help="weights (default: the shipped small network)")
     added.add_argument("--similarity", metavar="KIND", help="l2, dot or cosine, where the weights do not tell")
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
-    """A flag's type: a whole number, this or more."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{value}: at least {smallest} is needed")
-        return value
-
-    return number
 
 
 def videos_of(flags: argparse.Namespace, layout: Layout) -> tuple[VideoDataset, int]:

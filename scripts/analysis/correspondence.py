@@ -27,10 +27,10 @@ from model.config import Similarity
 from model.matching import similarity
 from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.palette import DAVIS_PALETTE
 
-from .command import add_command, add_model, at_least, segmenter_of, videos_of
+from .command import add_command, add_model, segmenter_of, videos_of
 from .grid import Grid
 
 _COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (255, 255, 255), (0, 114, 178)]  # Okabe and Ito's

@@ -21,11 +21,11 @@ from inference.overlay import ContactSheet
 from scripts.benchmarks.plot import Line, LinePanel, line_chart
 from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.wording import counted
 
 from .capacities import memory_settings, score_capacities, validators_of
-from .command import add_command, add_model, at_least, percent, segmenter_of, videos_of
+from .command import add_command, add_model, percent, segmenter_of, videos_of
 from .grid import Grid
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)

@@ -14,10 +14,10 @@ import torch
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
 from util.distributed import select_device
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.wording import counted
 
-from .command import add_command, add_plot, at_least
+from .command import add_command, add_plot
 from .material import MovingScene, made_up_network
 from .plot import Panel, bar_chart
 from .report import markdown_table

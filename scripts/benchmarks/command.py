@@ -12,7 +12,7 @@ import torch
 from model import PRESETS
 from model.training import STAGES
 from util.errors import EXIT_OK
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
@@ -43,18 +43,6 @@ def add_training_step(added: argparse.ArgumentParser) -> None:
     added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
     added.add_argument("--crop_size", type=at_least(16), default=384, help="side of the training crop in pixels, a multiple of 16")
     added.add_argument("--device", default="auto")
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """A flag's type: a whole number, this or more."""
-
-    def parse(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"{text} is too small; at least {minimum}")
-        return int(text)
-
-    parse.__name__ = "number"  # argparse names the type in its message
-    return parse
 
 
 def _report(flags: argparse.Namespace) -> int:

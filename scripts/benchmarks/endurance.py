@@ -16,11 +16,11 @@ import torch
 
 from inference import VideoSegmenter
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.memory import peak_memory_mb
 from util.wording import counted
 
-from .command import add_command, at_least
+from .command import add_command
 from .material import MovingScene, made_up_network
 from .report import markdown_table
 from .timing import note

@@ -18,11 +18,11 @@ import torch
 
 from inference import VideoSegmenter
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.memory import peak_resident_mb, resident_mb
 from util.wording import counted
 
-from .command import add_command, at_least
+from .command import add_command
 from .material import MovingScene, made_up_network
 from .reference import ReferenceNetwork, ReferenceVideo
 from .report import markdown_table

@@ -16,9 +16,9 @@ import torch
 from inference import SegmentationSession, VideoSegmenter
 from inference.memory import MemoryBank
 from model import NetworkConfig
-from util.flags import Commands
+from util.flags import Commands, at_least
 
-from .command import add_command, at_least
+from .command import add_command
 from .material import MovingScene, made_up_network
 from .report import markdown_table
 from .timing import COMPONENTS, ComponentClock, Workload, note

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from inference.memory import MemoryBank
 from model.config import preset
-from util.flags import Commands
+from util.flags import Commands, at_least
 
-from .command import add_command, at_least
+from .command import add_command
 from .reference import ReferenceMemory
 from .report import markdown_table
 from .timing import SIDES, note, turns

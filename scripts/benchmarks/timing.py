@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from inference import VideoSegmenter
+from util.flags import at_least
 
-from .command import at_least
 from .material import MovingScene
 from .reference import ReferenceNetwork, ReferenceVideo
 

@@ -27,10 +27,10 @@ from model.learner import AUTOCAST_DTYPES, Learner
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.errors import InputError
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.wording import counted
 
-from .command import add_command, add_training_step, at_least
+from .command import add_command, add_training_step
 from .report import markdown_table
 from .timing import note
 

@@ -22,11 +22,11 @@ from model import build_network
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
-from util.flags import Commands
+from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
 from util.wording import counted
 
-from .command import add_command, add_training_step, at_least
+from .command import add_command, add_training_step
 from .material import write_training_stills, write_training_videos
 from .report import markdown_table
 from .timing import SIDES, note
