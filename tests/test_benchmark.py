@@ -12,7 +12,7 @@ from PIL import Image
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from scripts.benchmarks import clips, peak_memory, timing
+from scripts.benchmarks import clips, components, peak_memory, speed, timing
 from scripts.benchmarks.material import MovingScene, made_up_network
 from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahead):
     network = made_up_network("tiny")
     scene = MovingScene(100, 150, objects)  # not multiples of 16
-    agreement = timing.compare(network, VideoSegmenter(network, device="cpu"), list(scene.frames(13)), scene.labels(0), lookahead)
+    agreement = speed.compare(network, VideoSegmenter(network, device="cpu"), list(scene.frames(13)), scene.labels(0), lookahead)
     assert agreement.largest_probability_difference < 2e-4
     assert agreement.labels_differing == 0
     assert agreement.ties < agreement.pixels / 20
@@ -36,14 +36,14 @@ def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahea
 def test_reference_and_engine_agree_on_the_published_network(objects):
     network = made_up_network("stcn")
     scene = MovingScene(64, 80, objects)
-    agreement = timing.compare(network, VideoSegmenter(network, device="cpu"), list(scene.frames(3)), scene.labels(0))
+    agreement = speed.compare(network, VideoSegmenter(network, device="cpu"), list(scene.frames(3)), scene.labels(0))
     assert agreement.largest_probability_difference < 2e-4
     assert agreement.labels_differing == 0
 
 
 def test_comparison_notices_other_weights():
     scene = MovingScene(64, 96, 1)
-    agreement = timing.compare(made_up_network("tiny", seed=0), VideoSegmenter(made_up_network("tiny", seed=1), device="cpu"), list(scene.frames(3)), scene.labels(0))
+    agreement = speed.compare(made_up_network("tiny", seed=0), VideoSegmenter(made_up_network("tiny", seed=1), device="cpu"), list(scene.frames(3)), scene.labels(0))
     assert agreement.largest_probability_difference > 0.01
     assert agreement.labels_differing > 0
 
@@ -87,7 +87,7 @@ def test_moving_scene_refuses_more_objects_than_fit():
 
 def test_component_times_are_positive_and_leave_the_classes_as_they_were():
     read = MemoryBank.read
-    rows = timing.components(timing.Workload(network="tiny", height=32, width=48, frames=7, repeats=1), [1, 2])
+    rows = components.components(timing.Workload(network="tiny", height=32, width=48, frames=7, repeats=1), [1, 2])
     assert MemoryBank.read is read
     assert [row["objects"] for row in rows] == [1, 2]
     for row in rows:

@@ -1,9 +1,12 @@
 """Command-line flags whose errors are one line."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from util.errors import InputError
+
+Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -21,3 +24,15 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """A flag's type: a whole number, this or more."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{value}: at least {smallest} is needed")
+        return value
+
+    return number

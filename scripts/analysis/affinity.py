@@ -4,22 +4,29 @@ Keys depend on the frames alone, so nothing needs to be segmented: every k-th fr
 full softmax, not the top-k. What is kept of an element is the largest weight it ever reached. Source: STCN, section 4.3 and Figure 4.
 """
 
+import argparse
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dataset import Frame, VideoDataset, prefetch
+from dataset import Frame, Layout, VideoDataset, prefetch
 from inference import VideoSegmenter
 from model.config import Similarity
 from model.matching import similarity
-from scripts.analysis.grid import Grid
-from scripts.benchmarks.plot import Line, LinePanel
+from scripts.benchmarks.plot import Line, LinePanel, line_chart
+from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
+from util.flags import Commands, at_least
+from util.wording import counted
+
+from .command import add_command, percent, segmenter_of, videos_of
+from .grid import Grid
 
 THRESHOLDS = (0.01, 0.1)
 _CHUNK_ELEMENTS = 8 * 1024 * 1024  # weights held at a time
@@ -126,3 +133,45 @@ def panels(spreads: Mapping[str, Spread]) -> Sequence[LinePanel]:
         LinePanel("share of the largest weights", "% of the elements, least used first", "% of the sum", [*lorenz, equal], from_zero=True),
         LinePanel("elements that ever exceed a weight", "weight, %", "% of the elements", reached, from_zero=True),
     ]
+
+
+def run_affinity(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
+    """How evenly networks spread their affinity: the largest weight (full softmax) that every memory element ever reaches."""
+    videos, resolution = videos_of(flags, Layout.of(flags.data_path))
+    similarities = _named(flags.similarity, "--similarity")
+    models = _named(flags.model, "--model") or {"shipped": None}
+    if unknown := sorted(set(similarities) - set(models)):
+        raise InputError(f"--similarity {unknown[0]}: no --model of this name; there are: {' '.join(models)}")
+    segmenters = {name: segmenter_of(flags, path, similarities.get(name)) for name, path in models.items()}
+    spreads = {}
+    for name, segmenter in segmenters.items():
+        spreads[name] = spread(segmenter, videos, resolution=resolution, write_every_frames=flags.mem_every, max_frames=flags.max_frames)
+    rows = [
+        (name, each.similarity, f"{len(each.largest):,}", *(percent(each.above(threshold)) for threshold in THRESHOLDS), percent(gini(each.largest)))
+        for name, each in spreads.items()
+    ]
+    table = markdown_table(("network", "similarity", "memory elements", *(f"ever above {threshold:.0%}, %" for threshold in THRESHOLDS), "Gini, %"), rows)
+    subtitle = f"{counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
+    line_chart(folder / "affinity.png", "How evenly the memory is used", subtitle, panels(spreads))
+    return f"### Affinity: {subtitle}\n\n{table}", {name: each.figures() for name, each in spreads.items()}
+
+
+def _named(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """NAME=VALUE … Raises InputError for others, and for a name given twice."""
+    named = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise InputError(f"{flag} {text}: NAME=VALUE is expected")
+        if name in named:
+            raise InputError(f"{flag} {text}: {name} is given twice")
+        named[name] = value
+    return named
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "affinity", run_affinity)
+    added.add_argument("--model", nargs="+", metavar="NAME=FILE", help="networks to compare (default: the shipped one)")
+    added.add_argument("--similarity", nargs="+", metavar="NAME=KIND", help="l2, dot or cosine, for networks whose files do not tell")
+    added.add_argument("--mem_every", type=at_least(1), default=5, metavar="N", help="memorise every N-th frame (default: %(default)s)")

@@ -4,26 +4,34 @@ A point's key is compared with the keys of each later frame; the most similar po
 a part: this is what the affinity alone knows. Source: STCN, Figure 6.
 """
 
+import argparse
 import collections
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from dataset import Video, prefetch, read_label_map
+from dataset import Layout, Video, prefetch, read_label_map
 from dataset.label_map import present_ids
 from inference import VideoSegmenter
 from inference.overlay import ContactSheet
 from model.config import Similarity
 from model.matching import similarity
-from scripts.analysis.grid import Grid
+from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
+from util.flags import Commands, at_least
 from util.palette import DAVIS_PALETTE
+
+from .command import add_command, add_model, segmenter_of, videos_of
+from .grid import Grid
 
 _COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (255, 255, 255), (0, 114, 178)]  # Okabe and Ito's
 _DEEP = 0.5  # points on an object lie at least this part of its greatest depth from its edge
@@ -58,6 +66,11 @@ class Track:
         """The share of matches on the object the point is on, of those the truth knows; None where there are none, or the point is on the background."""
         known = [match.object_id == self.object_id for match in self.matches if match.object_id is not None]
         return float(np.mean(known)) if known and self.object_id else None
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values: the point, its mean weight and share on its object, its matches."""
+        matches = [{"frame": match.frame, "x": round(match.x, 1), "y": round(match.y, 1), "weight": round(match.weight, 5), "object_id": match.object_id} for match in self.matches]
+        return {"x": self.x, "y": self.y, "object_id": self.object_id, "mean_weight": self.mean_weight, "same_object": self.same_object, "matches": matches}
 
 
 def most_similar(point_keys: Tensor, frame_keys: Tensor, kind: Similarity) -> tuple[Tensor, Tensor]:
@@ -158,3 +171,50 @@ def _truth_of(folder: Path | None, name: str, size: tuple[int, int], only_id: in
 def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:
     return None if labels is None else int(labels[int(y), int(x)])
 
+
+def run_correspondence(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Points of a frame, found in later frames as the positions whose keys are most similar."""
+    layout = Layout.of(flags.data_path)
+    videos, resolution = videos_of(flags, layout)
+    if flags.points and len(videos) > 1:
+        raise InputError(f"--points: of one video; name it with --sequences (there are {len(videos)} here)")
+    segmenter = segmenter_of(flags, flags.model, flags.similarity)
+    points = [_point(text) for text in flags.points] if flags.points else None
+    figures, rows = {}, []
+    for video in videos:
+        tracks, picture = follow(
+            segmenter,
+            video,
+            resolution=resolution,
+            points=points,
+            points_per_object=flags.points_per_object,
+            source=flags.frame,
+            max_frames=flags.max_frames,
+            truth=layout.truth_folder / video.name,
+            single_object=layout.single_object,
+            shown=flags.shown,
+        )
+        Image.fromarray(picture).save(folder / f"correspondence_{video.name}.png")
+        for number, track in enumerate(tracks, 1):
+            same = "" if track.same_object is None else f"{100 * track.same_object:.0f}"
+            rows.append((video.name, number, f"{track.x:.0f},{track.y:.0f}", track.object_id or "", len(track.matches), f"{track.mean_weight:.3f}", same))
+        figures[video.name] = [track.figures() for track in tracks]
+    table = markdown_table(("video", "point", "x,y", "object", "frames", "mean weight", "found on its object, %"), rows)
+    return f"### Correspondence: points of frame {flags.frame}, each frame's most similar position\n\n{table}", figures
+
+
+def _point(text: str) -> tuple[float, float]:
+    if not re.fullmatch(r"\d+(\.\d+)?,\d+(\.\d+)?", text):
+        raise InputError(f"--points {text}: x,y in pixels is expected, such as 320,200")
+    x, y = text.split(",")
+    return float(x), float(y)
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "correspondence", run_correspondence)
+    add_model(added)
+    added.add_argument("--points", nargs="+", metavar="X,Y", help="in pixels from the upper left corner (default: some on each object)")
+    added.add_argument("--points_per_object", type=at_least(1), default=3, metavar="N", help="where --points is not given (default: %(default)s)")
+    added.add_argument("--frame", type=at_least(0), default=0, metavar="N", help="the points' frame, counted from the first mask (default: %(default)s)")
+    added.add_argument("--shown", type=at_least(1), default=11, metavar="N", help="frames in the picture beside the first, at most (default: %(default)s)")

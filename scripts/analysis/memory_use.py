@@ -3,20 +3,30 @@
 An element is told by its frame and its position there. It is followed from the frame after it was written until it leaves, or the video ends.
 """
 
+import argparse
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from dataset import Video, prefetch
+from dataset import Layout, Video, prefetch
 from inference import VideoSegmenter
+from inference.config import SYSTEMS
 from inference.memory import POLICIES, MemoryBank
 from inference.overlay import ContactSheet
-from scripts.analysis.grid import Grid
-from scripts.benchmarks.plot import Line, LinePanel
+from scripts.benchmarks.plot import Line, LinePanel, line_chart
+from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
+from util.flags import Commands, at_least
+from util.wording import counted
+
+from .capacities import memory_settings, score_capacities, validators_of
+from .command import add_command, add_model, percent, segmenter_of, videos_of
+from .grid import Grid
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DARKENED = 0.2  # what is left of a pixel's brightness where its element is gone
@@ -158,3 +168,46 @@ def panels(histories: Mapping[str, ElementHistory]) -> list[LinePanel]:
 
 def _alive_by_frame(history: ElementHistory) -> list[tuple[float, float]]:
     return [(float(frame), 100 * float(history.alive[history.frames == frame].mean())) for frame in np.unique(history.frames)]
+
+
+def run_memory(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
+    """What a bounded memory keeps and how often its elements are used; with --capacities also accuracy against capacity."""
+    videos, resolution = videos_of(flags, Layout.of(flags.data_path))
+    bound = {} if flags.memory_frames is None else {"memory_frames": flags.memory_frames}
+    segmenter = segmenter_of(flags, flags.model, flags.similarity, system=flags.system, resolution=resolution, **memory_settings(flags), **bound)
+    validators = validators_of(flags) if flags.capacities else None
+    require_counting(segmenter)
+    histories = {}
+    for video in videos:
+        histories[video.name], alive = follow_elements(segmenter, video, max_frames=flags.max_frames, shown=flags.shown)
+        Image.fromarray(alive).save(folder / f"alive_{video.name}.png")
+    held = f"memory {segmenter.config.memory.policy}, {counted(segmenter.config.memory.capacity_frames, 'frame')}"
+    line_chart(folder / "use.png", "How a memory is used", f"{held}; {counted(len(videos), 'video')}", panels(histories))
+    text = f"### Memory use: {held}\n\n" + markdown_table(_USE_HEADER, [_use_row(name, history) for name, history in histories.items()])
+    figures: dict[str, Any] = {"memory": held, "videos": {name: history.figures() for name, history in histories.items()}}
+    if validators is not None:
+        table, figures["capacities"] = score_capacities(flags, folder, segmenter, validators)
+        text += "\n\n" + table
+    return text, figures
+
+
+_USE_HEADER = ("video", "alive", "alive: oldest frame", "alive: mean age", "alive: uses a frame", "gone", "gone: mean age", "gone: uses a frame", "gone: never used, %")
+
+
+def _use_row(name: str, history: ElementHistory) -> tuple[object, ...]:
+    alive, gone = history.alive, ~history.alive
+    means = [(f"{history.ages[part].mean():.1f}", f"{history.rates[part].mean():.2f}") if part.any() else ("", "") for part in (alive, gone)]
+    never = percent((history.uses[gone] == 0).mean()) if gone.any() else ""
+    return name, f"{alive.sum():,}", history.frames[alive].min(), *means[0], f"{gone.sum():,}", *means[1], never
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "memory", run_memory)
+    add_model(added)
+    added.add_argument("--system", choices=tuple(SYSTEMS), default="lfu", help="default: %(default)s")
+    added.add_argument("--memory", choices=tuple(POLICIES), help="another policy than the system's")
+    added.add_argument("--memory_frames", type=at_least(1), metavar="N", help="its capacity (default: the system's)")
+    added.add_argument("--mem_every", type=at_least(1), metavar="N", help="memorise every N-th frame (default: the system's)")
+    added.add_argument("--capacities", type=at_least(1), nargs="+", metavar="N", help="also score each capacity, and every-k and first-and-latest; needs every frame's truth")
+    added.add_argument("--shown", type=at_least(1), default=12, metavar="N", help="frames in a map, at most (default: %(default)s)")

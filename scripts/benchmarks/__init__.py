@@ -1,1 +1,1 @@
-"""The parts of scripts/benchmark.py: made-up material, the reference side, measurements, the report."""
+"""The parts of scripts/benchmark.py: its commands, each beside what it measures; made-up material, the reference side, the report."""

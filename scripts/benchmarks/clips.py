@@ -1,5 +1,6 @@
 """Speed of a clip system by the length of its clips, and where the time goes. Legend: L frames of a clip."""
 
+import argparse
 import dataclasses
 import gc
 import statistics
@@ -12,8 +13,14 @@ import torch
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
+from util.distributed import select_device
+from util.flags import Commands, at_least
+from util.wording import counted
 
+from .command import add_command, add_plot
 from .material import MovingScene, made_up_network
+from .plot import Panel, bar_chart
+from .report import markdown_table
 from .timing import ComponentClock, note
 
 COMPONENTS = ("key encoding", "reading", "refinement", "decoding", "value encoding")
@@ -80,3 +87,32 @@ def _row(length: int, times: dict[str, list[float]], frames: int) -> dict[str, A
         "milliseconds": {component: 1000 * part / frames for component, part in seconds.items()},
         "share": {component: part / whole for component, part in seconds.items()},
     }
+
+
+def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Speed by the length of clips, same weights, by turns."""
+    fields = ("network", "system", "height", "width", "objects", "frames", "repeats")
+    workload = ClipWorkload(**{name: getattr(flags, name) for name in fields}, device=select_device(flags.device))
+    rows = clip_speed(workload, flags.clip_lengths)
+    parts = (*COMPONENTS, REST)
+    lines = [(row["clip_length"], f"{row['fps']:.2f}", *(f"{row['milliseconds'][part]:.4g} ({row['share'][part]:.0%})" for part in parts)) for row in rows]
+    table = markdown_table(("L", "FPS", *(f"{part}, ms/frame" for part in parts)), lines)
+    video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
+    refinement = ", ".join(f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows)
+    if flags.plot:
+        panels = [Panel(video.replace("×", "x"), [[row["milliseconds"][part] for part in parts] for row in rows])]
+        bar_chart(flags.plot, "Milliseconds a frame", f"median of {flags.repeats}, {workload.device}", parts, [f"L = {row['clip_length']}" for row in rows], panels)
+    title = f"Clips: {video}, median of {flags.repeats}, {workload.device}"
+    return f"### {title}\n\n{table}\n\nOf all frames, in brackets the share of the whole. The refinement costs {refinement} ms a frame.", rows
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "clips", run_clips, "pcvos")
+    added.add_argument("--system", default="pcvos", help="one that predicts clips")
+    added.add_argument("--clip_lengths", type=at_least(1), nargs="+", default=[5, 10, 15, 25], help="frames predicted together")
+    added.add_argument("--frames", type=at_least(2), default=51, help="of the video: the first with its mask, then clips")
+    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
+    added.add_argument("--repeats", type=at_least(1), default=3, help="runs of each length, by turns")
+    added.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    add_plot(added)

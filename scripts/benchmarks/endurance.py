@@ -3,6 +3,7 @@
 A turn is a block of frames: all policies meet the same state of the machine, and each process's peak memory is its own. Frames are made before the clock starts.
 """
 
+import argparse
 import dataclasses
 import multiprocessing
 import statistics
@@ -15,12 +16,22 @@ import torch
 
 from inference import VideoSegmenter
 from util.errors import InputError
+from util.flags import Commands, at_least
 from util.memory import peak_memory_mb
+from util.wording import counted
 
+from .command import add_command
 from .material import MovingScene, made_up_network
+from .report import markdown_table
 from .timing import note
 
 BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are alike
+# the rows there may be: settings of VideoSegmenter
+_POLICIES = {
+    "every-k": {"memory": "every-k"},
+    "first-and-latest": {"memory": "first-and-latest"},
+    **{f"{policy}:{frames}": {"memory": policy, "memory_frames": frames} for policy in ("lfu", "lfu-weight", "fifo", "random") for frames in (1, 2, 4, 8)},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,3 +125,29 @@ def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
         "process_peak_mb": {part: some[-1].process_peak_mb for part, some in parts.items()},
         "tenths_seconds_per_frame": [statistics.median(block.seconds for block in blocks[start : start + tenth]) / BLOCK_FRAMES for start in range(0, len(blocks), tenth)],
     }
+
+
+def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Does a frame of a long video take as long, and the process as much memory, at its end as at its start?"""
+    sizes = {name: getattr(flags, name) for name in ("network", "height", "width", "frames", "warm_up_frames", "objects", "threads")}
+    rows = endurance(Run(**sizes), {name: _POLICIES[name] for name in flags.policies})
+    header = ("memory", "first tenth, ms/frame", "last tenth, ms/frame", "last / first", "bank, MB", "process peak, MB", "last / first")
+    table = markdown_table(header, (_table_row(row) for row in rows))
+    title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, {flags.frames:,} frames after {flags.warm_up_frames}"
+    return f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {BLOCK_FRAMES} frames.", rows
+
+
+def _table_row(row: dict[str, Any]) -> tuple[str, ...]:
+    seconds, bank, peak = row["seconds_per_frame"], row["memory_mb"], row["process_peak_mb"]
+    times = (f"{1000 * seconds['first']:.2f}", f"{1000 * seconds['last']:.2f}", f"{row['time_ratio']:.3f}")
+    return (row["policy"], *times, f"{bank['first']:.2f}, {bank['last']:.2f}", f"{peak['first']:.0f}, {peak['last']:.0f}", f"{peak['last'] / peak['first']:.3f}")
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "endurance", run_endurance, "tiny")
+    added.set_defaults(height=240, width=427, threads=1)
+    added.add_argument("--frames", type=at_least(50), default=5000, help="of the video, after the first ones; a multiple of 50")
+    added.add_argument("--warm_up_frames", type=at_least(5), default=100, help="first ones, in which memories fill")
+    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
+    added.add_argument("--policies", nargs="+", choices=_POLICIES, default=["every-k", "first-and-latest", "lfu:2", "lfu:4"], metavar="MEMORY", help="%(choices)s")

@@ -3,6 +3,7 @@
 The peak is that of the resident memory after the network is built, the growth what it exceeds the memory at that moment by.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import gc
@@ -11,15 +12,21 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from inference import VideoSegmenter
 from util.errors import InputError
+from util.flags import Commands, at_least
 from util.memory import peak_resident_mb, resident_mb
+from util.wording import counted
 
+from .command import add_command
 from .material import MovingScene, made_up_network
 from .reference import ReferenceNetwork, ReferenceVideo
+from .report import markdown_table
+from .timing import note
 
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -90,3 +97,60 @@ def _reset_peak() -> float:
     with contextlib.suppress(OSError):
         _CLEAR.write_text("5")
     return resident_mb()
+
+
+def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Ours streaming against the reference holding the video, every fifth frame memorised by both."""
+    peaks = {}
+    for side in ("ours", "reference"):
+        note(f"{side}: {flags.frames} frames")
+        peaks[side] = measure(_probe(flags, side, flags.frames))
+    ratio = peaks["ours"].growth_mb / peaks["reference"].growth_mb
+    table = markdown_table(_PEAK_HEADER, [_peak_row(side, peak) for side, peak in peaks.items()])
+    title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
+    text = f"### {title}\n\n{table}\n\nOurs takes {ratio:.3f} of the reference's memory for the video (1/{1 / ratio:.1f})."
+    return text, {"growth_ratio": ratio, "peaks": {side: _peak_values(peak) for side, peak in peaks.items()}}
+
+
+def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """A bounded memory's peak does not depend on the video's length."""
+    if len(flags.frames) != 2:
+        raise InputError(f"--frames {' '.join(map(str, flags.frames))}: two lengths are compared; give two numbers")
+    peaks = []
+    for frames in flags.frames:
+        note(f"{frames} frames")
+        peaks.append(measure(_probe(flags, "ours", frames, flags.memory)))
+    short, long = peaks
+    ratio, growth_ratio = long.peak_mb / short.peak_mb, long.growth_mb / short.growth_mb
+    table = markdown_table(_PEAK_HEADER, [_peak_row(f"{frames:,} frames", peak) for frames, peak in zip(flags.frames, peaks, strict=True)])
+    title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, memory {flags.memory}"
+    text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
+    return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
+
+
+def _probe(flags: argparse.Namespace, side: str, frames: int, memory: str = "every-k") -> Probe:
+    return Probe(
+        side=side, network=flags.network, height=flags.height, width=flags.width, frames=frames, objects=flags.objects, threads=flags.threads, memory=memory
+    )
+
+
+_PEAK_HEADER = ("", "network built, MB", "peak, MB", "growth, MB", "time, s")
+
+
+def _peak_row(name: str, peak: Peak) -> tuple[str, ...]:
+    return (name, f"{peak.baseline_mb:.0f}", f"{peak.peak_mb:.0f}", f"{peak.growth_mb:.1f}", f"{peak.seconds:.1f}")
+
+
+def _peak_values(peak: Peak) -> dict[str, float]:
+    return {**dataclasses.asdict(peak), "growth_mb": peak.growth_mb}
+
+
+def add(commands: Commands) -> None:
+    """The two commands and their flags."""
+    added = add_command(commands, "memory", run_memory, "tiny")
+    added.add_argument("--frames", type=at_least(2), default=500, help="of the video")
+    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
+    added = add_command(commands, "stream", run_stream, "tiny")
+    added.add_argument("--frames", type=at_least(2), nargs="+", default=[200, 2000], help="lengths of the two videos")
+    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
+    added.add_argument("--memory", default="first-and-latest", help="the memory's policy")

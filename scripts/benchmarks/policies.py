@@ -3,6 +3,7 @@
 Legend: K objects, N memory elements, C channels. A turn is as many frames as lie between two writes of every-k: all turns of a side are alike.
 """
 
+import argparse
 import dataclasses
 import statistics
 import time
@@ -15,8 +16,11 @@ import torch
 from inference import SegmentationSession, VideoSegmenter
 from inference.memory import MemoryBank
 from model import NetworkConfig
+from util.flags import Commands, at_least
 
+from .command import add_command
 from .material import MovingScene, made_up_network
+from .report import markdown_table
 from .timing import COMPONENTS, ComponentClock, Workload, note
 
 TURN_FRAMES = 5
@@ -117,3 +121,30 @@ def _rows(
         }
         for other in others
     ]
+
+
+def run_policies(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """LFU with 2 frames beside first-and-latest and every-5 with a grown memory: seconds a frame, and what the components' times predict."""
+    workload = Workload(network=flags.network, height=flags.height, width=flags.width, frames=TURN_FRAMES, repeats=flags.repeats)
+    rows = compare_policies(workload, flags.objects, contestants(flags.memory_frames))
+    header = ("objects", "beside", "s/frame", "LFU(2), s/frame", "times faster", "predicted", "measured / predicted")
+    table = markdown_table(header, (_table_row(row) for row in rows))
+    components = markdown_table(
+        ("objects", "memory", *(f"{name}, ms" for name in COMPONENTS)),
+        ((row["objects"], name, *(f"{row['milliseconds'][name][part]:.1f}" for part in COMPONENTS)) for row in rows for name in (row["than"], row["faster"])),
+    )
+    title = f"Memory policies: {flags.network}, {flags.width}×{flags.height}, frame by frame, median of {flags.repeats} turns of {TURN_FRAMES} frames"
+    return f"### {title}\n\n{table}\n\n{components}", rows
+
+
+def _table_row(row: dict[str, Any]) -> tuple[str, ...]:
+    seconds, gain, predicted = row["seconds_per_frame"], row["speedup"], row["predicted_speedup"]
+    return (str(row["objects"]), row["than"], f"{seconds[row['than']]:.3f}", f"{seconds[row['faster']]:.3f}", f"{gain:.2f}", f"{predicted:.2f}", f"{gain / predicted:.3f}")
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "policies", run_policies, "stcn")
+    added.add_argument("--objects", type=at_least(1), nargs="+", default=[1, 3], help="numbers of objects to run with")
+    added.add_argument("--memory_frames", type=at_least(8), default=100, help="frames in memory of every-5")
+    added.add_argument("--repeats", type=at_least(1), default=9, help="turns of each side")

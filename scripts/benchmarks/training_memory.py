@@ -9,7 +9,9 @@ not: cuDNN workspaces, fragmentation, the CUDA context. MARGIN_GB is allowed for
 Legend: B samples of a part, T frames, K objects, S side of the crop in pixels.
 """
 
+import argparse
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +23,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model import VOSNetwork, build_network
-from model.learner import Learner
+from model.learner import AUTOCAST_DTYPES, Learner
 from model.training import STAGES, TrainingConfig
+from util.distributed import select_device
+from util.errors import InputError
+from util.flags import Commands, at_least
+from util.wording import counted
+
+from .command import add_command, add_training_step
+from .report import markdown_table
+from .timing import note
 
 MARGIN_GB = 1.5
 CUDA_BLOCK_BYTES = 512  # torch's CUDA allocator gives memory in multiples of it
@@ -193,3 +203,65 @@ def choose_recipe(plan: Plan, card_gb: int, memory_of: Callable[[Plan], StepMemo
             if tried[-1].fits:
                 return tried[-1]
     return min(tried, key=lambda recipe: recipe.memory.peak)
+
+
+def run_training_memory(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """Peak memory of a training step in one process: measured on CUDA, computed elsewhere."""
+    device = select_device(flags.device)
+    how = "measured" if device.type == "cuda" else "computed"
+
+    def memory_of(plan: Plan) -> StepMemory:
+        note(f"stage {plan.stage}, {counted(plan.part, 'sample')}{', activations computed again' if plan.checkpoint_activations else ''}")
+        run = functools.partial(measured_memory, device=device) if how == "measured" else computed_memory
+        return run(plan.process_config(), several_processes=plan.gpus > 1)
+
+    recipes = _fitting_recipes(flags, functools.cache(memory_of)) if flags.recipes else [_recipe_asked_for(flags, memory_of)]
+    cards = ("card, GB", "GPUs") if flags.recipes else ("GPUs",)
+    header = ("stage", *cards, "batch", "samples a part", "`--accumulate`", "`--checkpoint_activations`", "between steps, GB", f"{how} peak, GB", "fits")
+    table = markdown_table(header[: None if flags.recipes else -1], (_recipe_row(recipe) for recipe in recipes))
+    title = f"Memory of a training step in each process: {flags.network}, {flags.crop_size}×{flags.crop_size}, amp {flags.amp}"
+    return f"### {title}\n\n{table}\n\n{METHOD[how]}", [{**dataclasses.asdict(recipe), "fits": recipe.fits, "how": how} for recipe in recipes]
+
+
+def _plan(flags: argparse.Namespace, stage: str, **fields: Any) -> Plan:
+    return Plan(stage=stage, network=flags.network, crop_size=flags.crop_size, amp=flags.amp, **fields)
+
+
+def _recipe_asked_for(flags: argparse.Namespace, memory_of: Callable[[Plan], StepMemory]) -> Recipe:
+    batch = flags.batch or STAGES[flags.stage].batch_size
+    if batch % (flags.gpus * flags.accumulate):
+        shares = f"over {counted(flags.gpus, 'GPU')} in {counted(flags.accumulate, 'part')}"
+        raise InputError(f"--batch {batch} {shares}: each part needs the same whole number of samples; change one of them")
+    fields = {name: getattr(flags, name) for name in ("gpus", "accumulate", "checkpoint_activations")}
+    plan = _plan(flags, flags.stage, batch=batch, **fields)
+    return Recipe(plan=plan, memory=memory_of(plan))
+
+
+def _fitting_recipes(flags: argparse.Namespace, memory_of: Callable[[Plan], StepMemory]) -> list[Recipe]:
+    """Stages 0 and 3 with their published batches on all cards and numbers of GPUs."""
+    return [
+        choose_recipe(_plan(flags, stage, batch=STAGES[stage].batch_size, gpus=gpus), card, memory_of)
+        for stage in ("0", "3")
+        for card in CARDS_GB
+        for gpus in GPU_COUNTS
+    ]
+
+
+def _recipe_row(recipe: Recipe) -> tuple[object, ...]:
+    plan, memory = recipe.plan, recipe.memory
+    how = (plan.batch, plan.part, plan.accumulate, "yes" if plan.checkpoint_activations else "no", f"{memory.resting / 1e9:.2f}", f"{memory.peak / 1e9:.2f}")
+    if recipe.card_gb is None:
+        return (plan.stage, plan.gpus, *how)
+    return (plan.stage, recipe.card_gb, plan.gpus, *how, "yes" if recipe.fits else "no")
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "training_memory", run_training_memory, "stcn", frame_size=False)
+    add_training_step(added)
+    added.add_argument("--batch", type=at_least(1), help="samples a step over all GPUs; default: the stage's")
+    added.add_argument("--gpus", type=at_least(1), default=1, help="processes that share the batch")
+    added.add_argument("--accumulate", type=at_least(1), default=1, help="parts each computes its share in")
+    added.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the backward pass")
+    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], default="fp16", help="mixed precision")
+    added.add_argument("--recipes", action="store_true", help="what fits which cards, at the published batches of stages 0 and 3")

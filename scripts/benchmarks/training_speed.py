@@ -1,11 +1,14 @@
 """Steps per second of training, a plain loop and ours by turns in one process, on the same network, batch size and files; medians over the turns."""
 
+import argparse
 import dataclasses
 import functools
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +19,16 @@ from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.training import MixedTrainingData, TrainingBatch, training_batches
 from model import build_network
-from model.learner import Learner, LossWatch
-from model.training import TrainingConfig
+from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
+from model.training import STAGES, TrainingConfig
+from util.distributed import select_device
+from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
+from util.wording import counted
 
+from .command import add_command, add_training_step
+from .material import write_training_stills, write_training_videos
+from .report import markdown_table
 from .timing import SIDES, note
 from .training_reference import PlainAugmentation, PlainData, PlainLearner, draw_clip, draw_still, plain_batches
 
@@ -165,3 +174,63 @@ def _wait_for(device: torch.device) -> None:
 
 def _median(values: list[float | None]) -> float | None:
     return None if None in values else statistics.median(values)
+
+
+def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Our training loop against a plain one, by turns, on the same files."""
+    device = select_device(flags.device)
+    amp = flags.amp or ("fp16" if device.type == "cuda" else "off")
+    stage = STAGES[flags.stage]
+    batch = flags.batch or stage.batch_size // 2
+    changes = {"network": flags.network, "batch_size": batch, "crop_size": flags.crop_size, "amp": amp, "compile": flags.compile}
+    with tempfile.TemporaryDirectory() as made_up:
+        workload = TrainingWorkload(
+            config=dataclasses.replace(stage, **changes),
+            roots=_training_roots(flags, Path(made_up)),
+            device=device,
+            workers=flags.workers,
+            cache_megabytes=flags.cache_megabytes,
+            iterations=flags.iterations,
+            repeats=flags.repeats,
+        )
+        result = training(workload)
+    header = ("side", "steps/s", "waiting for data", "first step, s", "peak GPU memory, MB")
+    table = markdown_table(header, (_table_row(side, result["median"][side]) for side in SIDES))
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    title = f"Training: stage {flags.stage}, {flags.network}, batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
+    details = f"Ours {result['speedup']:.2f} times the plain loop. {counted(flags.iterations, 'step')} a turn, {counted(flags.workers, 'loading process', 'es')} each, "
+    details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (" Ours compiled." if flags.compile else "")
+    return f"### {title}\n\n{table}\n\n{details}", {"amp": amp, "batch": batch, "device": where, **result}
+
+
+def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
+    """The roots given, or made-up files of that kind."""
+    if dict(STAGES[flags.stage].mix).keys() == {"static"}:
+        if not flags.static_root:
+            note("writing made-up stills")
+        return TrainingRoots(static=flags.static_root or [str(write_training_stills(made_up, flags.made_up, flags.height, flags.width))])
+    if not flags.davis_root:
+        note("writing made-up videos")
+    return TrainingRoots(davis=flags.davis_root or [str(write_training_videos(made_up, 4, -(-flags.made_up // 4), flags.height, flags.width))])
+
+
+def _table_row(side: str, turn: dict[str, float | None]) -> tuple[str, ...]:
+    peak = turn["peak_memory_mb"]
+    shown = "not applicable" if peak is None else f"{peak:.0f}"
+    return (side, f"{turn['steps_per_second']:.3f}", f"{turn['waiting_share']:.1%}", f"{turn['first_step_seconds']:.1f}", shown)
+
+
+def add(commands: Commands) -> None:
+    """The command and its flags."""
+    added = add_command(commands, "training", run_training, "stcn")
+    add_training_step(added)
+    added.add_argument("--static_root", nargs="+", help="stills of stage 0; default: made-up ones of --height and --width")
+    added.add_argument("--davis_root", nargs="+", help="videos of the other stages; default: made-up ones")
+    added.add_argument("--made_up", type=at_least(12), default=48, help="number of made-up frames")
+    added.add_argument("--batch", type=at_least(1), help="samples a step; default: half the stage's, the published batch of one of two GPUs")
+    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
+    added.add_argument("--compile", action="store_true", help="ours through torch.compile")
+    added.add_argument("--workers", type=int, default=1, help="loading processes of either side")
+    added.add_argument("--cache_megabytes", type=int, default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
+    added.add_argument("--iterations", type=at_least(1), default=20, help="timed steps of a turn")
+    added.add_argument("--repeats", type=at_least(1), default=3, help="turns of either side")

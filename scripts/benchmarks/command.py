@@ -1,0 +1,58 @@
+"""A benchmark as a command: the flags that all share, its measurement, its report."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import PRESETS
+from model.training import STAGES
+from util.errors import EXIT_OK
+from util.flags import Commands, at_least
+from util.run_record import write_json
+
+from .report import circumstances, circumstances_line
+
+Measurement = Callable[[argparse.Namespace], tuple[str, Any]]  # flags → the report in Markdown, and its figures
+
+
+def add_command(commands: Commands, name: str, run: Measurement, network: str, frame_size: bool = True) -> argparse.ArgumentParser:
+    """A command that measures and reports, with the flags that all of them share; the caller adds its own. network: the default preset."""
+    added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    added.set_defaults(do=_report, run=run)
+    added.add_argument("--network", choices=PRESETS, default=network, help="preset")
+    if frame_size:
+        added.add_argument("--height", type=at_least(16), default=480, help="of a frame, in pixels")
+        added.add_argument("--width", type=at_least(16), default=854, help="of a frame, in pixels")
+    added.add_argument("--threads", type=at_least(1), default=2, help="CPU threads of torch")
+    added.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    return added
+
+
+def add_plot(added: argparse.ArgumentParser) -> None:
+    """The flag of commands that draw their table."""
+    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as a PNG")
+
+
+def add_training_step(added: argparse.ArgumentParser) -> None:
+    """The flags of commands about a step of training."""
+    added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
+    added.add_argument("--crop_size", type=at_least(16), default=384, help="side of the training crop in pixels, a multiple of 16")
+    added.add_argument("--device", default="auto")
+
+
+def _report(flags: argparse.Namespace) -> int:
+    """Measure, print the table, write the figures; the exit code."""
+    for path in filter(None, (flags.json, getattr(flags, "plot", None))):  # before minutes of measuring, not after
+        path.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(flags.threads)
+    where = circumstances(shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]), flags.threads)
+    text, figures = flags.run(flags)
+    print(f"{text}\n\n{circumstances_line(where)}")
+    if flags.json:
+        write_json(flags.json, {"benchmark": flags.command, **where, "figures": figures})
+    return EXIT_OK
