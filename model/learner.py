@@ -35,6 +35,18 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
     return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
+def leave_unused_out(network: VOSNetwork) -> None:
+    """Let no step move what is in a slot of the network and had no part in the batch, its gradient being zero throughout, such as a reduction that was not chosen.
+
+    Weight decay would: Adam takes it for a gradient, and divides it by its own size, so that decay alone moves weights by the whole learning rate, towards zero.
+    """
+    modules = [getattr(network, module, None) for modules in SLOT_MODULES.values() for module in modules]
+    learned = [parameter for module in modules if module is not None for parameter in module.parameters() if parameter.grad is not None]
+    if learned:
+        for parameter, used in zip(learned, torch.stack([parameter.grad.any() for parameter in learned]).tolist(), strict=True):
+            parameter.grad = parameter.grad if used else None
+
+
 def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> torch.optim.lr_scheduler.LambdaLR:
     """The learning rate's factor by iteration: linear warm-up, then steps or a cosine to a hundredth."""
 
@@ -135,6 +147,7 @@ class Learner:
 
     def step(self) -> None:
         """Move the weights, their average and the schedule on. The gradients' norm is bounded first where the configuration says so."""
+        leave_unused_out(self.network)
         if self.config.clip_gradient_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient_norm)

@@ -220,6 +220,27 @@ def test_modules_of_a_slot_move_by_their_own_rate_and_the_rest_does_not():
     assert learner.optimizer.param_groups[1]["lr"] == pytest.approx(5 * learner.optimizer.param_groups[0]["lr"])
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("chosen", [0, 1])
+@pytest.mark.parametrize("decay", [{"optimizer": "adam", "weight_decay": 1e-7}, {"optimizer": "adamw", "weight_decay": 0.01}], ids=lambda decay: decay["optimizer"])
+def test_a_reduction_that_is_not_chosen_stays_as_it_is_whatever_the_weight_decay(batch, decay, chosen):
+    learner = learner_of(build_network("tiny_remn"), reduce_frames=4, **decay)
+    reduction = learner.network.redundancy_reduction
+    with torch.no_grad():
+        reduction.gate.conv2.weight.zero_()
+        reduction.gate.conv2.bias.fill_(0.3)[chosen] += 0.5
+    start = copy.deepcopy(reduction)
+    longer = {name: values[:2, [0, 1, 2, 1, 0, 2]] if values.ndim > 1 else values[:2] for name, values in batch.items()}
+    for _ in range(2):
+        learner.backward(learner.forward(longer).loss)
+        learner.step()
+    for number in range(2):
+        for before, now in ((start.keys, reduction.keys), (start.values, reduction.values)):
+            same = [torch.equal(one, other) for one, other in zip(before[number].parameters(), now[number].parameters(), strict=True)]
+            assert same == [number != chosen] * 2, "weight and bias"
+    assert not torch.equal(start.gate.conv1.weight, reduction.gate.conv1.weight), "the gate learns of both"
+
+
 # A state
 
 
