@@ -197,8 +197,9 @@ def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> No
     sample = f"{counted(frames, 'frame')} a sample (--frames)"
     if (frames - 1) % clip_frames:
         raise InputError(f"{sample}, clips of {clip_frames} (--clip_frames): after the first frame come whole clips; {2 * clip_frames + 1} frames make two")
-    if reduce_frames is not None and frames < reduce_frames + 2:
-        raise InputError(f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; {reduce_frames + 2} frames or more are needed")
+    needed = 0 if reduce_frames is None else (reduce_frames + 1) * clip_frames + 1  # of each clip, one frame joins the memory
+    if frames < needed:
+        raise InputError(f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; {needed} frames or more are needed")
 
 
 def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:

@@ -344,6 +344,16 @@ def test_what_cannot_be_trained_so_is_refused(network, reinforced_network, long_
         Rollout(reinforced_network, reduce_frames=4)(*(part[:, :5] if part.ndim > 1 else part for part in long_batch))
 
 
+def test_a_memory_of_clips_is_reduced_when_enough_of_their_last_frames_are_in_it_and_samples_too_short_for_that_are_refused(network_of_slots, clips):
+    frames, labels, counts = (part[:1] for part in clips)
+    rollout = Rollout(copy.deepcopy(network_of_slots(("reducer",))).eval(), clip_frames=3, reduce_frames=4)
+    order = [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3]
+    result = rollout(frames[:, order], labels[:, order], counts)
+    assert result.logits.shape[1] == 15 and set(result.parts) == {"cross_entropy", "reduction"}
+    with pytest.raises(InputError, match=r"13 frames a sample .*reduce_frames 4: the reduced memory is never read; 16 frames or more are needed"):
+        rollout(frames[:, order[:13]], labels[:, order[:13]], counts)
+
+
 def test_a_sample_without_objects_leaves_the_loss_of_reducing_the_memory_finite(reinforced_network):
     frames, labels = torch.randint(0, 256, (2, 7, 3, 32, 48), dtype=torch.uint8), torch.zeros(2, 7, 32, 48, dtype=torch.uint8)
     labels[0, :, 8:24, 8:24] = 1

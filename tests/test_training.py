@@ -94,7 +94,7 @@ def test_validation_by_a_system_whose_parts_the_network_lacks_is_refused_at_the_
         (["--stage", "3", "--network", "tiny_remn"], r"tiny_remn: its redundancy reduction is trained by reducing.*reduce_frames is None.*multiple of 4 \(--stage remn has it\)"),
         (["--stage", "remn", "--network", "tiny"], "tiny has no redundancy reduction; reduce_frames is 4"),
         (["--stage", "remn", "--network", "tiny_remn", "--frames", "5"], r"5 frames a sample \(--frames\), reduce_frames 4: the reduced memory is never read; 6 frames"),
-        (["--stage", "remn", "--network", "tiny_remn", "--frames", "7", "--clip_frames", "3"], "foreground reinforcing goes frame by frame; clip_frames is 3"),
+        (["--stage", "remn", "--network", "tiny_remn", "--frames", "16", "--clip_frames", "3"], "foreground reinforcing goes frame by frame; clip_frames is 3"),
     ],
 )
 def test_what_cannot_train_redundancy_reduction_is_refused(flags, message, davis_root, tmp_path, monkeypatch):
