@@ -25,19 +25,21 @@ from util.flags import FlagParser
 from util.wording import counted
 
 
-def masks_of(video: AnnotatedVideo) -> tuple[list[Tensor], tuple[int, ...]]:
-    """Masks [K, H, W] of every frame, 0 or 1, and the ids of the objects: those of the first frame."""
+def labels_of(video: AnnotatedVideo) -> list[Tensor]:
+    """Ids uint8 [H, W] of every frame. Raises InputError where the first shows no object."""
     labels = [torch.from_numpy(read_labels(video.pair(index)[1])) for index in range(len(video))]
-    ids = labels[0].unique()
-    ids = ids[ids > 0]
-    return [(one == ids[:, None, None]).float() for one in labels], tuple(ids.tolist())
+    if not labels[0].any():
+        raise InputError(f"{video.pair(0)[1]}: no object in the first frame; leave the video out of the training list")
+    return labels
 
 
-def frames_written(masks: Sequence[Tensor], object_ids: tuple[int, ...], config: MemoryConfig) -> int:
-    """How many of a video's frames are written, the first one counted; the last one never is."""
+def frames_written(labels: Sequence[Tensor], config: MemoryConfig) -> int:
+    """How many of a video's frames are written, the first one counted; the last one never is. Objects are those of the first frame."""
+    object_ids = [i for i in labels[0].unique().tolist() if i]
+    masks = ((one == torch.tensor(object_ids)[:, None, None]).float() for one in labels[:-1])  # one frame's at a time: all of DAVIS's take gigabytes
     sampling = Adaptive(config)
-    sampling.annotated(0, masks[0], object_ids)
-    return 1 + sum(sampling.is_due(index, masks[index], object_ids) for index in range(1, len(masks) - 1))
+    sampling.annotated(0, next(masks), tuple(object_ids))
+    return 1 + sum(sampling.is_due(index, mask, tuple(object_ids)) for index, mask in enumerate(masks, start=1))
 
 
 def thresholds(step: float) -> Iterator[float]:
@@ -56,11 +58,11 @@ def main() -> None:
     fewest = 1 / MemoryConfig().max_gap_frames
     if not flags.share > fewest:
         raise InputError(f"--share {flags.share}: one frame in {MemoryConfig().max_gap_frames} is written in any case; it must be above {fewest:.2f}")
-    videos = [masks_of(video) for video in find_videos(flags.root)]
-    frames = sum(len(masks) for masks, _ in videos)
+    videos = [labels_of(video) for video in find_videos(flags.root)]
+    frames = sum(map(len, videos))
     for threshold in thresholds(flags.step):
         config = dataclasses.replace(MemoryConfig(), sampling="adaptive", sampling_threshold=threshold)
-        written = sum(frames_written(masks, ids, config) for masks, ids in videos)
+        written = sum(frames_written(labels, config) for labels in videos)
         print(f"threshold {threshold:.2f}: {written} of {frames} frames in {counted(len(videos), 'video')} are written, one in {frames / written:.1f}", flush=True)
         if written <= flags.share * frames:
             return

@@ -2,13 +2,16 @@
 
 import dataclasses
 import math
+import weakref
 
+import numpy as np
 import pytest
 import torch
-from made_up_trees import write_davis
+from made_up_trees import write_davis, write_png
 
 from inference import MemoryConfig, system_config
 from inference.memory import POLICIES, SAMPLINGS, Write
+from inference.memory import sampling as sampling_module
 from inference.memory.mask_difference import MaskDifference, Regions
 from scripts import choose_sampling_threshold
 from util.errors import InputError
@@ -154,10 +157,36 @@ def test_counting_frames_and_looking_at_masks_are_not_asked_for_together():
 def test_the_threshold_is_the_smallest_that_writes_few_enough_frames(tmp_path, monkeypatch, capsys):
     root = write_davis(tmp_path, {"bear": 30, "dog": 25}, "2017/train.txt")
     monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3", "--step", "0.02"])
-    monkeypatch.setattr(choose_sampling_threshold, "masks_of", lambda video: ([box(20, t, 10, 10)[None] for t in range(len(video))], (1,)))  # 0.1 a frame
+    monkeypatch.setattr(choose_sampling_threshold, "labels_of", lambda video: [box(20, t, 10, 10).byte() for t in range(len(video))])  # 0.1 a frame
     choose_sampling_threshold.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15 and lines[-1] == "threshold 0.30: 14 of 55 frames in 2 videos are written, one in 3.9"
+
+
+def test_the_threshold_is_chosen_by_the_masks_of_the_training_list_with_one_frames_made_at_a_time(tmp_path, monkeypatch, capsys):
+    root = write_davis(tmp_path / "davis", {"bear": 10, "dog": 10}, "2017/train.txt")  # squares of 14 pixels that move by 3: 0.21 a frame
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3"])
+    made = []
+
+    class Watched(Regions):
+        def __init__(self, masks, object_ids):
+            made.append((weakref.ref(masks), sum(one() is not None for one, _ in made)))
+            super().__init__(masks, object_ids)
+
+    monkeypatch.setattr(sampling_module, "Regions", Watched)
+    choose_sampling_threshold.main()
+    written = {"0.20": 18, "0.25": 10, "0.30": 10, "0.35": 10, "0.40": 10, "0.45": 6}
+    said = [f"threshold {threshold}: {count} of 20 frames in 2 videos are written, one in {20 / count:.1f}" for threshold, count in written.items()]
+    assert capsys.readouterr().out.splitlines()[3:] == said
+    assert max(others for _, others in made) <= 1, "masks of a whole data set would not fit"
+
+
+def test_a_training_video_without_an_object_at_its_start_is_named(tmp_path, monkeypatch):
+    root = write_davis(tmp_path, {"bear": 3}, "2017/train.txt")
+    write_png(root / "Annotations/480p/bear/00000.png", np.zeros((48, 64), np.uint8))
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root)])
+    with pytest.raises(InputError, match=r"bear/00000\.png: no object in the first frame; leave"):
+        choose_sampling_threshold.main()
 
 
 def test_a_policy_that_writes_temporary_frames_is_asked_in_the_same_way():
