@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import assert_same_results
 
 from inference import VideoSegmenter
@@ -44,6 +45,15 @@ def test_what_a_position_receives_is_the_sum_of_what_its_neighbours_attend_to_it
                 expected[b, 0, to_y, to_x] += attention[b, place, y, x]
     torch.testing.assert_close(module.received(attention), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(module(key, foreground), key * (1 + 0.7 * expected), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_attention_is_a_softmax_over_two_convolutions_of_key_and_mask():
+    module, (key, foreground) = module_of((3, 5)), draw()
+    local = F.conv2d(torch.cat([key, foreground], 1), module.local.weight, module.local.bias, padding=(1, 2))
+    expected = F.conv2d(local, module.attend.weight, module.attend.bias).exp()
+    torch.testing.assert_close(module.attention(key, foreground), expected / expected.sum(1, keepdim=True))
+    assert (module.attention(key, foreground) - module.attention(key, 1 - foreground)).abs().max() > 1e-3, "the mask is looked at"
 
 
 @torch.no_grad()
