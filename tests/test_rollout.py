@@ -295,6 +295,30 @@ def test_gradients_reach_reinforcing_the_gate_and_the_reduction_chosen(reinforce
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
 
+def test_in_training_too_a_query_is_enhanced_by_the_soft_masks_of_the_frame_before_and_memory_keys_stay_plain(reinforced_network, long_batch, monkeypatch):
+    rollout, seen, memorised = double_rollout(reinforced_network, monkeypatch, reduce_frames=4), [], []
+    enhance, reduce = rollout.network.enhance_query, rollout.network.reduce_memory
+    monkeypatch.setattr(rollout.network, "enhance_query", lambda key, masks: seen.append((key, masks)) or enhance(key, masks))
+    monkeypatch.setattr(rollout.network, "reduce_memory", lambda key, value: memorised.append(key) or reduce(key, value))
+    frames, labels, counts = (part[2:3] for part in long_batch)
+    logits = rollout(frames, labels, counts).logits
+    truth = torch.nn.functional.one_hot(labels[:, 0].long(), 4).movedim(-1, 1)[:, 1:]
+    masks = [truth.double(), *logits[:, :-1].softmax(2)[:, :, 1:].unbind(1)]
+    assert len(seen) == 6
+    for (_, given), expected in zip(seen, masks, strict=True):
+        torch.testing.assert_close(given, expected, rtol=0, atol=1e-10)
+    assert not seen[0][1].requires_grad and all(given.requires_grad for _, given in seen[1:]), "what was predicted is learned from"
+    for frame, key in enumerate(memorised[0].unbind(1)):  # frames 1 to 4
+        torch.testing.assert_close(key, seen[frame][0].flatten(2).transpose(1, 2), rtol=0, atol=1e-10)
+
+
+def test_the_gate_learns_from_what_is_read_alone(reinforced_network, long_batch, monkeypatch):
+    rollout = double_rollout(choosing(reinforced_network, 0), monkeypatch, reduce_frames=4, reduction_weight=0.0)
+    loss, gradients = gradients_of(rollout, long_batch, slice(None), 0)
+    gate = [gradient for name, gradient in gradients.items() if ".gate." in name]
+    assert len(gate) == 6 and all(gradient.any() for gradient in gate)
+
+
 def test_untrained_modules_predict_what_stcn_does_until_the_memory_is_reduced(network, reinforced_network, long_batch, monkeypatch):
     untrained = copy.deepcopy(reinforced_network)
     with torch.no_grad():
@@ -320,6 +344,15 @@ def test_a_reduced_memory_is_the_first_frame_and_the_averages_of_those_after_it(
             torch.testing.assert_close(torch.stack(ours[1:]), torch.stack(theirs[1:]).unflatten(0, (-1, factor)).mean(1))
     query = torch.randn(2, 1, 8, 2, 3, generator=random)
     torch.testing.assert_close(rollout._read(memories, query), rollout._read_one(memories[policy], query))
+
+
+@torch.no_grad()
+def test_elements_of_a_reduced_memory_lie_on_an_object_where_half_of_what_they_are_made_of_did(reinforced_network):
+    rollout = Rollout(reinforced_network, reduce_frames=4)
+    inside = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0]]).bool()[:, None, None]  # [5, 1, 1, 4]: of frames 0 to 4, one object
+    memory = _Memory(keys=[torch.randn(1, 8, 4) for _ in range(5)], values=[torch.randn(1, 1, 16, 4) for _ in range(5)], objects=list(inside))
+    by_two, by_four = (torch.stack(one.objects)[:, 0, 0].int().tolist() for one in rollout._reduced(memory)[0])
+    assert by_two == [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0]] and by_four == [[0, 0, 1, 1], [0, 1, 1, 0]]
 
 
 def test_the_loss_of_reducing_is_named_weighted_and_a_mean_over_the_objects_that_are_there(reinforced_network, long_batch):
