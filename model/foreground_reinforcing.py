@@ -16,15 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import EnhancerConfig
+from util.errors import InputError
 
 
 class ForegroundReinforcing(nn.Module):
     """The query key, stronger (or weaker: g has a sign) where the previous frame's foreground attends to it."""
 
     def __init__(self, config: EnhancerConfig, key_channels: int):
+        """Raises InputError for a window without a middle."""
         super().__init__()
         self.window = config.window
         rows, columns = config.window
+        if min(rows, columns) < 1 or not (rows % 2 and columns % 2):
+            raise InputError(f"foreground reinforcing: window is {rows}×{columns}; rows and columns must be odd, so that there is a middle")
         self.local = nn.Conv2d(key_channels + 1, key_channels, config.window, padding=(rows // 2, columns // 2))
         self.attend = nn.Conv2d(key_channels, rows * columns, 1)
         self.gain = nn.Parameter(torch.zeros(1))

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ReducerConfig
+from util.errors import InputError
 
 _FLOOR = 0.01  # γ: keeps every policy's share above zero
 _LIVE = 0.5
@@ -79,7 +80,10 @@ class RedundancyReduction(nn.Module):
     """The gate and, for each policy, the convolution that reduces keys and the one that reduces values."""
 
     def __init__(self, config: ReducerConfig, key_channels: int, value_channels: int):
+        """Raises InputError where there is no policy."""
         super().__init__()
+        if config.policies < 1:
+            raise InputError(f"redundancy reduction: policies is {config.policies}; it must be at least 1")
         self.factors = tuple(2 ** (number + 1) for number in range(config.policies))  # how many frames become one
         self.gate = _Gate(key_channels, config.policies)
         self.keys = nn.ModuleList(_Reduction(key_channels, factor) for factor in self.factors)
