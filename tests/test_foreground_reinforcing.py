@@ -80,6 +80,13 @@ def test_the_untrained_module_is_the_identity_and_learns():
     assert all(x.grad.abs().sum() > 0 for x in (key, foreground, *module.parameters()))
 
 
+def test_the_window_is_seven_by_seven_and_one_without_a_middle_is_refused():
+    assert EnhancerConfig().window == PRESETS["remn"].enhancer.window == PRESETS["remn_small"].enhancer.window == (7, 7)
+    for window in ((4, 4), (3, 2), (-1, 3)):
+        with pytest.raises(InputError, match=rf"window is {window[0]}×{window[1]}; rows and columns must be odd"):
+            ForegroundReinforcing(EnhancerConfig(window=window), 4)
+
+
 @torch.no_grad()
 def test_where_all_objects_are_absent_the_key_is_plain(reinforced_network):
     key, masks = torch.randn(1, 8, 3, 4), torch.zeros(1, 2, 48, 64)

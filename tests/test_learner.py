@@ -241,6 +241,11 @@ def test_a_reduction_that_is_not_chosen_stays_as_it_is_whatever_the_weight_decay
     assert not torch.equal(start.gate.conv1.weight, reduction.gate.conv1.weight), "the gate learns of both"
 
 
+def test_what_reducing_the_memory_costs_is_weighted_as_the_configuration_says():
+    rollout = learner_of(build_network("tiny_remn"), reduce_frames=4, reduction_weight=0.25).rollout
+    assert (rollout.reduce_frames, rollout.reduction_weight) == (4, 0.25)
+
+
 # A state
 
 

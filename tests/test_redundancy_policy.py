@@ -151,6 +151,19 @@ def test_a_capacity_that_the_reduction_does_not_divide_is_rounded_which_is_said_
     assert capsys.readouterr().err.count(said) == (asked != held)
 
 
+@torch.no_grad()
+def test_the_gate_sees_the_frames_that_may_be_reduced_alone_and_in_order(reinforced_network, monkeypatch):
+    written, seen = Written(reinforced_network, capacity_frames=4), []
+    monkeypatch.setattr(written.policy._reduction, "choose", lambda key: seen.append(key) or 2)
+    for frame in range(7):
+        written.write(frame, joining=(frame + 1,) if frame in (0, 3) else ())
+    torch.testing.assert_close(seen, [torch.stack([written.keys[frame] for frame in (1, 2, 4, 5)])])
+
+
+def test_twelve_frames_are_held_where_nothing_else_is_asked_for():
+    assert system_config("remn").memory.capacity_frames == system_config("stcn", memory="redundancy").memory.capacity_frames == 12
+
+
 def test_uses_add_up(reinforced_network):
     bank = MemoryBank(usage="count")
     for frame in range(3):

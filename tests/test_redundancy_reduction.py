@@ -7,6 +7,7 @@ from deterministic import fill
 
 from model import ReducerConfig
 from model.redundancy_reduction import RedundancyReduction, divergence, select
+from util.errors import InputError
 
 
 def draw(frames=8, batch=2, objects=3, elements=6):
@@ -70,6 +71,20 @@ def test_the_gate_can_choose_either_policy():
         with torch.no_grad():
             module.gate.conv2.bias.copy_(F.one_hot(torch.tensor(policy), 2) * 5.0)
         assert module.choose(key[0]) == (2, 4)[policy]
+
+
+@torch.no_grad()
+def test_the_untrained_gate_has_a_slope_for_every_policy():
+    for seed in range(5):
+        torch.manual_seed(seed)
+        worth = RedundancyReduction(ReducerConfig(), 64, 128).eval().gate(torch.randn(2, 12, 6, 64))
+        assert (worth > 0.02).all() and (worth < 0.95).all(), "above the floor, below saturation"
+
+
+def test_a_reduction_without_policies_is_refused():
+    assert ReducerConfig().policies == 2, "÷2 and ÷4"
+    with pytest.raises(InputError, match="policies is 0; it must be at least 1"):
+        RedundancyReduction(ReducerConfig(policies=0), 4, 5)
 
 
 def test_selection_is_hard_and_its_gradient_that_of_the_shares():

@@ -314,7 +314,7 @@ def test_in_training_too_a_query_is_enhanced_by_the_soft_masks_of_the_frame_befo
 
 def test_the_gate_learns_from_what_is_read_alone(reinforced_network, long_batch, monkeypatch):
     rollout = double_rollout(choosing(reinforced_network, 0), monkeypatch, reduce_frames=4, reduction_weight=0.0)
-    loss, gradients = gradients_of(rollout, long_batch, slice(None), 0)
+    _, gradients = gradients_of(rollout, long_batch, slice(None), 0)
     gate = [gradient for name, gradient in gradients.items() if ".gate." in name]
     assert len(gate) == 6 and all(gradient.any() for gradient in gate)
 

@@ -71,6 +71,16 @@ def test_a_mask_that_is_moved_and_grown_is_compared_in_place():
     assert both.position == pytest.approx(math.hypot(20, 45) / 10)
 
 
+def test_centroids_are_aligned_to_the_nearest_pixel():
+    before, now = box(20, 30, 10, 10), torch.maximum(box(20, 31, 10, 10), box(20, 30, 5, 1))  # on average 0.74 to the right, 0.12 up
+    assert difference(before, now).shape == pytest.approx(1 - 100 / 105)
+
+
+def test_the_threshold_and_the_gaps_are_those_chosen_on_the_training_sequences():
+    assert (CONFIG.sampling_threshold, CONFIG.min_gap_frames, CONFIG.max_gap_frames) == (0.45, 1, 25)
+    assert system_config("remn").memory.sampling_threshold == 0.45 and system_config("remn").memory.sampling == "adaptive"
+
+
 def test_what_is_moved_out_of_the_frame_is_shared_with_nothing():
     cut = difference(box(20, 30, 10, 20), box(20, 70, 10, 10))  # half of it has left at the right
     assert cut.shape == pytest.approx(1 - 100 / 200)

@@ -80,6 +80,11 @@ def test_stage_remn_trains_its_modules_from_weights_of_stcn_and_validates_with_t
     assert json.loads((runs / "run/best.json").read_text())["validation"]["system"]["name"] == "remn"
 
 
+def test_samples_of_stage_remn_are_as_its_comment_says():
+    stage = STAGES["remn"]
+    assert (stage.frames, stage.reduce_frames, stage.max_skip, stage.clip_frames, stage.system) == (7, 4, 4, 1, "remn")
+
+
 def test_validation_by_a_system_whose_parts_the_network_lacks_is_refused_at_the_start(davis_root, tmp_path, monkeypatch):
     held_out = shutil.copytree(davis_root, tmp_path / "held_out")
     flags = ["--stage", "remn", "--davis_root", str(davis_root), "--frames", "6", *QUICK, "--network", "tiny", "--set", "reduce_frames=none", "-b", "1"]

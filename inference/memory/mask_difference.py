@@ -1,7 +1,7 @@
 """How much an object's mask in one frame differs from its mask in another, in shape and in position. Legend: K objects, H W frame size.
 
 Published (REMN; Chen, Zhang, Yang, Wu, 2023): a frame is memorised when its mask differs enough, in shape and position, from that of the frame memorised last. Ours,
-since how is left open: shape is 1 - IoU of the two masks with their centroids aligned, position the distance of the centroids over √area of the mask memorised
+since how is left open: shape is 1 - IoU of the two masks with their centroids aligned, to the pixel, position the distance of the centroids over √area of the mask memorised
 last; the difference is the largest of both over all objects, and 1 where an object appears or vanishes.
 """
 
