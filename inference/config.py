@@ -81,6 +81,7 @@ SYSTEMS: dict[str, SystemConfig] = {
 }
 
 _FIXED = ("name", "shipped_weights")
+_ADAPTIVE = ("memory.sampling_threshold", "memory.min_gap_frames", "memory.max_gap_frames")  # what no other sampling asks
 
 # short names of settings: the flags of the command line and the keywords of VideoSegmenter
 SHORT_NAMES = {
@@ -132,6 +133,9 @@ def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig
 
     if memory.policy in POLICIES and not POLICIES[memory.policy].samples and "memory.sampling" not in asked_for:
         memory = dataclasses.replace(memory, sampling="every")
+    unused = [name for name in _ADAPTIVE if memory.sampling == "every" and asked_for.get(name) is not None]
+    if unused:
+        raise InputError(f"{unused[0]} is {asked_for[unused[0]]}, but sampling every counts frames and looks at no masks: leave it out, or give sampling adaptive")
     if memory.sampling != "every" and asked_for.get("memory.write_every_frames") is not None:
         raise InputError(f"mem_every is {memory.write_every_frames}, but sampling {memory.sampling} writes by what is seen, not by count: leave it out, or give sampling every")
     return memory

@@ -19,7 +19,7 @@ from torch import Tensor
 from dataset.image_cache import read_labels
 from dataset.video_clips import AnnotatedVideo, find_videos
 from inference.config import MemoryConfig
-from inference.memory.sampling import Adaptive
+from inference.memory.sampling import Adaptive, Every
 from util.errors import InputError, run_command
 from util.flags import FlagParser
 from util.wording import counted
@@ -55,11 +55,12 @@ def main() -> None:
     flags = parser.parse_args()
     if not flags.step > 0:
         raise InputError(f"--step {flags.step}: it must be above 0")
-    fewest = 1 / MemoryConfig().max_gap_frames
-    if not flags.share > fewest:
-        raise InputError(f"--share {flags.share}: one frame in {MemoryConfig().max_gap_frames} is written in any case; it must be above {fewest:.2f}")
     videos = [labels_of(video) for video in find_videos(flags.root)]
-    frames = sum(map(len, videos))
+    frames, gap = sum(map(len, videos)), MemoryConfig().max_gap_frames
+    fewest = sum(Every(MemoryConfig(write_every_frames=gap)).frames_written(len(labels)) for labels in videos)
+    if not flags.share * frames >= fewest:
+        every = f"each video's first and every {gap}th"
+        raise InputError(f"--share {flags.share}: whatever the threshold, {fewest} of {frames} frames are written, {every}; give at least {fewest / frames:.4f}")
     for threshold in thresholds(flags.step):
         config = dataclasses.replace(MemoryConfig(), sampling="adaptive", sampling_threshold=threshold)
         written = sum(frames_written(labels, config) for labels in videos)

@@ -155,11 +155,14 @@ def test_counting_frames_and_looking_at_masks_are_not_asked_for_together():
     with pytest.raises(InputError, match="mem_every is 3, but sampling adaptive writes by what is seen"):
         system_config("stcn", mem_every=3, sampling="adaptive")
     with pytest.raises(InputError, match=r"memory\.max_gap_frames is 2, less than memory\.min_gap_frames, 4"):
-        system_config("stcn", **{"memory.max_gap_frames": 2, "memory.min_gap_frames": 4})
+        system_config("remn", **{"memory.max_gap_frames": 2, "memory.min_gap_frames": 4})
     with pytest.raises(InputError, match=r"memory\.min_gap_frames is 0"):
-        system_config("stcn", **{"memory.min_gap_frames": 0})
+        system_config("remn", **{"memory.min_gap_frames": 0})
     with pytest.raises(InputError, match=r"memory\.sampling_threshold is -1"):
-        system_config("stcn", **{"memory.sampling_threshold": -1})
+        system_config("remn", **{"memory.sampling_threshold": -1})
+    for system, settings in (("stcn", {}), ("remn", {"sampling": "every"}), ("remn", {"memory": "first-and-latest"})):
+        with pytest.raises(InputError, match=r"memory\.sampling_threshold is 0\.3, but sampling every counts frames.*give sampling adaptive"):
+            system_config(system, **settings, **{"memory.sampling_threshold": 0.3})
     with pytest.raises(InputError, match="sampling 'often' is not known; choose one of every, adaptive"):
         system_config("stcn", sampling="often")
 
@@ -189,6 +192,13 @@ def test_the_threshold_is_chosen_by_the_masks_of_the_training_list_with_one_fram
     said = [f"threshold {threshold}: {count} of 20 frames in 2 videos are written, one in {20 / count:.1f}" for threshold, count in written.items()]
     assert capsys.readouterr().out.splitlines()[3:] == said
     assert max(others for _, others in made) <= 1, "masks of a whole data set would not fit"
+
+
+def test_a_share_that_no_threshold_reaches_is_refused(tmp_path, monkeypatch):
+    root = write_davis(tmp_path, {"bear": 4, "dog": 6}, "2017/train.txt")
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.15"])
+    with pytest.raises(InputError, match=r"--share 0\.15: whatever the threshold, 2 of 10 frames are written, .* give at least 0\.2000"):
+        choose_sampling_threshold.main()
 
 
 def test_a_training_video_without_an_object_at_its_start_is_named(tmp_path, monkeypatch):

@@ -56,8 +56,8 @@ class Every(Sampling):
 
 
 class Adaptive(Sampling):
-    """When a frame's masks differ enough from those of the latest frame written, by more than `sampling_threshold` (see mask_difference.py), but not within
-    `min_gap_frames` of it, and after `max_gap_frames` in any case. Annotated frames are written whatever their masks.
+    """When a frame's masks differ enough from those of the latest frame written, by more than `sampling_threshold` (see mask_difference.py), but no
+    sooner than `min_gap_frames` after it, and after `max_gap_frames` in any case. Annotated frames are written whatever their masks.
 
     Source: REMN. The measure, the gaps and the threshold are ours. The threshold, 0.45, is the smallest multiple of 0.05 at which at most one frame in five is written of
     the 30 training sequences of DAVIS-2016, judged by their truth masks (398 of 2079 frames): `python scripts/choose_sampling_threshold.py DAVIS`.
