@@ -147,7 +147,6 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             f"batch size {config.batch_size} over {counted(world_size(), 'process', 'es')} in {counted(config.accumulate, 'part')}: "
             "each part needs the same whole number of samples; change -b, --accumulate or --nproc_per_node"
         )
-    check_frames(config.frames, config.clip_frames, config.reduce_frames)
     if config.crop_size % 16:
         raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
     return config
@@ -170,6 +169,7 @@ def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> Ne
         raise InputError(f"--window: network {config.network} has no refinement; leave it out, or choose another --network")
     network = with_window(dataclasses.replace(PRESETS[config.network], **given), arguments.window)
     check_slots(network, config.clip_frames, config.reduce_frames)
+    check_frames(config.frames, config.clip_frames, config.reduce_frames)
     return network
 
 
