@@ -101,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     recipe.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any value of the table, such as bootstrap.final_fraction=0.2")
 
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", default="auto")
+    machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps; by torchrun each process takes a GPU of its own")
     machine.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision; default: the stage's on CUDA, off on the CPU")
     machine.add_argument("--no_amp", action="store_const", const="off", dest="amp")
     machine.add_argument("--checkpoint_activations", action="store_true", default=None, help="compute activations again in the backward pass: less memory, a third slower")

@@ -83,7 +83,7 @@ def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkp
             return presets[name]
     nearest = min(misfits, key=lambda name: len(misfits[name]))
     wrong = misfits[nearest]
-    raise InputError(f"{path}: fits no network ({', '.join(PRESETS)}); for the nearest, {nearest}, {len(wrong)} entries do not fit, first {'; '.join(wrong[:_SHOWN])}")
+    raise InputError(f"{path}: fits no network ({', '.join(PRESETS)}); the nearest is {nearest}, entries that do not fit: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}")
 
 
 def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
@@ -111,7 +111,7 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
     state = {**state, **{name: value for name, value in network.state_dict().items() if name.startswith(modules)}} if fresh else state
     wrong = _misfits(state, network.config)
     if wrong:
-        raise InputError(f"{path}: {len(wrong)} entries do not fit network {network.config.name}, first {'; '.join(wrong[:_SHOWN])}")
+        raise InputError(f"{path}: entries that do not fit network {network.config.name}: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}")
     weight = state[_MASK_WEIGHT]
     missing = network.value_encoder.conv1.weight.shape[1] - weight.shape[1]
     if missing:

@@ -37,7 +37,7 @@ class ReducedMemory:
 
 
 class _Gate(nn.Module):
-    """How much each policy is worth."""
+    """How much each policy is worth. Where batch norms do not learn (stages 0 to 3, clip and remn), bn1 is its scale and shift alone."""
 
     def __init__(self, key_channels: int, policies: int):
         super().__init__()

@@ -158,7 +158,7 @@ def test_weights_of_another_network_are_refused_naming_the_first_entries_in_orde
         load_network(path)
     message = str(refusal.value)
     assert str(path) in message
-    assert f"{len(names)} entries" in message
+    assert f"entries that do not fit: {len(names)}, first" in message
     assert [message.index(name) for name in names[:3]] == sorted(message.index(name) for name in names[:3])
     assert "[3, 3], not [8, 3, 7, 7]" in message
     assert "\n" not in message
@@ -167,7 +167,7 @@ def test_weights_of_another_network_are_refused_naming_the_first_entries_in_orde
 def test_missing_and_unknown_entries_are_named(network, state):
     del state["decoder.pred.bias"]
     state["decoder.extra"] = torch.zeros(1)
-    with pytest.raises(InputError, match=r"2 entries do not fit network tiny.*decoder\.pred\.bias is missing; decoder\.extra is not known"):
+    with pytest.raises(InputError, match=r"entries that do not fit network tiny: 2, first .*decoder\.pred\.bias is missing; decoder\.extra is not known"):
         load_state(copy.deepcopy(network), state)
 
 

@@ -222,5 +222,5 @@ def test_a_checkpoint_that_lacks_part_of_the_refinement_is_refused_by_name(refin
     state = dict(refined_network.state_dict())
     del state["refine_transformer.layers.0.blocks.1.attn.qk.weight"]
     torch.save(state, tmp_path / "part.pth")
-    with pytest.raises(InputError, match=r"nearest, tiny_pcvos, 1 entries do not fit, first refine_transformer\.layers\.0\.blocks\.1\.attn\.qk\.weight is missing"):
+    with pytest.raises(InputError, match=r"the nearest is tiny_pcvos, entries that do not fit: 1, first refine_transformer\.layers\.0\.blocks\.1\.attn\.qk\.weight is missing"):
         VideoSegmenter.from_checkpoint(tmp_path / "part.pth", "pcvos", device="cpu")

@@ -201,7 +201,7 @@ def test_a_network_that_lacks_what_a_system_uses_is_refused_by_what_it_lacks(net
     state = dict(reinforced_network.state_dict())
     del state["foreground_reinforcing.attend.weight"]
     torch.save(state, tmp_path / "part.pth")
-    with pytest.raises(InputError, match=r"nearest, tiny_remn, 1 entries do not fit, first foreground_reinforcing\.attend\.weight is missing"):
+    with pytest.raises(InputError, match=r"the nearest is tiny_remn, entries that do not fit: 1, first foreground_reinforcing\.attend\.weight is missing"):
         VideoSegmenter.from_checkpoint(tmp_path / "part.pth", "remn", device="cpu")
     segmenter = VideoSegmenter.from_checkpoint(tmp_path / "stcn.pth", "remn", enhance=False, device="cpu", **PLAIN)
     assert len(play(segmenter, made_clip.frames, {0: made_clip.labels[0]})) == 12
