@@ -15,12 +15,14 @@ import torch
 from dataset.skipped_files import SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training import MixedTrainingData, TrainingBatch, training_batches
+from inference.config import system_config
 from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
 from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
 from model.config import Similarity, with_window
 from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
+from model.network import SLOT_TITLES
 from model.rollout import RolloutResult, check_frames, check_slots
 from model.training import STAGES, TrainingConfig
 from util.curves import draw_curves
@@ -40,6 +42,7 @@ from util.distributed import (
 from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import remove_unfinished
 from util.flags import FlagParser
+from util.memory import is_out_of_memory
 from util.pictures import batch_picture
 from util.random_state import seed_everything
 from util.run_record import MetricsLog, git_commit, write_json
@@ -49,6 +52,8 @@ from util.versions import package_versions
 from util.wording import counted
 
 RUNS = Path("runs")
+_MOST = 2**31  # of any count
+_MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gigabytes
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -134,14 +139,15 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
     for name, value in parse_settings(arguments.set):
         config = with_setting(config, name, value, fixed=("stage", "mix", *given))
     config.check()
+    system_config(config.system)
     if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
         config = dataclasses.replace(config, backbone_weights=("none",))
     at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "clip_frames": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
     at_least |= {"keep_checkpoints": 0, "image_every": 0, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
     for name, smallest in at_least.items():
         value = getattr(config if hasattr(config, name) else arguments, name)
-        if value < smallest:
-            raise InputError(f"{name} is {value}; it must be at least {smallest}")
+        if not smallest <= value < _MOST:
+            raise InputError(f"{name} is {value}; it must be at least {smallest}" + (f", and below {_MOST:,}" if value >= _MOST else ""))
     if config.batch_size % (world_size() * config.accumulate):
         raise InputError(
             f"batch size {config.batch_size} over {counted(world_size(), 'process', 'es')} in {counted(config.accumulate, 'part')}: "
@@ -163,11 +169,15 @@ def _share(text: str) -> tuple[str, float]:
 def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> NetworkConfig:
     """The preset with what the command line changes."""
     given = {name: getattr(arguments, name) for name in ("similarity", "key_channels") if getattr(arguments, name) is not None}
-    if given.get("key_channels", 1) < 1:
-        raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1")
+    if not 1 <= given.get("key_channels", 1) <= _MOST_KEY_CHANNELS:
+        raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1 and at most {_MOST_KEY_CHANNELS:,}")
     if arguments.window is not None and PRESETS[config.network].refiner is None:
         raise InputError(f"--window: network {config.network} has no refinement; leave it out, or choose another --network")
     network = with_window(dataclasses.replace(PRESETS[config.network], **given), arguments.window)
+    for slot, title in SLOT_TITLES.items():
+        rate = getattr(config.slot_rates, slot)
+        if rate != 1 and getattr(network, slot) is None:
+            raise InputError(f"slot_rates.{slot} is {rate:g}, but network {network.name} has no {title}; leave it out, or choose another --network")
     check_slots(network, config.clip_frames, config.reduce_frames)
     check_frames(config.frames, config.clip_frames, config.reduce_frames)
     return network
@@ -282,6 +292,8 @@ class Run:
         self.log = MetricsLog(self.folder, learner.config.iterations, arguments.log_every, resumed_at=learner.iteration, device=learner.device)
         for name, value in self.record.items():
             print(f"{name}: {json.dumps(value)}")
+        if learner.config.warmup_iterations >= learner.config.iterations:
+            print(f"note: the learning rate rises over {learner.config.warmup_iterations:,} iterations, longer than this training; --warmup_iterations sets it")
         self.log.text("configuration", f"```\n{json.dumps(self.record, indent=2)}\n```")
         if self.validator:
             self.best = BestWeights(self.folder, self.validator.settings, fresh=learner.iteration == 0)
@@ -363,6 +375,19 @@ def going_on_without(what: str) -> Iterator[None]:
         print(f"warning: {what} could not be saved ({error}); what was saved before stays", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def memory_named(device: torch.device, config: TrainingConfig) -> Iterator[None]:
+    """A device's memory that does not suffice is said in one line, with what takes less."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        batch = f"{counted(config.batch_size, 'sample')} of {counted(config.frames, 'frame')} at {config.crop_size} pixels on network {config.network}"
+        remedy = "--accumulate N, --checkpoint_activations, a smaller -b or --crop_size, or a smaller --network"
+        raise InputError(f"{device} has too little memory for a batch ({batch}): {remedy}") from error
+
+
 def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData]:
     """All that a training needs, in every process; what is wrong in one of them ends all, with one line."""
     with in_all_processes():
@@ -404,9 +429,10 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
                 waited_seconds = time.perf_counter() - asked
                 run.note_skipped([file for batch in batches for file in batch.skipped])
             results = []
-            for batch in batches:
-                results.append(learner.forward(batch.tensors))
-                learner.backward(results[-1].loss)
+            with memory_named(device, config):
+                for batch in batches:
+                    results.append(learner.forward(batch.tensors))
+                    learner.backward(results[-1].loss)
             trouble = watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
             signal_number, troubled = largest_of_processes(signals.received or 0, trouble is not None)
             if troubled:

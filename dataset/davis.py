@@ -88,7 +88,9 @@ class DavisDataset(VideoDataset):
         if sequences is not None:  # named one by one: the split's list is not needed
             return list_folders(self._folder / DAVIS_FRAMES)
         others = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt")) if lists.is_dir() else []
-        raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}")
+        fitting = " or ".join(f"--split {name}" for name, other in SPLITS.items() if other.folder == self._split.folder and other.list_in(self._folder) is not None)
+        remedy = f"; use {fitting}" if fitting else ""
+        raise InputError(f"{lists / self._split.lists[0]}: no such list for --split {split}; there are: {' '.join(others) or 'none'}{remedy}")
 
 
 def _folder_of(root: Path, split: _Split) -> Path:

@@ -118,7 +118,7 @@ def _ids_of_colours(rgb: np.ndarray, path: Path, colours: bytes | None) -> np.nd
         remedy = "map colours with --palette"
         if all(code in _codes_to_ids(DAVIS_PALETTE) for code in found.tolist()):
             remedy += " davis, as these are DAVIS's"
-        raise InputError(f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed PNG of object ids (or {remedy})")
+        raise InputError(f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed or 8-bit grey PNG of object ids (or {remedy})")
     if unmapped:
         red, green, blue = unmapped[0] >> 16, unmapped[0] >> 8 & 255, unmapped[0] & 255
         raise InputError(

@@ -177,8 +177,9 @@ class Evaluation:
 
 
 def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
-    """A note for each part of the network that the settings leave out."""
-    unused = [slot for slot in SLOT_TITLES if getattr(segmenter.network.config, slot) is not None and slot not in segmenter.config.slots]
+    """A note for each part of the network that the system leaves out; what was left out by settings was so on purpose."""
+    wanted = {*segmenter.config.slots, *SYSTEMS[segmenter.config.name].slots}
+    unused = [slot for slot in SLOT_TITLES if getattr(segmenter.network.config, slot) is not None and slot not in wanted]
     users = {slot: " or ".join(name for name, system in SYSTEMS.items() if slot in system.slots) for slot in unused}
     return [f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it" for slot in unused]
 

@@ -20,7 +20,7 @@ from inference.trace import FrameTrace, Trace
 from inference.writer import ResultWriter
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError
-from util.memory import peak_memory_mb
+from util.memory import is_out_of_memory, peak_memory_mb
 from util.progress import Progress
 from util.stopping import StopSignals
 from util.wording import counted
@@ -243,8 +243,8 @@ class _Loop:
                 return work()
         except InputError as error:
             raise InputError(f"{video.name}: {error}") from error
-        except RuntimeError as error:  # torch says it in two ways
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
                 raise
             remedy = "lower --resolution, raise --mem_every, use a --memory that is bounded" + ("" if self._segmenter.device.type == "cpu" else " or use --device cpu")
             raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; {remedy}") from error

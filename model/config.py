@@ -143,10 +143,13 @@ def preset(name: str) -> NetworkConfig:
     return PRESETS[name]
 
 
+_LARGEST_WINDOW = 64  # frames, or positions at stride 16; 2, 7 and 7 are published
+
+
 def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkConfig:
     """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes below 1."""
     if window is None or config.refiner is None:
         return config
-    if len(window) != 3 or min(window) < 1:
-        raise InputError(f"window {' '.join(map(str, window))}: frames, rows and columns are needed, each at least 1")
+    if len(window) != 3 or min(window) < 1 or max(window) > _LARGEST_WINDOW:
+        raise InputError(f"window {' '.join(map(str, window))}: frames, rows and columns are needed, each at least 1 and at most {_LARGEST_WINDOW}")
     return dataclasses.replace(config, refiner=dataclasses.replace(config.refiner, window=tuple(window)))

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -135,6 +135,7 @@ class Learner:
         dtype = AUTOCAST_DTYPES.get(self.config.amp)
         more_to_come = self._parts + 1 < self.config.accumulate
         with (
+            self._compiling(),
             torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext(),
             self.rollout.no_sync() if more_to_come and world_size() > 1 else contextlib.nullcontext(),
         ):
@@ -142,7 +143,8 @@ class Learner:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one part's loss; after the last part they are the batch's, averaged over processes."""
-        self.scaler.scale(loss / self.config.accumulate).backward()
+        with self._compiling():
+            self.scaler.scale(loss / self.config.accumulate).backward()
         self._parts += 1
 
     def step(self) -> None:
@@ -159,6 +161,18 @@ class Learner:
             self.average.update_parameters(self.network)
         self.iteration += 1
         self._parts = 0
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """What torch.compile fails at becomes one line: its compiler is missing, or was ended by the signal that asks to stop."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not self.config.compile or not isinstance(error, _compile_errors()):
+                raise
+            first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            remedy = "on the CPU it needs a C++ compiler (CXX), on CUDA Triton; mend that, or train without --compile"
+            raise InputError(f"--compile: torch.compile failed ({first[:200]}); {remedy}") from error
 
     @property
     def final_network(self) -> VOSNetwork:
@@ -183,12 +197,19 @@ class Learner:
     def restore(self, state: TrainingState) -> None:
         """Go on where a checkpoint stopped. Raises InputError where it is of another stage, network, number of processes or other settings that would
         change the result; the number of iterations and what only changes speed may differ."""
-        old = {**TrainingConfig.defaults(), **state.training_config, "network_config": state.network_config, "processes": len(state.random_states)}
+        with _damage_named():
+            old = {**_completed(state.training_config, TrainingConfig.defaults()), "network_config": state.network_config, "processes": len(state.random_states)}
         new = {**self.config.as_dict(), "network_config": self.network.config.as_dict(), "processes": world_size()}
         changed = [name for name in new if name not in _MAY_CHANGE and _plain(old.get(name)) != _plain(new[name])]
         if changed:
             shown = ", ".join(f"{name} {_shown(old.get(name), new[name])}" for name in changed[:3])
             raise InputError(f"the checkpoint was made with {shown}; go on with the same settings, or start anew with --load_network")
+        if not isinstance(state.iteration, int) or not 0 <= state.iteration <= self.config.iterations:
+            raise InputError(f"the checkpoint is of iteration {state.iteration}, the training ends at {self.config.iterations}: raise --iterations, or take an earlier checkpoint")
+        with _damage_named():
+            self._load(state)
+
+    def _load(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)
         if self.average is not None and state.average is not None:
             self.average.load_state_dict(state.average)
@@ -198,6 +219,28 @@ class Learner:
             self.scaler.load_state_dict(state.scaler)
         restore_random_states(state.random_states[rank()])
         self.iteration = state.iteration
+
+
+@contextlib.contextmanager
+def _damage_named() -> Iterator[None]:
+    """A checkpoint whose content is not what it should be is refused in one line, however the parts of torch say so."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"the checkpoint is damaged inside ({first}); go on with an earlier one, or start anew with --load_network") from error
+
+
+def _completed(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, with the defaults of what is not, also within settings that have settings."""
+    inner = {name: _completed(given[name], value) for name, value in defaults.items() if isinstance(value, dict) and isinstance(given.get(name), dict)}
+    return {**defaults, **given, **inner}
+
+
+def _compile_errors() -> type[Exception]:
+    from torch._dynamo.exc import TorchDynamoException  # here, since it is slow to import; torch.compile has no public name for what it raises
+
+    return TorchDynamoException
 
 
 def _shown(old: Any, new: Any) -> str:

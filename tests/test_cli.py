@@ -242,8 +242,11 @@ def test_youtube_reads_the_frames_asked_for_alone_where_that_is_wanted_and_says_
 @pytest.mark.parametrize(("system", "parts"), [("pcvos", ["intra-clip refinement"]), ("remn", ["foreground reinforcing", "redundancy reduction"])])
 def test_parts_of_a_network_that_are_there_and_not_used_are_said(command, davis, tmp_path, system, parts):
     weights = write_tiny_weights(tmp_path / "weights.pth", network=tiny_network_name(system))
-    for run, said in (("stcn", True), (system, False)):
-        _, _, err = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--model", weights, "--system", run, "--output", tmp_path / run)
+    left_out = ["--set", "refine=false"] if system == "pcvos" else ["--sampling", "every", "--set", "enhance=false", "memory.policy=every-k"]
+    for number, (run, settings, said) in enumerate([("stcn", [], True), (system, [], False), (system, left_out, False)]):
+        out = tmp_path / str(number)
+        code, _, err = command(eval_davis, "--davis_path", davis, "--sequences", "bear", "--model", weights, "--system", run, *settings, "--output", out)
+        assert code == 0
         assert all((f"note: the checkpoint's {part} was not used; --system {system} uses it" in err) == said for part in parts)
 
 

@@ -70,7 +70,7 @@ def test_rgb_masks_of_exactly_a_palettes_colours_are_read_with_that_palette(tmp_
     Image.open(indexed).convert("RGB").save(rgb)
     for source in (indexed, "davis"):
         np.testing.assert_array_equal(read_label_map(rgb, colours=read_palette(source)).labels, make_labels(1, 7, 200))
-    with pytest.raises(InputError, match=r"RGB image with 4 colours; a mask must be an indexed PNG of object ids \(or map colours with --palette davis"):
+    with pytest.raises(InputError, match=r"RGB image with 4 colours; a mask must be an indexed or 8-bit grey PNG of object ids \(or map colours with --palette davis"):
         read_label_map(rgb)
     text.write_text("0 0 0\n250,0,0\n0 250 0\n")
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

@@ -333,6 +333,57 @@ def test_a_checkpoint_older_than_a_setting_means_its_default(network, tmp_path):
         learner_of(network, gamma=0.5).restore(older)
 
 
+def test_a_checkpoint_older_than_one_of_a_settings_own_settings_means_its_default(network, tmp_path):
+    state = stored(learner_of(network), tmp_path / "state.pth")
+    rates = {name: value for name, value in state.training_config["slot_rates"].items() if name != "reducer"}
+    learner_of(network).restore(dataclasses.replace(state, training_config={**state.training_config, "slot_rates": rates}))
+
+
+DAMAGE = {
+    "training_config": None,
+    "optimizer": {},
+    "scheduler": {},
+    "random_states": [{}],
+    "network": {},
+    "iteration": "7",
+}
+
+
+@pytest.mark.parametrize("part", DAMAGE)
+def test_a_checkpoint_that_is_damaged_inside_is_refused_in_one_line(network, tmp_path, part):
+    state = dataclasses.replace(stored(learner_of(network), tmp_path / "state.pth"), **{part: DAMAGE[part]})
+    with pytest.raises(InputError, match=r"checkpoint is (damaged inside|of iteration)") as refused:
+        learner_of(network).restore(state)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_checkpoint_beyond_the_end_of_the_training_is_refused(network, tmp_path):
+    learner = learner_of(network, iterations=20)
+    learner.iteration = 12
+    with pytest.raises(InputError, match="of iteration 12, the training ends at 10: raise --iterations"):
+        learner_of(network).restore(stored(learner, tmp_path / "state.pth"))
+
+
+def test_a_compiler_that_fails_is_one_line_and_other_errors_stay_what_they_are(network, batch, monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    learner = learner_of(network)
+    learner.config = dataclasses.replace(learner.config, compile=True)
+
+    def failing(error: Exception):
+        def rollout(*_: Any, **__: Any) -> None:
+            raise error
+
+        return rollout
+
+    monkeypatch.setattr(learner, "rollout", failing(TorchDynamoException("\nInvalidCxxCompiler: No working C++ compiler found\nmany lines")))
+    with pytest.raises(InputError, match=r"^--compile: .*No working C\+\+ compiler found.*train without --compile$"):
+        learner.forward(batch)
+    monkeypatch.setattr(learner, "rollout", failing(RuntimeError("of ours")))
+    with pytest.raises(RuntimeError, match=r"^of ours$"):
+        learner.forward(batch)
+
+
 def test_a_state_holds_no_pickled_code_and_copies_nothing_of_the_network_twice(network, batch, tmp_path):
     learner = learner_of(network, average_decay=0.9)
     steps(learner, batch, 1)

@@ -99,7 +99,7 @@ def test_sequences_outside_the_split_are_read_and_unknown_ones_refused_with_the_
 
 def test_a_missing_split_list_names_the_lists_that_are_there(tmp_path):
     make_davis(tmp_path, list_file="2016/val.txt")
-    with pytest.raises(InputError, match=r"2017/val\.txt: no such list for --split val; there are: 2016/val\.txt"):
+    with pytest.raises(InputError, match=r"2017/val\.txt: no such list for --split val; there are: 2016/val\.txt; use --split 2016val$"):
         DavisDataset(tmp_path)
     with pytest.raises(InputError, match="480p"):
         DavisDataset(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from util.run_record import MetricsLog, read_metrics
+from util.run_record import METRICS_NAME, MetricsLog, read_metrics
 
 
 def steps(log: MetricsLog, iterations: range, **keywords) -> None:
@@ -132,6 +132,16 @@ def test_a_full_disk_costs_a_line_and_says_so(tmp_path, monkeypatch, capsys):
     assert [line["iteration"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 3]
     warning = capsys.readouterr().err
     assert "metrics.jsonl" in warning and "No space left" in warning and len(warning.splitlines()) == 1
+
+
+def test_a_line_that_cannot_be_printed_costs_that_line_alone(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path, total=2, every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.print", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EFBIG, "File too large")))
+        log.step(1, 0.0, {"loss": 1.0})
+    log.step(2, 0.0, {"loss": 2.0})
+    log.close()
+    assert [entry["loss"] for entry in read_metrics(tmp_path / METRICS_NAME)] == [1.0, 2.0]
 
 
 def test_a_full_disk_ends_what_is_written_for_tensorboard_and_nothing_else(tmp_path, monkeypatch, capsys):

@@ -99,12 +99,25 @@ def test_validation_by_a_system_whose_parts_the_network_lacks_is_refused_at_the_
         (["--stage", "3", "--network", "tiny_remn"], r"tiny_remn: its redundancy reduction is trained by reducing.*reduce_frames is None.*multiple of 4 \(--stage remn has it\)"),
         (["--stage", "remn", "--network", "tiny"], "tiny has no redundancy reduction; reduce_frames is 4"),
         (["--stage", "remn", "--network", "tiny_remn", "--frames", "5"], r"5 frames a sample \(--frames\), reduce_frames 4: the reduced memory is never read; 6 frames"),
+        (["--stage", "3", "--network", "tiny", "--set", "slot_rates.enhancer=5"], r"slot_rates\.enhancer is 5, but network tiny has no foreground reinforcing"),
+        (["--stage", "3", "--network", "tiny", "--set", "system=best"], "system 'best' is not known"),
+        (["--stage", "3", "--network", "tiny", "--seed", str(2**64)], "seed is 18446744073709551616; it must be at least 0, and below"),
+        (["--stage", "3", "--network", "tiny", "--key_channels", "100000000000"], "key_channels is 100000000000; it must be at least 1 and at most 4,096"),
         (["--stage", "remn", "--network", "tiny_remn", "--frames", "16", "--clip_frames", "3"], "foreground reinforcing goes frame by frame; clip_frames is 3"),
     ],
 )
-def test_what_cannot_train_redundancy_reduction_is_refused(flags, message, davis_root, tmp_path, monkeypatch):
+def test_settings_that_a_network_cannot_be_trained_with_are_refused(flags, message, davis_root, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=message):
         run(monkeypatch, tmp_path, "--id", "run", "--davis_root", str(davis_root), *QUICK[2:], *flags)
+
+
+def test_too_little_memory_for_a_batch_is_one_line(davis_root, tmp_path, monkeypatch):
+    def forward(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr("model.learner.Learner.forward", forward)
+    with pytest.raises(InputError, match=r"cpu has too little memory for a batch \(2 samples of 3 frames at 64 pixels on network tiny\): --accumulate N"):
+        run(monkeypatch, tmp_path, "--id", "run", "--stage", "3", "--davis_root", str(davis_root), *QUICK)
 
 
 def test_mixed_training_uses_every_kind_of_sample(davis_root, static_root, tmp_path, monkeypatch):

@@ -41,3 +41,8 @@ def _status_mb(name: str) -> float | None:
     """An entry of Linux's account of this process; None elsewhere."""
     lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name + ":")), None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that a device has too little memory, which it does in two ways."""
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

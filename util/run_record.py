@@ -95,13 +95,11 @@ class MetricsLog:
         entry |= {"peak_memory_mb": max(self._peak_mb, peak_memory_mb(self._device))}
         entry |= {"skipped_files": skipped_files} if skipped_files else {}
         self._record(iteration, entry)
-        print(f"{iteration}/{self._total}  " + "  ".join(_shown(name, value) for name, value in entry.items()), flush=True)
         self._begin_interval()
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """A line of its own for values that come now and then, such as the scores of a validation."""
         self._record(iteration, values)
-        print(f"{iteration}/{self._total}  " + "  ".join(_shown(name, value) for name, value in values.items()), flush=True)
 
     def image(self, tag: str, picture: Tensor, iteration: int) -> None:
         """A picture uint8 RGB [3, H, W] in TensorBoard."""
@@ -142,6 +140,8 @@ class MetricsLog:
         except OSError as error:
             self._torn = True
             print(f"warning: {self._path}: the metrics of iteration {iteration} could not be written ({error.strerror}); training goes on", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # stdout may be a file on that disk
+            print(f"{iteration}/{self._total}  " + "  ".join(_shown(name, value) for name, value in values.items()), flush=True)
 
     def _show(self, write: Callable[[Any], None]) -> None:
         """Write to TensorBoard. Its writing thread ends at the first error, so that after one nothing more is given to it."""

@@ -96,7 +96,8 @@ class Findings:
 
     def _notes(self) -> list[str]:
         devices = " and ".join(dict.fromkeys(row.run.device for row in self.rows))
-        lines = [f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. Memory elements: the most the bank held in any video."]
+        held = "Memory elements: the most the bank held in any video; memory, MB: its tables then, with the room that is reserved."
+        lines = [f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. {held}"]
         if self.rows:
             lines.append(f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS.")
         lines += self.study.notes

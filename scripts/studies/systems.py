@@ -65,7 +65,7 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
         if identity not in seen:
             seen.append(identity)
             variants.append(_variant(candidate, file))
-    return Study(name="compare", title="Systems and memory policies", variants=variants, left_out=left_out, labels="frames that the memory holds")
+    return Study(name="compare", title="Systems and memory policies", variants=variants, left_out=left_out, labels="capacity of bounded memories, in frames")
 
 
 def _systems() -> Iterator[_Candidate]:
