@@ -131,30 +131,34 @@ def _playable_size(height: int, width: int) -> tuple[int, int]:
 
 
 class ContactSheet:
-    """A few frames, evenly spread over a video of unknown length, side by side. At most twice as many small pictures are held at any time."""
+    """A few frames, the first, the last and others evenly between, of a video of unknown length, side by side. At most four times as many small pictures are held at any time."""
 
     def __init__(self, frames: int = _SHEET_FRAMES):
         self._wanted = frames
         self._stride = 1
         self._seen = 0
-        self._held: list[np.ndarray] = []
+        self._held: dict[int, np.ndarray] = {}  # by position in the video: every `stride`-th
+        self._latest: tuple[str, np.ndarray] | None = None
 
     def add(self, frame_name: str, picture: np.ndarray) -> None:
         """The next frame, RGB uint8 [H, W, 3]; its name is written into the corner."""
         if self._seen % self._stride == 0:
-            if len(self._held) == 2 * self._wanted:  # every second one goes, and every second one will be passed over
-                self._held = self._held[::2]
+            if len(self._held) == 4 * self._wanted:  # every second one goes, and every second one will be passed over
                 self._stride *= 2
+                self._held = {position: thumbnail for position, thumbnail in self._held.items() if position % self._stride == 0}
             if self._seen % self._stride == 0:
-                self._held.append(_thumbnail(frame_name, picture))
+                self._held[self._seen] = _thumbnail(frame_name, picture)
+        self._latest = frame_name, picture
         self._seen += 1
 
     def picture(self) -> np.ndarray:
         """The sheet as RGB uint8: rows of four, on white. Raises ValueError where no frame was added."""
-        if not self._held:
+        if self._latest is None:
             raise ValueError("a sheet of no frames")
-        chosen = np.unique(np.linspace(0, len(self._held) - 1, min(self._wanted, len(self._held))).round().astype(int))
-        thumbnails = [self._held[i] for i in chosen]
+        held = self._held | {self._seen - 1: _thumbnail(*self._latest)}
+        positions = np.array(list(held))
+        nearest = {int(positions[np.abs(positions - wanted).argmin()]) for wanted in np.linspace(0, self._seen - 1, self._wanted)}
+        thumbnails = [held[position] for position in sorted(nearest)]
         columns = min(_SHEET_COLUMNS, len(thumbnails))
         rows = math.ceil(len(thumbnails) / columns)
         height, width = (side + _SHEET_GAP_PIXELS for side in thumbnails[0].shape[:2])

@@ -107,8 +107,10 @@ def test_the_sheet_spreads_its_frames_over_the_video_and_holds_few(count, shown,
     values = [int(picture[24 * (i // columns) + 10, 34 * (i % columns) + 15, 0]) for i in range(shown)]
     assert values == sorted(set(values))
     assert values[0] == 0
-    assert values[-1] >= 250 * (count - 1) // count - 250 // 8
-    assert most_held <= 16
+    assert values[-1] == 250 * (count - 1) // count, "the last frame"
+    even = values[-1] / max(shown - 1, 1)
+    assert all(abs(value - number * even) <= 250 / 32 + 250 / count for number, value in enumerate(values))
+    assert most_held <= 32
 
 
 def test_the_sheet_file_shows_the_overlay(tmp_path):
