@@ -298,6 +298,7 @@ def trace_of(seconds: list[float], elements: list[int]) -> list[FrameTrace]:
 def test_time_a_frame_is_even_where_batches_take_the_same_whatever_the_parts():
     batches = trace_of([4.0 * (number // 4 + 1) + 0.001 * (number % 4) for number in range(24)], [0] * 24)  # four frames at once, 4 s each time
     assert over_time._milliseconds(batches, 4) == pytest.approx([1000] * 4, rel=0.01)
+    assert over_time._milliseconds(batches, 12) == pytest.approx([1000] * 12, rel=0.01)  # parts of two frames
     singles = trace_of([float(number + 1) for number in range(24)], [0] * 24)
     assert over_time._milliseconds(singles, 5) == pytest.approx([1000] * 5)
     slower = trace_of([number + 1 + max(number - 11, 0) for number in range(24)], [0] * 24)

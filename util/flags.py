@@ -19,7 +19,8 @@ class FlagParser(argparse.ArgumentParser):
         flags, unknown = self.parse_known_args(*arguments, **keywords)
         if unknown:
             valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
-            self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
+            commands = " (of a command, those that its --help shows)" if self._subparsers else ""
+            self.error(f"{' '.join(unknown)}: not known; the flags are {valid}{commands}")
         return flags
 
     def error(self, message: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """How accuracy, memory and time a frame develop over videos. Legend: B parts of a video."""
 
-import bisect
 import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
@@ -62,12 +61,12 @@ def _means(values: Iterable[tuple[float, float]], parts: int) -> list[float | No
 
 
 def _milliseconds(frames: Sequence[FrameTrace], parts: int) -> list[float | None]:
-    """A frame in each part. Of several frames computed at once the first one's result has the time of all: parts therefore begin and end where such a batch does."""
+    """A frame in each part. Of several frames computed at once the first one's result has the time of all, of which each of them is given its share."""
     ends = [0.0, *(frame.seconds for frame in frames)]  # [number]: the time when that many results had come out
     usual = ends[-1] / len(frames)
     starts = [number for number in range(len(frames)) if number == 0 or ends[number + 1] - ends[number] > usual / 2] + [len(frames)]
-    edges = [starts[min(bisect.bisect_left(starts, part * len(frames) / parts), len(starts) - 1)] for part in range(parts + 1)]
-    return [1000 * (ends[end] - ends[start]) / (end - start) if end > start else None for start, end in itertools.pairwise(edges)]
+    shares = [1000 * (ends[end] - ends[start]) / (end - start) for start, end in itertools.pairwise(starts) for _ in range(start, end)]
+    return _means(((number / len(frames), share) for number, share in enumerate(shares)), parts)
 
 
 def _mean_of_rows(rows: Sequence[Sequence[float | None]], parts: int) -> list[float | None]:
