@@ -36,7 +36,7 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "sampling": {"choices": tuple(SAMPLINGS), "help": "when a frame is memorised: at a distance in frames, or when its masks have changed (default: the system's)"},
     "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals, redundancy)"},
     "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; what they hold is said"},
-    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together (default: the system's)"},
+    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together, once a clip the memory is updated (default: the system's)"},
     "amp": {"action": "store_const", "const": True, "help": "mixed precision: faster on GPUs, results differ a little"},
     "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
 }
