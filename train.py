@@ -12,6 +12,7 @@ from typing import NoReturn, get_args
 
 import torch
 
+from dataset.image_file import read_names_text
 from dataset.skipped_files import SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training import MixedTrainingData, TrainingBatch, training_batches
@@ -208,8 +209,8 @@ def build_data(arguments: argparse.Namespace, config: TrainingConfig) -> MixedTr
 
 
 def read_names(path: Path) -> list[str]:
-    """A name a line."""
-    names = path.read_text(encoding="utf-8").split()
+    """A name a line. Raises InputError where the file holds none or is no text."""
+    names = read_names_text(path).split()
     if not names:
         raise InputError(f"{path}: holds no names of videos; write one a line")
     return names

@@ -106,7 +106,21 @@ def read_image(path: Path, upright: bool = True) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def read_names_text(path: Path) -> str:
+    """The text of a list of names, in UTF-8. Raises InputError where it is something else, such as a binary file or UTF-16."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text of UTF-8 ({error.reason} at byte {error.start}); write it anew, a name a line") from error
+    if "\0" in text:
+        raise InputError(f"{path}: not a text of UTF-8 (a byte of 0 in it); write it anew, a name a line")
+    return text
+
+
 def read_sequence_list(path: Path) -> list[str]:
-    """The names in a list of DAVIS: one a line, or DAVIS-2016's lines of a frame and its mask ('/JPEGImages/480p/bear/00000.jpg /Annotations/…'), in order, each once."""
-    first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    """The names in a list of DAVIS: one a line, or DAVIS-2016's lines of a frame and its mask ('/JPEGImages/480p/bear/00000.jpg /Annotations/…'), in order, each once.
+
+    Raises InputError where it is no text.
+    """
+    first_words = [line.split()[0] for line in read_names_text(path).splitlines() if line.strip()]
     return list(dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words))

@@ -105,6 +105,14 @@ def test_a_missing_split_list_names_the_lists_that_are_there(tmp_path):
         DavisDataset(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00a", "bear\n".encode("utf-16-le"), b"b\xe9ar\n"])
+def test_a_list_that_is_no_text_of_utf_8_is_refused_by_its_name(tmp_path, content):
+    make_davis(tmp_path)
+    (tmp_path / "ImageSets/2017/val.txt").write_bytes(content)
+    with pytest.raises(InputError, match=r"ImageSets/2017/val\.txt: not a text of UTF-8 \(.*\); write it anew, a name a line"):
+        DavisDataset(tmp_path)
+
+
 def test_a_lost_frame_in_an_even_numbering_is_refused_and_a_sparse_numbering_is_not(tmp_path):
     make_davis(tmp_path)
     (tmp_path / "JPEGImages/480p/bear/00001.jpg").unlink()

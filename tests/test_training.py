@@ -203,6 +203,13 @@ def test_a_wrong_request_for_videos_is_one_clear_line_and_leaves_nothing(flags, 
     assert not (tmp_path / "runs/run").exists()
 
 
+def test_a_subset_that_is_no_text_is_one_clear_line_and_leaves_nothing(davis_root, tmp_path, monkeypatch):
+    (tmp_path / "subset.txt").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(InputError, match=r"subset\.txt: not a text of UTF-8"):
+        run(monkeypatch, tmp_path, "--stage", "3", "--id", "run", "--davis_root", str(davis_root), "--subset", str(tmp_path / "subset.txt"), *QUICK)
+    assert not (tmp_path / "runs/run").exists()
+
+
 def test_validation_scores_the_network_and_keeps_the_best_weights(davis_root, tmp_path, monkeypatch):
     runs = run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "run", "-i", "2", "--val_root", str(davis_root), "--val_every", "1", *QUICK)
     lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
