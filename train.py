@@ -306,7 +306,7 @@ class Run:
         self.skipped.check()
 
     def after_step(self, waited_seconds: float, results: list[RolloutResult], batches: list[TrainingBatch]) -> None:
-        """Log, and validate and save where this iteration is one for it."""
+        """Log, and save and validate where this iteration is one for it."""
         arguments, iteration = self.arguments, self.learner.iteration
         last = iteration == self.learner.config.iterations
         if is_main():
@@ -319,10 +319,14 @@ class Run:
                 sample = batches[-1].tensors
                 with self.log.paused():
                     self.log.image("samples", batch_picture(sample["frames"], sample["labels"], results[-1].logits.argmax(2)), iteration)
-        if self.validator and (iteration % arguments.val_every == 0 or last):
-            self.validate()
-        if iteration % arguments.save_every == 0 or last:
+        saves = iteration % arguments.save_every == 0 or last
+        validates = self.validator is not None and (iteration % arguments.val_every == 0 or last)
+        if saves:  # before the validation: its failure then costs no iteration
             self.save()
+        if validates:
+            self.validate()
+        if saves or validates:
+            self.draw()
 
     def validate(self) -> None:
         """The scores of the network as it is. Every process takes part."""
@@ -340,6 +344,11 @@ class Run:
             with self.log.paused(), going_on_without(f"the checkpoint of iteration {self.learner.iteration}"):
                 save_in_turn(self.folder / "checkpoints", state, self.arguments.keep_checkpoints)
                 self.saved_iteration = self.learner.iteration
+
+    def draw(self) -> None:
+        """The curves so far, those of the latest validation too."""
+        if is_main():
+            with self.log.paused(), going_on_without(f"the curves of iteration {self.learner.iteration}"):
                 draw_curves(self.folder, self.arguments.id)
 
     def end_in_trouble(self, trouble: str | None, batches: list[TrainingBatch]) -> NoReturn:
@@ -354,6 +363,7 @@ class Run:
     def stop(self) -> None:
         """Before its end: all that is needed to go on."""
         self.save()
+        self.draw()
         if is_main():
             self.log.close()
             lost = "" if self.saved_iteration == self.learner.iteration else ", without a checkpoint of it"

@@ -21,6 +21,7 @@ from model import Rollout, build_network, load_network, save_weights
 from model.learner import Learner, build_scheduler
 from model.training import STAGES, TrainingConfig
 from util.errors import InputError
+from util.run_record import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = ["--network", "tiny", "--crop_size", "64", "-b", "2", "--num_workers", "0", "--device", "cpu", "--log_every", "1"]
@@ -310,3 +311,21 @@ def test_training_lowers_the_loss_on_a_clip_seen_again_and_again():
         learner.step()
     assert losses[-1] < 0.6 * losses[0]
     assert isinstance(learner.rollout, Rollout)
+
+
+def test_a_failing_validation_costs_no_iteration(davis_root, tmp_path, monkeypatch):
+    def failing(*_):
+        raise InputError("the truth went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.Validator.score", failing)
+        with pytest.raises(InputError, match="went away"):
+            run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "run", "-i", "2", "--val_root", str(davis_root), "--val_every", "1", "--save_every", "1", *QUICK)
+    assert [path.name for path in (tmp_path / "runs/run/checkpoints").iterdir()] == ["000001.pth"]
+
+
+def test_the_curves_show_the_latest_validation(davis_root, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("train.draw_curves", lambda folder, _: drawn.append([line for line in read_metrics(folder / "metrics.jsonl") if "validation/j" in line]))
+    run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "run", "-i", "2", "--val_root", str(davis_root), "--val_every", "1", *QUICK)
+    assert [len(validations) for validations in drawn] == [1, 2]
