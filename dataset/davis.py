@@ -1,11 +1,12 @@
 """DAVIS 2016 and 2017, as published."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.frame_source import FolderSource
-from dataset.image_file import list_folders, read_sequence_list
+from dataset.image_file import holds_files, holds_videos, list_folders, read_sequence_list
 from dataset.masked_video import MaskedVideo
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
@@ -32,8 +33,14 @@ SPLITS = {
 
 
 def davis_folder(root: Path, part: str = "trainval") -> Path | None:
-    """Where a root holds frames at 480p: in this part of it, or itself; None where in neither."""
-    return next((folder for folder in (root / part, root) if (folder / DAVIS_FRAMES).is_dir()), None)
+    """Where a root holds videos at 480p: in this part of it, or itself; None where in neither.
+
+    A level without videos counts where the other has none either; a folder 480p of frames is a video of that name, and no level.
+    """
+    levels = [folder for folder in (root / part, root) if (folder / DAVIS_FRAMES).is_dir()]
+    filled = (folder for folder in levels if holds_videos(folder / DAVIS_FRAMES))
+    empty = (folder for folder in levels if not holds_files(folder / DAVIS_FRAMES))
+    return next(itertools.chain(filled, empty), None)
 
 
 def available_split(root: str | Path) -> str:

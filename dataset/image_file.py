@@ -59,6 +59,16 @@ def list_folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def holds_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
+    """Whether list_files would find any in the folder, without looking at all of them."""
+    return any(path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file() for path in folder.iterdir())
+
+
+def holds_videos(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
+    """Whether any folder in this one holds such files, as a folder of videos does, and one of frames does not."""
+    return folder.is_dir() and any(holds_files(folder / name, suffixes) for name in list_folders(folder))
+
+
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """A Pillow image, its pixels not yet decoded; any damage met inside the block becomes an InputError that names the file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dataset.davis import DAVIS_FRAMES, DAVIS_MASKS, SPLITS, DavisDataset, available_split, davis_folder
 from dataset.generic import GenericDataset
-from dataset.image_file import list_files, list_folders
+from dataset.image_file import MASK_SUFFIXES, holds_videos, list_files, list_folders
 from dataset.video import VideoDataset
 from util.errors import InputError
 
@@ -27,12 +27,13 @@ class Layout:
 
     @staticmethod
     def of(root: Path, split: str | None = None) -> "Layout":
-        """DAVIS's at 480p, or JPEGImages/VIDEO and Annotations/VIDEO, with Truth/VIDEO where it is there. Raises InputError for other folders.
+        """DAVIS's at 480p, or JPEGImages/VIDEO and Annotations/VIDEO, with Truth/VIDEO where it is there; the one that has videos. Raises InputError for other folders.
 
         split: of DAVIS, by default the first of val and 2016val whose list is there."""
-        if (folder := davis_folder(root)) is not None:
+        folder, generic = davis_folder(root), root / "JPEGImages"
+        if folder is not None and (holds_videos(folder / DAVIS_FRAMES) or not holds_videos(generic)):
             return Layout(root=root, folder=folder, frames=DAVIS_FRAMES, masks=(DAVIS_MASKS,), split=split or available_split(root))
-        if (root / "JPEGImages").is_dir():
+        if generic.is_dir():
             return Layout(root=root, folder=root, frames="JPEGImages", masks=("Annotations", "Truth"), split=None)
         raise InputError(f"{root}: no {DAVIS_FRAMES} or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO")
 
@@ -52,8 +53,8 @@ class Layout:
 
     @property
     def truth_folder(self) -> Path:
-        """Of VIDEO/FRAME.png: the truth; where there is no folder of it, the masks, which may be of every frame."""
-        return next((self.folder / masks for masks in reversed(self.masks) if (self.folder / masks).is_dir()), self.masks_folder)
+        """Of VIDEO/FRAME.png: the truth; where there is no video in a folder of it, the masks, which may be of every frame. One folder for all videos."""
+        return next((self.folder / masks for masks in reversed(self.masks) if holds_videos(self.folder / masks, MASK_SUFFIXES)), self.masks_folder)
 
     @property
     def lists_folder(self) -> Path:

@@ -1,5 +1,7 @@
 """What a root's layout says of its videos, and how they are opened and scored."""
 
+import shutil
+
 import pytest
 from made_up_trees import write_davis, write_generic
 
@@ -36,12 +38,47 @@ def test_other_folders_are_opened_whole_and_their_truth_is_a_folder_of_its_own_w
     assert (layout.root, layout.folder, layout.split) == (root, root, None)
     assert (layout.is_davis, layout.protocol, layout.resolution, layout.single_object) == (False, "strict", 480, False)
     assert layout.masks_folder == layout.truth_folder == root / "Annotations"
-    (root / "Truth").mkdir()
+    (root / "Truth/clip").mkdir(parents=True)
+    assert layout.truth_folder == root / "Annotations", "no mask in it"
+    shutil.copy(root / "Annotations/clip/00000.png", root / "Truth/clip")
     assert (layout.masks_folder, layout.truth_folder) == (root / "Annotations", root / "Truth")
     dataset = layout.open()
     assert isinstance(dataset, GenericDataset) and dataset.names == ("clip",) == tuple(layout.names())
     with pytest.raises(InputError, match="no sequence 'film'"):
         layout.open(["film"])
+
+
+@pytest.mark.parametrize("left", ["JPEGImages/480p", "JPEGImages/480p/bear"])
+@pytest.mark.parametrize(("empty", "full"), [("trainval", ""), ("", "trainval")])
+def test_davis_is_where_its_videos_are_whatever_empty_folders_there_are(tmp_path, left, empty, full):
+    (tmp_path / empty / left).mkdir(parents=True)
+    folder = write_davis(tmp_path / full, {"cow": 1})
+    layout = Layout.of(tmp_path)
+    assert (layout.folder, layout.split, layout.open().names) == (folder, "val", ("cow",))
+
+
+@pytest.mark.parametrize("others", [(), ("bear",)])
+def test_a_video_of_the_name_480p_is_a_video_and_not_the_level_of_davis(tmp_path, others):
+    for name in ("480p", *others):
+        write_generic(tmp_path, name, {0: (1,)}, count=2)
+    layout = Layout.of(tmp_path)
+    assert (layout.is_davis, layout.names()) == (False, ["480p", *others])
+    assert len(list(layout.open()[0].frames())) == 2
+    with pytest.raises(InputError, match="no JPEGImages/480p here or in trainval/"):
+        DavisDataset(tmp_path)
+
+
+def test_other_folders_are_found_beside_an_empty_level_of_davis(tmp_path):
+    (tmp_path / "trainval/JPEGImages/480p").mkdir(parents=True)
+    assert Layout.of(tmp_path).is_davis
+    write_generic(tmp_path, "clip", {0: (1,)}, count=2)
+    assert (Layout.of(tmp_path).is_davis, Layout.of(tmp_path).names()) == (False, ["clip"])
+
+
+def test_a_picture_beside_the_videos_of_davis_changes_nothing(tmp_path):
+    write_davis(tmp_path, {"bear": 1})
+    shutil.copy(tmp_path / "JPEGImages/480p/bear/00000.jpg", tmp_path / "JPEGImages/480p/preview.jpg")
+    assert Layout.of(tmp_path).names() == ["bear"]
 
 
 def test_folders_of_no_layout_and_without_videos_are_refused(tmp_path):
