@@ -87,19 +87,13 @@ def score_folder(
     """
     rules = _rules(protocol, workers)
     categories = _categories(rules, meta, train_meta)
-    folders = find_videos(Path(truth), Path(results), sequences)
-    with _measured_videos(folders, rules, categories, single_object, workers) as videos:
-        objects, notes = [], []
-        for video in videos:
-            objects += _object_scores(video)
-            notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
-    if not objects:
-        raise InputError(f"{truth}: no object has a frame to score; {' · '.join(notes)}")
-    if categories:
-        notes += _notes_on_categories(categories, objects)
-    return Report(
-        protocol=rules.name, protocol_title=rules.title, overall=overall_scores(objects, youtube=categories is not None), objects=objects, notes=notes
-    )
+    return _report(find_videos(Path(truth), Path(results), sequences), rules, categories, single_object, workers)
+
+
+def score_videos(folders: Sequence[VideoFolders], *, protocol: str = "davis", single_object: bool = False, workers: int | None = None) -> Report:
+    """The same of videos whose folders are known, in the frames named there alone. Without protocols that need categories (InputError)."""
+    rules = _rules(protocol, workers)
+    return _report(folders, rules, _categories(rules, None, None), single_object, workers)
 
 
 def score_frames(
@@ -116,6 +110,21 @@ def score_frames(
             for video in videos
             for scored, measures in video.objects()
         ]
+
+
+def _report(folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None) -> Report:
+    with _measured_videos(folders, rules, categories, single_object, workers) as videos:
+        objects, notes = [], []
+        for video in videos:
+            objects += _object_scores(video)
+            notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
+    if not objects:
+        raise InputError(f"{folders[0].truth.parent}: no object has a frame to score; {' · '.join(notes)}")
+    if categories:
+        notes += _notes_on_categories(categories, objects)
+    return Report(
+        protocol=rules.name, protocol_title=rules.title, overall=overall_scores(objects, youtube=categories is not None), objects=objects, notes=notes
+    )
 
 
 def _rules(protocol: str, workers: int | None) -> Protocol:
@@ -208,7 +217,7 @@ def _score_frame(task: _FrameTask) -> _FrameScores:
     truth, result = (read_labels(path, task.single_object) for path in (task.truth, task.result))
     if truth.shape != result.shape:
         sizes = [f"{labels.shape[1]}x{labels.shape[0]}" for labels in (result, truth)]
-        raise InputError(f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]}; results must have the size of the truth")
+        raise InputError(f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]} ({task.truth}); results must have the size of the truth")
     result_ids = ids_in(result)
     if task.only_id is not None:  # 0/255 and 0/1 say the same of one object; _check_result_ids refuses the rest
         result = np.where(result != 0, np.uint8(task.only_id), np.uint8(0))
