@@ -5,13 +5,15 @@ The videos are segmented as an evaluation would (a copy of the network, the engi
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,20 @@ import numpy as np
 import torch
 
 from dataset import Layout, Video, check_masks, prefetch
+from dataset.frame_source import FolderSource
+from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, size_text
+from dataset.label_map import read_label_map
 from inference.config import system_config
 from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from inference.runner import share_out
-from inference.scoring import ObjectScores, score_folder
+from inference.scoring import ObjectScores, VideoFolders, read_labels, score_videos
 from inference.scoring.report import overall_scores
 from inference.writer import ResultWriter
 from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
+from util.names import natural_key
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
 from util.wording import counted
@@ -57,10 +63,11 @@ class Validator:
     """Scores networks on the videos of a root.
 
     root: of DAVIS, whose validation list counts where `sequences` is None (of 2017 before 2016, which is scored as one object; all of them where there is no
-    ImageSets); or ROOT/JPEGImages/VIDEO and ROOT/Annotations/VIDEO. max_frames: of each sequence, from its first mask on; None: all. resolution: the working
-    shorter side in pixels, -1 as stored; None: as stored for DAVIS, 480 elsewhere. system and settings: as VideoSegmenter takes them. Raises InputError where
-    a sequence has fewer than three masks in its frames, since the first is given and the last is not scored, and for whatever else is wrong with the data or
-    the settings.
+    ImageSets); or ROOT/JPEGImages/VIDEO and ROOT/Annotations/VIDEO, with the truth in ROOT/Truth/VIDEO where that is there.
+    max_frames: of each sequence, from its first mask on; None: all. resolution: the working shorter side in pixels, -1 as stored; None: as stored for DAVIS,
+    480 elsewhere. system and settings: as VideoSegmenter takes them. Raises InputError where a sequence has fewer than three masks in its frames, since the
+    first is given and the last is not scored, where a mask cannot be read or has not its frame's size (each that counts is read), and for whatever else is
+    wrong with the data or the settings.
     """
 
     def __init__(
@@ -81,7 +88,9 @@ class Validator:
         self._max_frames = max_frames
         self._videos = {video.name: video for video in self._layout.open(sequences)}
         check_masks(self._videos.values())
+        self._truth_folder = self._layout.truth_folder
         self._truth = {name: self._truth_of(video) for name, video in self._videos.items()}
+        self._check_files()
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -102,6 +111,7 @@ class Validator:
             "protocol": self._layout.protocol,
             "single_object": self._layout.single_object,
             "max_frames": self._max_frames,
+            **({} if self._truth_folder == self._layout.masks_folder else {"truth": self._truth_folder.name}),
             "system": self._config.as_dict(),
         }
 
@@ -133,31 +143,60 @@ class Validator:
             seconds=max(seconds for _, seconds in parts),
         )
 
+    def _frames_of(self, video: Video) -> list[str]:
+        """Names of the frames that count."""
+        return [path.stem for path in self._layout.frame_files(video.name)][video.first_index :][: self._max_frames]
+
     def _truth_of(self, video: Video) -> list[str]:
         """Names of the frames that count and have a mask."""
         if self._max_frames is not None and self._max_frames < _FEWEST_MASKS:
             found = counted(self._max_frames, "frame")
             raise InputError(f"validation on {found} of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
-        frames = [path.stem for path in self._layout.frame_files(video.name)][video.first_index :][: self._max_frames]
-        masks = self._layout.masks_folder / video.name
+        frames = self._frames_of(video)
+        masks = self._truth_folder / video.name
         names = [name for name in frames if (masks / f"{name}.png").is_file()]
         if len(names) < _FEWEST_MASKS:
             found = f"{counted(len(names), 'mask')} in the {counted(len(frames), 'frame')} that count"
             raise InputError(f"{masks}: {found}; validation needs the truth of every frame: leave this sequence out")
         return names
 
+    def _check_files(self) -> None:
+        """Read every mask that counts, as the scorer and the engine will: one that they would refuse should not end a training hours later."""
+        with ThreadPoolExecutor() as pool:
+            try:
+                for _ in pool.map(lambda check: check(), [check for name in self._videos for check in self._checks(name)]):
+                    pass
+            except BaseException:  # one is enough
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _checks(self, name: str) -> Iterator[Callable[[], object]]:
+        """Of each mask of a video: of the truth, and, where an object may be given after the first frame, of those given."""
+        source = FolderSource.of_folder(self._layout.frames_folder / name)
+        given = {path.stem: path for path in list_files(self._layout.masks_folder / name, MASK_SUFFIXES)}
+        first_size = image_sizes(given[source.name_of(self._videos[name].first_index)])[0]  # it was checked, and says which way up the frames are read
+        sizes = {frame: source.size(source.index_of(Path(f"{frame}.png")), first_size) for frame in self._frames_of(self._videos[name])}
+        for frame in self._truth[name]:
+            yield functools.partial(self._check_truth, self._truth_folder / name / f"{frame}.png", sizes[frame])
+        for frame in () if self._layout.is_davis else [frame for frame in sizes if frame in given]:
+            yield functools.partial(read_label_map, given[frame], sizes[frame])
+
+    def _check_truth(self, path: Path, frame_size: tuple[int, int]) -> None:
+        size = read_labels(path, self._layout.single_object).shape
+        if size != frame_size:
+            raise InputError(f"{path}: mask of {size_text(size)} for a frame of {size_text(frame_size)}; validation needs the truth at the frames' size")
+
     def _score_share(self, network: VOSNetwork, share: Sequence[str]) -> Sequence[ObjectScores]:
-        """The scorer compares folders: those of the results and of the frames that count are made for it, and removed."""
+        """The results are files, as an evaluation's; they are removed."""
         segmenter = VideoSegmenter(network, self._system, device=next(network.parameters()).device, **self._overrides)
-        with tempfile.TemporaryDirectory(prefix="validation-") as name:
-            truth, results = Path(name, "truth"), Path(name, "results")
-            with ResultWriter(results) as writer:
+        with tempfile.TemporaryDirectory(prefix="validation-") as folder:
+            with ResultWriter(Path(folder)) as writer:
                 for sequence in share:
                     self._segment(segmenter, sequence, writer)
-                    (truth / sequence).mkdir(parents=True)
-                    for frame in self._truth[sequence]:
-                        (truth / sequence / f"{frame}.png").symlink_to((self._layout.masks_folder / sequence / f"{frame}.png").resolve())
-            return score_folder(truth, results, protocol=self._layout.protocol, single_object=self._layout.single_object).objects
+            videos = [
+                VideoFolders(name=name, truth=self._truth_folder / name, result=Path(folder, name), frame_names=self._truth[name]) for name in sorted(share, key=natural_key)
+            ]
+            return score_videos(videos, protocol=self._layout.protocol, single_object=self._layout.single_object).objects
 
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
         """Write the results of the frames that are compared."""

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_network, tiny_network_name
-from made_up_trees import write_davis, write_generic
+from made_up_trees import write_davis, write_generic, write_png
 
 from dataset import DavisDataset, GenericDataset
 from inference import SegmentationSession, VideoSegmenter
@@ -172,6 +174,59 @@ def test_truth_of_the_first_frame_alone_is_refused(tmp_path):
         (root / f"Annotations/480p/bear/{index:05d}.png").unlink()
     with pytest.raises(InputError, match="bear: 1 mask in the 5 frames"):
         Validator(root)
+
+
+def write_truth(root: Path) -> Path:
+    """A video whose truth is a folder of its own: one mask is given, all are of the truth."""
+    write_generic(root, "dog", dict.fromkeys(range(5), (1, 2)), count=5)
+    shutil.copytree(root / "Annotations", root / "Truth")
+    for path in (root / "Annotations/dog").glob("0000[2-4].png"):
+        path.unlink()
+    return root
+
+
+def test_the_truth_in_a_folder_of_its_own_is_what_is_scored_by(tmp_path, network):
+    root = write_truth(tmp_path / "root")
+    validator = Validator(root, resolution=64)
+    assert_same_scores(validator.score(network), evaluated(GenericDataset(root), root / "Truth", tmp_path / "out", "strict", network, resolution=64))
+    assert validator.settings["truth"] == "Truth"
+    shutil.rmtree(root / "Truth/dog")
+    with pytest.raises(InputError, match="Annotations/dog: 2 masks in the 5 frames"):
+        Validator(root)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def shrink(path: Path) -> None:
+    write_png(path, np.ones((24, 32), np.uint8))
+
+
+@pytest.mark.parametrize(("damage", "finding"), [(cut_short, "a broken image"), (shrink, "mask of 32x24 for a frame of 64x48")])
+@pytest.mark.parametrize("place", ["Annotations/480p/bear", "Truth/dog"])
+def test_truth_that_cannot_be_compared_is_refused_before_training_by_its_path(tmp_path, place, damage, finding):
+    root = write_davis(tmp_path / "root", {"bear": 5}) if "480p" in place else write_truth(tmp_path / "root")
+    damage(root / place / "00003.png")
+    with pytest.raises(InputError, match=f"^{re.escape(str(root / place))}/00003.png: {finding}"):
+        Validator(root)
+    assert Validator(root, max_frames=3).sequences == (place.rpartition("/")[2],), "frames that do not count are not read"
+
+
+def test_masks_given_after_the_first_frame_are_read_before_training(tmp_path):
+    root = write_truth(tmp_path / "root")
+    shrink(root / "Annotations/dog/00001.png")
+    with pytest.raises(InputError, match=r"dog/00001\.png: mask of 32x24 for frames of 64x48"):
+        Validator(root)
+
+
+def test_truth_that_goes_bad_during_the_training_is_named_by_its_path(tmp_path, network):
+    root = write_davis(tmp_path / "root", {"bear": 5})
+    validator = Validator(root)
+    for damage, finding in ((shrink, r".*the truth 32x24 \(PATH\)"), (cut_short, "PATH: a broken image"), (Path.unlink, "PATH: no such label map")):
+        damage(root / "Annotations/480p/bear/00003.png")
+        with pytest.raises(InputError, match=f"^{finding.replace('PATH', re.escape(str(root / 'Annotations/480p/bear/00003.png')))}"):
+            validator.score(network)
 
 
 def test_a_root_without_videos_is_refused(tmp_path):
