@@ -35,6 +35,7 @@ from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
 from util.names import natural_key
+from util.memory import is_out_of_memory
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
 from util.wording import counted
@@ -206,7 +207,9 @@ class Validator:
                 for name, labels in results:
                     if name in needed:
                         output.write(name, labels)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise InputError(f"validation on {sequence}: {segmenter.device} has too little memory beside the training; validate at a lower resolution") from error
 
     def _results(self, segmenter: VideoSegmenter, video: Video) -> Iterator[tuple[str, np.ndarray]]:
