@@ -90,6 +90,16 @@ def test_folders_of_similar_names_are_left_alone_and_a_failure_leaves_nothing(tm
     assert file_names(tmp_path) == ["davis", "long", "long.part"]
 
 
+def test_a_video_that_lost_a_frame_is_refused_as_everywhere(tmp_path):
+    lost = write_generic(tmp_path / "data", "clip", {0: (1,)}, count=8) / "JPEGImages/clip/00003.jpg"
+    lost.unlink()
+    for leave in (lambda: None, lambda: lost.symlink_to(tmp_path / "nowhere.jpg")):
+        leave()
+        with pytest.raises(InputError, match=r"clip/00003.jpg: frame missing between 00002.jpg and 00004.jpg"):
+            write_played(tmp_path / "data", tmp_path / "long", frames=9)
+    assert file_names(tmp_path) == ["data"]
+
+
 @pytest.mark.parametrize("record", ["[]", "{}", '"long"', '{"root": 1}', "{"])
 def test_a_folder_with_another_record_is_somebody_elses(tmp_path, record):
     (tmp_path / "long").mkdir()

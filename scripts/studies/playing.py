@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset import Layout
+from dataset.frame_source import refuse_lost_frames
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
 from util.files import atomic_folder
@@ -67,6 +68,7 @@ def _play(layout: Layout, out: Path, name: str, frames: int | None, times: float
     paths = layout.frame_files(name)
     if not paths:
         raise InputError(f"{layout.frames_folder / name}: no frames")
+    refuse_lost_frames(paths)  # here: numbered anew, the hole could no longer be seen
     length = frames if times is None else max(round(times * len(paths)), 1)
     if length > _MOST_FRAMES:
         raise InputError(f"{name}: would have {length:,} frames; at most {_MOST_FRAMES:,} are written")
