@@ -100,6 +100,21 @@ def test_a_video_that_lost_a_frame_is_refused_as_everywhere(tmp_path):
     assert file_names(tmp_path) == ["data"]
 
 
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "Truth"])
+def test_a_data_set_is_not_written_into(tmp_path, folder):
+    root = write_generic(tmp_path / "data", "clip", {0: (1,)})
+    (root / "Truth").mkdir()
+    held = file_names(root / folder)
+    for out in (root / folder / "long", root / folder / "clip", root / folder):
+        with pytest.raises(InputError, match=f"{out}: is inside {root / folder}, where the data set's videos are"):
+            write_played(root, out, frames=9)
+    assert file_names(root / folder) == held
+    (tmp_path / "link").symlink_to(root / folder)
+    with pytest.raises(InputError, match="is inside"):
+        write_played(root, tmp_path / "link/long", frames=9)
+    assert write_played(root, root / "long", frames=9).is_dir()
+
+
 @pytest.mark.parametrize("record", ["[]", "{}", '"long"', '{"root": 1}', "{"])
 def test_a_folder_with_another_record_is_somebody_elses(tmp_path, record):
     (tmp_path / "long").mkdir()

@@ -36,6 +36,9 @@ def write_played(
     if not 0 < length < math.inf:  # nan is neither
         raise InputError(f"{length} is no length; a video is at least a frame long, and ends")
     layout = Layout.of(root)
+    for folder in (layout.frames, *layout.masks):
+        if out.resolve().is_relative_to((layout.folder / folder).resolve()):
+            raise InputError(f"{out}: is inside {layout.folder / folder}, where the data set's videos are; choose a folder outside")
     names = layout.names()
     if unknown := [name for name in sequences or () if name not in names]:
         raise InputError(f"{layout.frames_folder}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20])}")
