@@ -35,6 +35,8 @@ def write_played(
     length = times if frames is None else frames
     if not 0 < length < math.inf:  # nan is neither
         raise InputError(f"{length} is no length; a video is at least a frame long, and ends")
+    if length > _MOST_FRAMES:  # whatever is played, it has a frame or more
+        raise InputError(f"{length:g}: too long; at most {_MOST_FRAMES:,} frames of a video are written")
     layout = Layout.of(root)
     for folder in (layout.frames, *layout.masks):
         if out.resolve().is_relative_to((layout.folder / folder).resolve()):
