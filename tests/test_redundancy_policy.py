@@ -15,6 +15,7 @@ from inference import MemoryConfig, VideoSegmenter, system_config
 from inference.memory import POLICIES, MemoryBank
 from model import save_weights
 from util.errors import InputError
+from util.notes import say_once
 
 ELEMENTS = 3
 
@@ -139,6 +140,7 @@ def test_frames_alone_between_two_at_which_objects_joined_are_no_obstacle(reinfo
 
 @pytest.mark.parametrize(("asked", "held"), [(12, 12), (10, 8), (7, 4), (2, 4)])
 def test_a_capacity_that_the_reduction_does_not_divide_is_rounded_which_is_said_once(reinforced_network, capsys, asked, held):
+    say_once.cache_clear()
     for _ in range(2):
         written = Written(reinforced_network, capacity_frames=asked)
     written.write(0, joining=(1,))

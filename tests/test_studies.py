@@ -144,6 +144,15 @@ def test_a_policy_that_needs_learned_weights_runs_on_the_network_that_has_them(t
     assert "memory-redundancy-4: gone.pth: no such file" in map(str, without.left_out)
 
 
+def test_capacities_that_a_policy_rounds_to_one_are_one_row_that_says_what_is_held(tiny, tmp_path):
+    reducing = write_tiny_weights(tmp_path / "tiny_remn.pth", network="tiny_remn")
+    study = systems.study(systems.weights_of([f"stcn={tiny}", f"remn={reducing}"]), [2, 4, 9])
+    rows = {variant.name: (variant.label, variant.columns["memory"], variant.settings["memory_frames"]) for variant in study.variants if variant.line == "redundancy"}
+    assert rows == {"memory-redundancy-4": ("4", "redundancy, 4 frames", 4), "memory-redundancy-8": ("8", "redundancy, 8 frames", 8)}
+    assert len([variant for variant in study.variants if variant.line == "redundancy"]) == 2
+    assert {"memory-fifo-2", "memory-fifo-4", "memory-fifo-9"} <= {variant.name for variant in study.variants}
+
+
 def test_rows_asked_for_are_the_only_ones_of_which_anything_is_said(davis, tiny, tmp_path, capsys):
     study = systems.study(systems.weights_of([f"stcn={tiny}", "remn=gone.pth", "pcvos=lost.pth"]))
     assert run_study(study, study_flags(davis, "--list", "--rows", "stcn", "remn")) == 0

@@ -49,6 +49,10 @@ class BoundedMemory(EveryK):
         self.frame_index = frame_index
         return super().memorise(frame_index, masks, object_ids)
 
+    @property
+    def capacity_frames(self) -> int | None:
+        return self._capacity_frames
+
     def frames_held(self, frame_count: int | None) -> int | None:
         needed = super().frames_held(frame_count)
         if self._capacity_frames is None or needed is None:

@@ -37,6 +37,11 @@ class MemoryPolicy(abc.ABC):
     def use_network(self, network: VOSNetwork) -> None:  # noqa: B027 most decide without
         """Before the first frame: the network that runs, which has the policy's slot."""
 
+    @property
+    def capacity_frames(self) -> int | None:
+        """How many frames' worth of elements are held before any must leave, with this network; None: no bound in frames."""
+        return None
+
     @abc.abstractmethod
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         """A frame was kept since masks were given for it."""

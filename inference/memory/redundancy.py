@@ -41,6 +41,10 @@ class RedundancyReduced(EveryK):
         if asked != self._capacity_frames:
             say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one")
 
+    @property
+    def capacity_frames(self) -> int:
+        return self._capacity_frames
+
     def frames_held(self, frame_count: int | None) -> int | None:
         needed = super().frames_held(frame_count)
         return self._capacity_frames + 1 if needed is None else min(self._capacity_frames + 1, needed)

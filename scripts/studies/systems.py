@@ -46,7 +46,8 @@ def weights_of(given: Iterable[str]) -> Weights:
 
 def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
     """Each system as it is; each policy on STCN's network, or on that of a system which has what the policy needs, bounded ones at several capacities.
-    A policy's row that a system's equals is left to that. memory_frames: the capacities; None: MEMORY_FRAMES, and for policies that are learned their own.
+    A policy's row that a system's equals is left to that, and one that holds another number of frames than asked for is the row of that number.
+    memory_frames: the capacities; None: MEMORY_FRAMES, and for policies that are learned their own.
 
     Raises InputError for capacities that are none.
     """
@@ -61,6 +62,7 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
         if reason is not None:
             left_out.append(LeftOut(candidate.name, reason))
             continue
+        candidate = _as_held(candidate, file)
         identity = (file, dataclasses.replace(candidate.config, name="", shipped_weights=""))
         if identity not in seen:
             seen.append(identity)
@@ -78,12 +80,27 @@ def _policies(memory_frames: Sequence[int] | None) -> Iterator[_Candidate]:
         lender = _PLAIN if policy.slot is None else _lender(policy.slot)
         if policy.default_capacity_frames is not None:
             for frames in memory_frames or (MEMORY_FRAMES if policy.slot is None else (policy.default_capacity_frames,)):
-                yield _Candidate(f"memory-{name}-{frames}", name, _PLAIN, {"memory": name, "memory_frames": frames}, lender)
+                yield _Candidate(_bounded_name(name, frames), name, _PLAIN, {"memory": name, "memory_frames": frames}, lender)
             continue
         yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name}, lender)
         with_last = _Candidate(f"memory-{name}-last", f"{name} + last", _PLAIN, {"memory": name, "include_last": True}, lender)
         if _accepted(with_last):
             yield with_last
+
+
+def _bounded_name(policy: str, frames: int) -> str:
+    return f"memory-{policy}-{frames}"
+
+
+def _as_held(candidate: _Candidate, file: Path) -> _Candidate:
+    """At the capacity that its policy holds with the network, which may be another than was asked for."""
+    memory = candidate.config.memory
+    policy = POLICIES[memory.policy](memory)
+    policy.use_network(_network(file))
+    held = policy.capacity_frames
+    if "memory_frames" not in candidate.settings or held == memory.capacity_frames:
+        return candidate
+    return dataclasses.replace(candidate, name=_bounded_name(memory.policy, held), settings={**candidate.settings, "memory_frames": held})
 
 
 def _lender(slot: str) -> str:
