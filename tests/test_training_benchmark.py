@@ -20,10 +20,12 @@ from model import Rollout, build_network
 from model.losses import BootstrapConfig
 from model.network import freeze_batch_norms
 from model.training import STAGES, TrainingConfig
+from scripts import benchmark as benchmark_command
 from scripts.benchmarks import training_memory, training_speed
 from scripts.benchmarks.material import write_training_stills, write_training_videos
 from scripts.benchmarks.training_memory import Plan, Recipe, StepMemory, choose_recipe, computed_memory
 from scripts.benchmarks.training_reference import PlainAugmentation, PlainData, PlainRollout, draw_clip, draw_still
+from util.errors import InputError
 from util.images import normalise_images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,3 +183,23 @@ def test_memory_command_says_that_it_computed(tmp_path):
     assert row["how"] == "computed" and row["memory"]["peak"] > row["memory"]["resting"] > 0
     wrong = benchmark(tmp_path, "training_memory", "--batch", "3", "--gpus", "2")
     assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1].startswith("error: --batch 3 over 2 GPUs in 1 part:")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("training", "--crop_size", "20"), "--crop_size: 20: a multiple of 16 is needed"),
+        (("training_memory", "--crop_size", "20"), "--crop_size: 20: a multiple of 16 is needed"),
+        (("training", "--workers", "-1"), "--workers: -1: at least 0 is needed"),
+        (("training", "--cache_megabytes", "-5"), "--cache_megabytes: -5: at least 0 is needed"),
+        (("training", "--network", "tiny_remn"), "network tiny_remn: its redundancy reduction is trained by"),
+        (("training_memory", "--network", "tiny_remn"), "network tiny_remn: its redundancy reduction is trained by"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line_before_anything_is_made_up(flags, said, monkeypatch):
+    made = []
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *flags])
+    monkeypatch.setattr(training_speed, "write_training_videos", lambda *_: made.append(_))
+    with pytest.raises(InputError, match=said) as refusal:
+        benchmark_command.main()
+    assert "\n" not in str(refusal.value) and not made

@@ -27,13 +27,15 @@ class FlagParser(argparse.ArgumentParser):
         raise InputError(f"{self.prog}: {message}")
 
 
-def at_least(smallest: int) -> Callable[[str], int]:
-    """A flag's type: a whole number, this or more."""
+def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
+    """A flag's type: a whole number, this or more, and a multiple of the other."""
 
     def number(text: str) -> int:
         value = int(text)
         if value < smallest:
             raise argparse.ArgumentTypeError(f"{value}: at least {smallest} is needed")
+        if value % multiple_of:
+            raise argparse.ArgumentTypeError(f"{value}: a multiple of {multiple_of} is needed")
         return value
 
     return number

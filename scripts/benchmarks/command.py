@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from model import PRESETS
-from model.training import STAGES
+from model.config import preset
+from model.rollout import check_frames, check_slots
+from model.training import STAGES, TrainingConfig
 from util.errors import EXIT_OK
 from util.flags import Commands, at_least
 from util.run_record import write_json
@@ -41,8 +43,14 @@ def add_plot(added: argparse.ArgumentParser) -> None:
 def add_training_step(added: argparse.ArgumentParser) -> None:
     """The flags of commands about a step of training."""
     added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
-    added.add_argument("--crop_size", type=at_least(16), default=384, help="side of the training crop in pixels, a multiple of 16")
+    added.add_argument("--crop_size", type=at_least(16, multiple_of=16), default=384, help="side of the training crop in pixels, a multiple of 16")
     added.add_argument("--device", default="auto")
+
+
+def check_training(network: str, config: TrainingConfig) -> None:
+    """Raise InputError where the stage cannot train a network of this preset."""
+    check_slots(preset(network), config.clip_frames, config.reduce_frames)
+    check_frames(config.frames, config.clip_frames, config.reduce_frames)
 
 
 def _report(flags: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ from util.errors import InputError
 from util.flags import Commands, at_least
 from util.wording import counted
 
-from .command import add_command, add_training_step
+from .command import add_command, add_training_step, check_training
 from .report import markdown_table
 from .timing import note
 
@@ -38,6 +38,7 @@ MARGIN_GB = 1.5
 CUDA_BLOCK_BYTES = 512  # torch's CUDA allocator gives memory in multiples of it
 CARDS_GB = (8, 11, 24)
 GPU_COUNTS = (1, 2, 4)
+_RECIPE_STAGES = ("0", "3")
 METHOD = {
     "computed": f"Computed, not measured: leaves out cuDNN workspaces, fragmentation and the CUDA context; allow 1 to {MARGIN_GB} GB for them.",
     "measured": "Measured: the most memory torch held; leaves out fragmentation and the CUDA context.",
@@ -207,6 +208,8 @@ def choose_recipe(plan: Plan, card_gb: int, memory_of: Callable[[Plan], StepMemo
 
 def run_training_memory(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Peak memory of a training step in one process: measured on CUDA, computed elsewhere."""
+    for stage in _RECIPE_STAGES if flags.recipes else (flags.stage,):
+        check_training(flags.network, STAGES[stage])
     device = select_device(flags.device)
     how = "measured" if device.type == "cuda" else "computed"
 
@@ -241,7 +244,7 @@ def _fitting_recipes(flags: argparse.Namespace, memory_of: Callable[[Plan], Step
     """Stages 0 and 3 with their published batches on all cards and numbers of GPUs."""
     return [
         choose_recipe(_plan(flags, stage, batch=STAGES[stage].batch_size, gpus=gpus), card, memory_of)
-        for stage in ("0", "3")
+        for stage in _RECIPE_STAGES
         for card in CARDS_GB
         for gpus in GPU_COUNTS
     ]

@@ -26,7 +26,7 @@ from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
 from util.wording import counted
 
-from .command import add_command, add_training_step
+from .command import add_command, add_training_step, check_training
 from .material import write_training_stills, write_training_videos
 from .report import markdown_table
 from .timing import SIDES, note
@@ -181,6 +181,7 @@ def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     device = select_device(flags.device)
     amp = flags.amp or ("fp16" if device.type == "cuda" else "off")
     stage = STAGES[flags.stage]
+    check_training(flags.network, stage)
     batch = flags.batch or stage.batch_size // 2
     changes = {"network": flags.network, "batch_size": batch, "crop_size": flags.crop_size, "amp": amp, "compile": flags.compile}
     with tempfile.TemporaryDirectory() as made_up:
@@ -230,7 +231,7 @@ def add(commands: Commands) -> None:
     added.add_argument("--batch", type=at_least(1), help="samples a step; default: half the stage's, the published batch of one of two GPUs")
     added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
     added.add_argument("--compile", action="store_true", help="ours through torch.compile")
-    added.add_argument("--workers", type=int, default=1, help="loading processes of either side")
-    added.add_argument("--cache_megabytes", type=int, default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
+    added.add_argument("--workers", type=at_least(0), default=1, help="loading processes of either side")
+    added.add_argument("--cache_megabytes", type=at_least(0), default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
     added.add_argument("--iterations", type=at_least(1), default=20, help="timed steps of a turn")
     added.add_argument("--repeats", type=at_least(1), default=3, help="turns of either side")
