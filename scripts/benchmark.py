@@ -25,11 +25,12 @@ import argparse
 from scripts.benchmarks import clips, components, endurance, peak_memory, policies, reading, speed, training_memory, training_speed
 from scripts.studies import long_videos
 from util.errors import run_command
+from util.flags import FlagParser
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = FlagParser(prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=FlagParser)
     for each in (speed, components, reading, clips, peak_memory, endurance, policies, long_videos, training_speed, training_memory):
         each.add(commands)
     return parser

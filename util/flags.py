@@ -1,7 +1,7 @@
 """Command-line flags whose errors are one line."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from util.errors import InputError
@@ -18,10 +18,17 @@ class FlagParser(argparse.ArgumentParser):
     def parse_args(self, *arguments: Any, **keywords: Any) -> argparse.Namespace:
         flags, unknown = self.parse_known_args(*arguments, **keywords)
         if unknown:
-            valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
-            commands = " (of a command, those that its --help shows)" if self._subparsers else ""
-            self.error(f"{' '.join(unknown)}: not known; the flags are {valid}{commands}")
+            self._command_of(flags)._refuse(unknown)
         return flags
+
+    def _command_of(self, flags: argparse.Namespace) -> "FlagParser":
+        """The parser of the command that was given, where there are commands: it knows the flags."""
+        commands = next((action for action in self._actions if isinstance(action, Commands)), None)
+        return self if commands is None else commands.choices[getattr(flags, commands.dest)]._command_of(flags)
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
+        self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}")
