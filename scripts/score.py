@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inference.scoring import PROTOCOLS, score_folder
 from util.errors import run_command
-from util.flags import FlagParser
+from util.flags import FlagParser, new_file
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("--train_meta", type=Path, help="the training set's meta.json, which says what categories were seen (else train/ beside --meta)")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these alone")
     parser.add_argument("--single_object", action="store_true", help="all ids are one object: DAVIS-2016 on the masks of DAVIS-2017")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here too")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores here too")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the scores here too")
+    parser.add_argument("--csv", type=new_file, metavar="FILE", help="write the scores here too")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: a thread a core)")
     flags = parser.parse_args()
     report = score_folder(

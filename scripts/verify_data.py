@@ -21,7 +21,7 @@ from pathlib import Path
 from dataset.verification import BL30K, DAVIS, YOUTUBE, SetPlan, SetReport, TaskResult, VideoKind, as_table, plan_static, plan_videos, report
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError, run_command
 from util.files import atomic_write
-from util.flags import FlagParser
+from util.flags import FlagParser, new_file
 from util.progress import Progress
 
 SHOWN = 20  # problems and notes of a data set; --json has all
@@ -37,7 +37,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--video_root", nargs="+", default=[], metavar="NAME=DIR", help="folders laid out like them")
     parser.add_argument("--fast", action="store_true", help="read the files' headers alone: finds no damage further in, and no masks without objects")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found here too")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything found here too")
     flags = parser.parse_args()
     if flags.workers < 1:
         raise InputError(f"--workers {flags.workers}: it must be at least 1")

@@ -12,11 +12,12 @@ from PIL import Image
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
+from scripts import benchmark
 from scripts.benchmarks import clips, components, peak_memory, speed, timing
 from scripts.benchmarks.material import MovingScene, made_up_network
 from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
-from util.errors import InputError
+from util.errors import InputError, run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -149,14 +150,20 @@ def test_speed_command_prints_a_table_and_writes_its_figures(tmp_path):
         (("stream", "--frames", "3"), "error: --frames 3: two lengths are compared"),
         (("speed", "--net", "tiny"), "error: benchmark.py speed: --net tiny: not known; the flags are -h --help --network --height "),
         (("speed", "--height", "8"), "error: benchmark.py speed: argument --height: 8: at least 16 is needed"),
+        (("components", "--plot", "made"), "error: benchmark.py components: argument --plot: made: a folder; a file's name is needed"),
+        (("training", "--json", "made"), "error: benchmark.py training: argument --json: made: a folder; a file's name is needed"),
         (("fast",), "error: benchmark.py: argument COMMAND: invalid choice: 'fast'"),
     ],
 )
-def test_wrong_requests_end_with_one_line_and_exit_code_2(tmp_path, arguments, said):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith(said) and result.stderr.count("\n") == 1
+def test_wrong_requests_end_with_one_line_and_exit_code_2(tmp_path, arguments, said, monkeypatch, capsys):
+    (tmp_path / "made").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        run_command(benchmark.main)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith(said) and error.count("\n") == 1
 
 
 def test_line_chart_draws_points_where_their_values_are(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import InputError
@@ -46,3 +47,11 @@ def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def new_file(text: str) -> Path:
+    """A flag's type: the path of a file to be written, refused before any work where it is a folder."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: a folder; a file's name is needed")
+    return path

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from model.config import preset
 from model.rollout import check_frames, check_slots
 from model.training import STAGES, TrainingConfig
 from util.errors import EXIT_OK
-from util.flags import Commands, at_least
+from util.flags import Commands, at_least, new_file
 from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
@@ -31,13 +30,13 @@ def add_command(commands: Commands, name: str, run: Measurement, network: str, f
         added.add_argument("--height", type=at_least(16), default=480, help="of a frame, in pixels")
         added.add_argument("--width", type=at_least(16), default=854, help="of a frame, in pixels")
     added.add_argument("--threads", type=at_least(1), default=2, help="CPU threads of torch")
-    added.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    added.add_argument("--json", type=new_file, metavar="FILE", help="write all figures here too")
     return added
 
 
 def add_plot(added: argparse.ArgumentParser) -> None:
     """The flag of commands that draw their table."""
-    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as a PNG")
+    added.add_argument("--plot", type=new_file, metavar="FILE", help="draw the table as a PNG")
 
 
 def add_training_step(added: argparse.ArgumentParser) -> None:
