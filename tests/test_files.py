@@ -48,3 +48,12 @@ def test_a_file_where_a_folder_is_needed_is_refused_by_its_name(tmp_path):
     with pytest.raises(OSError, match="out: a file; a folder is needed"), atomic_files(tmp_path / "out"):
         pass
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_where_a_file_belongs_is_refused_before_any_file_is_replaced(tmp_path):
+    (tmp_path / "one.txt").write_text("old")
+    (tmp_path / "two.txt").mkdir()
+    with pytest.raises(OSError, match=r"two\.txt: a folder, where a file is to be written"), atomic_files(tmp_path) as folder:
+        (folder / "one.txt").write_text("new")
+        (folder / "two.txt").write_text("2")
+    assert (tmp_path / "one.txt").read_text() == "old" and file_names(tmp_path) == ["one.txt", "two.txt"]

@@ -57,7 +57,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
     """An empty folder whose files appear in `folder` once all are written, replacing those of their names, or not at all; a new `folder` then does not appear either.
 
-    Raises OSError where `folder` is a file, or cannot be written to.
+    Raises OSError where `folder` is a file, or cannot be written to, and where it holds a folder of the name of one of them.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -69,7 +69,11 @@ def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
     try:
         yield temporary
-        for file in sorted(temporary.iterdir()):
+        files = sorted(temporary.iterdir())
+        for file in files:
+            if (folder / file.name).is_dir():
+                raise IsADirectoryError(f"{folder / file.name}: a folder, where a file is to be written; move it away, or choose another folder")
+        for file in files:
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
