@@ -1,6 +1,8 @@
 """Analyses: their figures against plain computations, and the commands with their tables, JSON files and pictures."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -368,6 +370,16 @@ def test_an_error_met_on_the_way_leaves_nothing_and_what_was_there_as_it_was(com
     assert command(name, *flags, "--max_frames", "4")[0] == 2
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert {"notes.txt", f"{name}.json"} < {path.name for path in before}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_being_terminated_leaves_nothing_half_done(command, davis, weights, tmp_path, monkeypatch, there):
+    if there:
+        (tmp_path / "out").mkdir()
+    monkeypatch.setattr("scripts.analysis.command.write_json", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert command("correspondence", "--data_path", davis, "--model", weights, "--max_frames", "2")[0] == 143
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "out"] if there else []) and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_output_that_is_a_file_is_refused(command, davis, weights, tmp_path):

@@ -1,10 +1,12 @@
-"""Being asked to stop: schedulers, torchrun and Ctrl-C send signals, and a step should be finished and saved before the process ends."""
+"""Being asked to stop: schedulers, torchrun and Ctrl-C send signals, and a step should be finished and saved, or what is half done removed, before the process ends."""
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 
 class StopSignals:
@@ -33,3 +35,20 @@ class StopSignals:
         self.received = signal.Signals(number)
         os.write(sys.stderr.fileno(), f"{self.received.name}: {self._said}\n".encode())  # print may be what was interrupted
         self._heard()
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """While this context is open, SIGTERM ends the process as an exception does: what is half done is undone, and what was started is ended too.
+
+    For the main thread alone, as signals are.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

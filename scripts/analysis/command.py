@@ -18,6 +18,7 @@ from util.errors import EXIT_OK, InputError
 from util.files import atomic_files
 from util.flags import Commands, at_least
 from util.run_record import write_json
+from util.stopping import ended_by_sigterm
 
 Analysis = Callable[[argparse.Namespace, Path], tuple[str, Any]]  # flags, folder for the pictures → the report in Markdown, and its figures
 
@@ -65,7 +66,7 @@ def _report(flags: argparse.Namespace) -> int:
     """Analyse, write the figures and pictures, print the table; the exit code."""
     torch.set_num_threads(flags.threads)
     where = circumstances(shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]), flags.threads)
-    with atomic_files(flags.output) as folder:
+    with ended_by_sigterm(), atomic_files(flags.output) as folder:
         text, figures = flags.run(flags, folder)
         write_json(folder / f"{flags.command}.json", {"analysis": flags.command, **where, "figures": figures})
     print(f"{text}\n\n{circumstances_line(where)}")

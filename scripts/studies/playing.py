@@ -10,6 +10,7 @@ from dataset.frame_source import refuse_lost_frames
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
 from util.files import atomic_folder
+from util.stopping import ended_by_sigterm
 
 _RECORD = "played.json"
 _MOST_FRAMES = 100_000  # of a video: the order of names of five digits is that of their numbers
@@ -49,7 +50,7 @@ def write_played(
     if out.exists():
         _refuse_other(out, record)
         return out
-    with atomic_folder(out) as unfinished:
+    with ended_by_sigterm(), atomic_folder(out) as unfinished:
         for name in chosen:
             _play(layout, unfinished, name, frames, times, lengthen)
         _write_lists(layout, unfinished, chosen)

@@ -1,19 +1,17 @@
 """A study as a command: its flags, its runs one after another, its report."""
 
 import argparse
-import contextlib
 import dataclasses
 import shlex
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
 from scripts.benchmarks.report import circumstances
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError
+from util.stopping import ended_by_sigterm
 
 from .data import StudyData
 from .over_time import over_time
@@ -62,7 +60,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
         _note(f"left out: {reason}")
     runs = _Runs(study, flags, with_time)
     rows: list[Row] = []
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         for data in lengths:
             for variant in study.variants:
                 row = runs.row(variant, data)
@@ -145,20 +143,6 @@ def _command() -> list[str]:
     """This command as a user would type it."""
     script = Path(sys.argv[0])
     return [f"scripts/{script.name}", *sys.argv[1:]]
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process as an exception does, so that the run of a variant is ended too."""
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _note(text: str) -> None:
