@@ -10,6 +10,7 @@ if not __package__:  # started by path: start again as a module of the repositor
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from inference.memory.sampling import Adaptive, Every
 from util.errors import InputError, run_command
 from util.flags import FlagParser
 from util.wording import counted
+
+_SMALLEST_STEP = 0.001  # to 1, above which few differences lie, a thousand of them
+_MOST_DECIMALS = 6
 
 
 def labels_of(video: AnnotatedVideo) -> list[Tensor]:
@@ -44,7 +48,12 @@ def frames_written(labels: Sequence[Tensor], config: MemoryConfig) -> int:
 
 def thresholds(step: float) -> Iterator[float]:
     """Multiples of the step."""
-    return (round(number * step, 6) for number in itertools.count(1))
+    return (round(number * step, _MOST_DECIMALS) for number in itertools.count(1))
+
+
+def decimals_of(step: float) -> int:
+    """How many tell the multiples of the step apart, at least 2."""
+    return next(decimals for decimals in range(2, _MOST_DECIMALS + 1) if decimals == _MOST_DECIMALS or round(step, decimals) == step)
 
 
 def main() -> None:
@@ -53,18 +62,19 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of frames written, at most (default: %(default)s)")
     parser.add_argument("--step", type=float, default=0.05, help="between thresholds (default: %(default)s)")
     flags = parser.parse_args()
-    if not flags.step > 0:
-        raise InputError(f"--step {flags.step}: it must be above 0")
+    if not _SMALLEST_STEP <= flags.step < math.inf:  # nan is neither
+        raise InputError(f"--step {flags.step}: it must be a number, at least {_SMALLEST_STEP}")
     videos = [labels_of(video) for video in find_videos(flags.root)]
     frames, gap = sum(map(len, videos)), MemoryConfig().max_gap_frames
     fewest = sum(Every(MemoryConfig(write_every_frames=gap)).frames_written(len(labels)) for labels in videos)
     if not flags.share * frames >= fewest:
         every = f"each video's first and every {gap}th"
         raise InputError(f"--share {flags.share}: whatever the threshold, {fewest} of {frames} frames are written, {every}; give at least {fewest / frames:.4f}")
+    decimals = decimals_of(flags.step)
     for threshold in thresholds(flags.step):
         config = dataclasses.replace(MemoryConfig(), sampling="adaptive", sampling_threshold=threshold)
         written = sum(frames_written(labels, config) for labels in videos)
-        print(f"threshold {threshold:.2f}: {written} of {frames} frames in {counted(len(videos), 'video')} are written, one in {frames / written:.1f}", flush=True)
+        print(f"threshold {threshold:.{decimals}f}: {written} of {frames} frames in {counted(len(videos), 'video')} are written, one in {frames / written:.1f}", flush=True)
         if written <= flags.share * frames:
             return
 

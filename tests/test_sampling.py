@@ -1,6 +1,7 @@
 """When a frame is written: decisions on masks made by hand. Legend: K objects, H W frame size."""
 
 import dataclasses
+import itertools
 import math
 import weakref
 
@@ -199,6 +200,20 @@ def test_a_share_that_no_threshold_reaches_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.15"])
     with pytest.raises(InputError, match=r"--share 0\.15: whatever the threshold, 2 of 10 frames are written, .* give at least 0\.2000"):
         choose_sampling_threshold.main()
+
+
+@pytest.mark.parametrize("step", ["1e-9", "0.0009", "0", "-1", "inf", "nan"])
+def test_steps_that_never_end_or_are_none_are_refused(tmp_path, monkeypatch, step):
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(tmp_path), f"--step={step}"])
+    with pytest.raises(InputError, match=r"--step .*: it must be a number, at least 0\.001"):
+        choose_sampling_threshold.main()
+
+
+@pytest.mark.parametrize(("step", "decimals"), [(0.05, 2), (1.0, 2), (0.025, 3), (0.001, 3), (0.0125, 4), (1 / 3, 6)])
+def test_thresholds_are_told_apart_by_their_decimals(step, decimals):
+    assert choose_sampling_threshold.decimals_of(step) == decimals
+    first = list(itertools.islice(choose_sampling_threshold.thresholds(step), 50))
+    assert len({f"{threshold:.{decimals}f}" for threshold in first}) == 50
 
 
 def test_a_training_video_without_an_object_at_its_start_is_named(tmp_path, monkeypatch):
