@@ -22,10 +22,22 @@ usage_if_fewer_than() {
     fi
 }
 
+# absolute FOLDER: its path, which holds wherever the script goes
+absolute() {
+    if [ ! -d "$1" ]; then
+        echo "error: $1: no such folder" >&2
+        return 2
+    fi
+    realpath "$1"
+}
+
 # begin_small_recipe "$@": of DAVIS_ROOT STATIC_ROOT NAME, sets name and what the small networks' recipes share, as recipe and, for training clip by clip, per_clip
 begin_small_recipe() {
     usage_if_fewer_than 3 "$@"
+    local davis static
+    davis=$(absolute "$1") || exit
+    static=$(absolute "$2") || exit
     name=$3
-    recipe=(--davis_root "$(realpath "$1")" --static_root "$(realpath "$2")" --mix video=0.4 static=0.25 synthetic=0.35 --amp bf16 --cache_megabytes 3000)
+    recipe=(--davis_root "$davis" --static_root "$static" --mix video=0.4 static=0.25 synthetic=0.35 --amp bf16 --cache_megabytes 3000)
     per_clip=(--frames 7 --clip_frames 3 --set dice_weight=1.0)
 }

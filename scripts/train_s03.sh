@@ -6,7 +6,10 @@ set -euo pipefail
 repository=$(dirname "$0")/..
 source "$repository/scripts/_stages.sh"
 usage_if_fewer_than 4 "$@"
-name=$1 static_root=$(realpath "$2") davis_root=$(realpath "$3") youtube_root=$(realpath "$4")
+name=$1
+static_root=$(absolute "$2")
+davis_root=$(absolute "$3")
+youtube_root=$(absolute "$4")
 shift 4
 cd "$repository"
 train_stage 0 "${name}_s0" --static_root "$static_root" "$@"

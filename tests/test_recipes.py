@@ -75,3 +75,14 @@ def test_the_small_network_is_trained_in_three_parts_the_last_clip_by_clip(copy,
 def test_without_folders_the_usage_is_shown(copy, script):
     done = run(copy, script, "name")
     assert done.returncode == 2 and script in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "roots"), [("train_s03.sh", 3), ("train_s012.sh", 4), ("train_small.sh", 2), ("train_pcvos_small.sh", 2), ("train_remn_small.sh", 2)]
+)
+def test_a_folder_that_is_not_there_is_named_before_anything_is_trained(copy, videos, script, roots):
+    for missing in range(roots):
+        folders = [videos] * roots
+        folders[missing] = "gone/away"
+        done = run(copy, script, *(("never", *folders) if roots > 2 else (*folders, "never")))
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: gone/away: no such folder\n")
