@@ -34,8 +34,8 @@ from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError
-from util.names import natural_key
 from util.memory import is_out_of_memory
+from util.names import natural_key
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
 from util.wording import counted
