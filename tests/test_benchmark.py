@@ -159,6 +159,7 @@ def test_wrong_requests_end_with_one_line_and_exit_code_2(tmp_path, arguments, s
     (tmp_path / "made").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)  # of this process, which goes on with other tests
     with pytest.raises(SystemExit) as end:
         run_command(benchmark.main)
     error = capsys.readouterr().err
