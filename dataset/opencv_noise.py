@@ -11,7 +11,7 @@ import cv2
 # Damage and full disks are found by return values and raised, in one line; OpenCV and its FFmpeg would add a line a frame. Who sets these variables sees them.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV before 4.13 has the function at its top
 
 
 @contextlib.contextmanager

@@ -8,10 +8,8 @@ Variants whose weights are not given are left out, which is said. Each variant r
 tables with the same OUT share runs.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 

@@ -7,10 +7,8 @@ python scripts/analyse.py correspondence --data_path ROOT --output OUT   points 
 ROOT is laid out like DAVIS, or as JPEGImages/VIDEO and Annotations/VIDEO.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 

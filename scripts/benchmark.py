@@ -15,10 +15,8 @@ python scripts/benchmark.py training_memory   peak memory of a training step (--
 Needs neither data nor weights, but for `long` (the shipped ones, or yours): both are made up, the same in every run. Leave the machine idle meanwhile.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 

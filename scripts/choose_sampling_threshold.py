@@ -3,10 +3,8 @@
 python scripts/choose_sampling_threshold.py DAVIS_ROOT [--share 0.2] [--step 0.05]
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import dataclasses
 import itertools

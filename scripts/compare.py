@@ -8,10 +8,8 @@ python scripts/compare.py ROOT --frames 500                        every video p
 Systems whose weights are not there are left out, which is said. Each row runs through the eval script, into OUT/runs: a comparison that was stopped goes on.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 

@@ -54,7 +54,7 @@ cd "$caller" # paths on the command line are the caller's
 # A demo is looked at anew each time: what an earlier one left under this name is replaced
 "$PYTHON" "$root/eval_generic.py" "${request[@]}" --output "$output" --overlay --overwrite ${flags[@]+"${flags[@]}"}
 
-name=$("$PYTHON" -c 'import pathlib, sys; path = pathlib.Path(sys.argv[1]).resolve(); print(path.name if path.is_dir() else path.stem)' "$video")
+name=$("$PYTHON" -I -c 'import pathlib, sys; path = pathlib.Path(sys.argv[1]).resolve(); print(path.name if path.is_dir() else path.stem)' "$video")
 echo
 echo "masks:   $output/$name"
 echo "overlay: $output/overlays/$name.webm (opens in a browser)"

@@ -3,10 +3,8 @@
 python scripts/export_weights.py runs/NAME/checkpoints/008000.pth weights.pth [--half]
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 from model import load_network, parameter_count, save_weights
 from util.errors import run_command

@@ -7,10 +7,8 @@ ROOT is laid out like DAVIS (JPEGImages/480p, Annotations/480p, ImageSets), or a
 frames. Keep ROOT where it is: OUT holds links to it.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path

@@ -3,10 +3,8 @@
 python scripts/make_sample.py [--output scripts/sample] [--seed 9]
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 from pathlib import Path

@@ -5,10 +5,8 @@ python scripts/resize_youtube.py SRC DST [--splits train valid] [--short_side 48
 SRC holds train/ (JPEGImages, Annotations, meta.json), or is that folder itself; DST is laid out alike and serves as --yv_root. Goes on where it stopped.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import os
 import sys

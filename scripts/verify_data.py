@@ -5,10 +5,8 @@ python scripts/verify_data.py [--static_root DIR …] [--davis_root DIR …] [--
 Exit code 0 where there is nothing to mend, 2 where there is.
 """
 
-if not __package__:  # started by path: start again as a module of the repository, where the packages are found
-    from _as_module import restart
-
-    restart(__file__)
+if not __package__:  # started by path, not as a module of the project
+    import _packages  # noqa: F401
 
 import argparse
 import dataclasses
