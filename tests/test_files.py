@@ -1,9 +1,11 @@
 """Results that appear whole or not at all."""
 
+import os
+
 import pytest
 from made_up_trees import file_names
 
-from util.files import atomic_files, atomic_folder
+from util.files import atomic_files, atomic_folder, atomic_write
 
 
 @pytest.mark.parametrize("write", [atomic_folder, atomic_files])
@@ -57,3 +59,13 @@ def test_a_folder_where_a_file_belongs_is_refused_before_any_file_is_replaced(tm
         (folder / "one.txt").write_text("new")
         (folder / "two.txt").write_text("2")
     assert (tmp_path / "one.txt").read_text() == "old" and file_names(tmp_path) == ["one.txt", "two.txt"]
+
+
+def test_a_file_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    """Otherwise a power cut leaves the name with pages of zeros."""
+    named_when_synchronised = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (named_when_synchronised.append((tmp_path / "file").exists()), fsync(descriptor)))
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"whole")
+    assert named_when_synchronised == [False] and (tmp_path / "file").read_bytes() == b"whole"

@@ -24,6 +24,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # before the name: after a power cut, it must not stand for pages that were never written
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes the file private; results are for sharing
         temporary.replace(path)
     except BaseException:
