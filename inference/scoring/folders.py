@@ -3,14 +3,15 @@
 Legend: H W height and width of a frame in pixels.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from dataset.image_file import load_image
 from util.errors import InputError
 from util.names import natural_key
 
@@ -55,13 +56,10 @@ def read_labels(path: Path, single_object: bool = False) -> np.ndarray:
     single_object: every id is object 1.
     Raises InputError where the file is missing, broken, of 16 bits, or truly coloured.
     """
-    try:
-        with Image.open(path) as image:
-            mode, pixels = image.mode, np.asarray(image)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such label map; every frame to score needs one") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: a broken image ({error}); write it again") from None
+    if not os.path.lexists(path):
+        raise InputError(f"{path}: no such label map; every frame to score needs one")
+    image = load_image(path, where=str(path))
+    mode, pixels = image.mode, np.asarray(image)
     if mode == "LA" or (mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., 1:3]).all()):
         mode, pixels = "L", np.ascontiguousarray(pixels[..., 0])
     if mode not in ("P", "L", "1"):

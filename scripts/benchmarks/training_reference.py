@@ -25,6 +25,7 @@ from torchvision.transforms import InterpolationMode
 
 from dataset.augmentation import MEAN_COLOUR, ClipAugmentation, ColourJitter, StaticAugmentation, bend, spline_displacement
 from dataset.image_cache import read_labels
+from dataset.image_file import load_image
 from dataset.training import draw_objects, draw_until_usable
 from dataset.video_clips import AnnotatedVideo, draw_frame_indices, max_skip_at
 from model import FrameFeatures, VOSNetwork
@@ -152,7 +153,7 @@ class PlainData(Dataset):
 
     def _frame(self, image_path: Path, mask_path: Path, clip_seed: int, frame_seed: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
         steps = self.augmentation
-        image, mask = Image.open(image_path).convert("RGB"), Image.fromarray(read_labels(mask_path))
+        image, mask = load_image(image_path).convert("RGB"), Image.fromarray(read_labels(mask_path))
         for seed, (of_image, of_mask), colour in ((clip_seed, steps.clip_geometry, steps.clip_colour), (frame_seed, steps.frame_geometry, steps.frame_colour)):
             torch.manual_seed(seed)
             image = colour(of_image(image))
