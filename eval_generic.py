@@ -28,9 +28,9 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
         raise InputError("--sequences: chooses among the videos of --data_path; leave it out with --video")
     if live:
         video = open_live(flags.video, flags.mask, newest_only=flags.realtime, stall_seconds=flags.stall_seconds, corrections=flags.corrections, colours=colours)
-        return SingleVideoDataset(video, flags.video), {"mask": cli.fingerprint(flags.mask), "data_root": video.address, "realtime": flags.realtime}
+        return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve()), "data_root": video.address, "realtime": flags.realtime}
     video = VideoFile(flags.video, flags.mask, flags.corrections, colours=colours)
-    return SingleVideoDataset(video, flags.video), {"mask": cli.fingerprint(flags.mask)}
+    return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve())}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Where a video's images come from: a folder of files, or a video file. Legend: H W height and width in pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,11 @@ _EXACT_COUNT_SUFFIXES = (*_BOXED_SUFFIXES, ".avi")
 
 
 class FrameSource(ABC):
-    """The images of one video, by position. count: how many, None where unknown."""
+    """The images of one video, by position. count: how many, None where unknown. files: what they are read from, in order; none of a camera or a stream."""
 
     count: int | None
     frames_per_second: float | None = None
+    files: Sequence[Path] = ()
 
     @abstractmethod
     def name_of(self, index: int) -> str:
@@ -54,7 +55,7 @@ class FolderSource(FrameSource):
 
     def __init__(self, paths: list[Path]):
         self.count = len(paths)
-        self._paths = paths
+        self.files = self._paths = paths
         self._positions = {path.stem: index for index, path in enumerate(paths)}
 
     @classmethod
@@ -123,6 +124,7 @@ class FileSource(NumberedSource):
 
     def __init__(self, path: Path):
         self._path = path
+        self.files = (path,)
         capture = self.open()
         count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         capture.release()

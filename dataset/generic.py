@@ -57,7 +57,7 @@ class SingleVideoDataset(VideoDataset):
 
     def __init__(self, video: Video, root: str | Path):
         self.root = Path(root)
-        self.names = (video.name,)
+        self.names = select_names((video.name,), None, str(root))
         self._video = video
 
     def open(self, name: str) -> Video:

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -44,6 +44,7 @@ class Feed(ABC):
 
     address: str
     frames_per_second: float | None = None
+    files: Sequence[Path] = ()
 
     @abstractmethod
     def open(self) -> None:
@@ -106,6 +107,7 @@ class FileFeed(Feed):
     def __init__(self, path: Path):
         self.address = str(path)
         self._source = FileSource(path)
+        self.files = self._source.files
         self._capture: cv2.VideoCapture | None = None
         self._read = 0
         self._start_seconds = 0.0
@@ -142,6 +144,7 @@ class LiveSource(NumberedSource):
 
     def __init__(self, feed: Feed, *, newest_only: bool, stall_seconds: float = DEFAULT_STALL_SECONDS):
         self.feed = feed
+        self.files = feed.files
         self.kept: frozenset[int] = frozenset()
         self.dropped_frames = 0
         self.newest_only = newest_only

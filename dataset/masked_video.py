@@ -1,12 +1,13 @@
 """A video of images from one source and masks from files. Legend: H W height and width in pixels."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dataset.frame_source import FrameSource
 from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, place
+from dataset.inputs import InputFiles
 from dataset.label_map import BINARY_ID, LabelMap, present_ids, read_label_map
 from dataset.video import Frame, MaskSelection, Video
 from util.errors import InputError
@@ -27,7 +28,7 @@ class MaskedVideo(Video):
         masks: dict[int, Path],
         *,
         corrections: bool = False,
-        required: Container[str] | None = None,
+        required: Collection[str] | None = None,
         colours: bytes | None = None,
         single_object: bool = False,
     ):
@@ -45,6 +46,10 @@ class MaskedVideo(Video):
         self._single_object = single_object
         self._palette: bytes | None = None
         self._selection = MaskSelection()
+
+    @property
+    def inputs(self) -> InputFiles:
+        return InputFiles(frames=self._source.files, masks=[self._masks[index] for index in sorted(self._masks)], wanted=self._required)
 
     @property
     def palette(self) -> bytes:

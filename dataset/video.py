@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.inputs import InputFiles
 from dataset.label_map import BINARY_ID, present_ids
 from util.errors import InputError
+from util.names import check_plain_name
 
 MINIMUM_SIDE_PIXELS = 16
 _NAMES_SHOWN = 20
@@ -50,6 +52,11 @@ class Video(ABC):
     is_live: bool = False
     newest_only: bool = False
     dropped_frames: int = 0
+
+    @property
+    def inputs(self) -> InputFiles:
+        """The files that decide its results. A later run takes results for finished only if these are the same; by default none are known, and it always does."""
+        return InputFiles()
 
     @property
     @abstractmethod
@@ -139,8 +146,11 @@ def check_masks(videos: Iterable[Video]) -> None:
 def select_names(available: Sequence[str], requested: Sequence[str] | None, where: str, folder: Path | None = None) -> tuple[str, ...]:
     """The names asked for, each once, in the order asked; all available where requested is None.
 
-    folder: names of its subfolders are good too, though not among those available (a sequence outside the split). Raises InputError for others.
+    folder: names of its subfolders are good too, though not among those available (a sequence outside the split). Raises InputError for others, and for names
+    that are not plain (see check_plain_name): these are the names of folders that are read and written.
     """
+    for name in available if requested is None else set(requested).intersection(available):
+        check_plain_name(name, where)
     if requested is None:
         return tuple(available)
     for name in requested:

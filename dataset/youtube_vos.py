@@ -8,6 +8,7 @@ from dataset.frame_source import FolderSource
 from dataset.masked_video import MaskedVideo, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
+from util.names import check_plain_name
 
 _SPLITS = ("valid", "test")
 
@@ -69,6 +70,9 @@ def _read_meta(path: Path) -> dict[str, frozenset[str]]:
     """Video → the stems of the frames asked for: those of any of its objects."""
     try:
         videos = json.loads(path.read_text())["videos"]
-        return {str(name): frozenset(str(stem) for item in video["objects"].values() for stem in item["frames"]) for name, video in videos.items()}
+        required = {str(name): frozenset(str(stem) for item in video["objects"].values() for stem in item["frames"]) for name, video in videos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not YouTube-VOS's meta.json of videos, objects and frames ({type(error).__name__}: {error})") from error
+    for name in sorted(frozenset().union(*required.values())):
+        check_plain_name(name, f"{path}, frames")
+    return required

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from model.config import Similarity
 from model.network import SLOT_TITLES
 from util.distributed import is_main, process_group, world_size
 from util.errors import InputError, run_command
+from util.files import file_sha256
 from util.flags import FlagParser
 from util.run_record import git_commit
 from util.settings import parse_settings
@@ -55,6 +55,7 @@ class _SharedFlagParser(FlagParser):
 def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser:
     """A parser with the flags that all eval scripts share."""
     parser = _SharedFlagParser(prog=program, description=description)
+    parser.set_defaults(script=program)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
     parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
@@ -131,12 +132,13 @@ class Evaluation:
         kind = {name: getattr(flags, name) for name in ("network", "similarity", "window", "device")}
         self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, **kind, **overrides)
         settings = {
+            "script": flags.script,
             "system": flags.system,
             **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
             "network": self._segmenter.network.config.name,
             "similarity": self._segmenter.network.config.similarity,
             **({} if flags.window is None else {"window": flags.window}),
-            "weights_sha256": _sha256(weights),
+            "weights_sha256": file_sha256(weights),
             "data_root": str(dataset.root.resolve()),
             **data,
             "corrections": flags.corrections,
@@ -170,10 +172,11 @@ class Evaluation:
         with in_all_processes():
             if not is_main():
                 return
-            report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names, single_object=single_object)
-            print(report.as_table(), flush=True)
-            for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
-                write(self._folder.root / name)
+            with self._folder.held():
+                report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names, single_object=single_object, exact=True)
+                print(report.as_table(), flush=True)
+                for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
+                    write(self._folder.root / name)
 
 
 def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
@@ -197,17 +200,9 @@ def require_truth(truth: Path, names: Sequence[str], flag: str, remedy: str | No
             raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; {remedy or f'leave {flag} out'}")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def fingerprint(path: str | Path) -> str:
     """A file by its path and content, a folder by its path, anything else as it is written: what config.json compares."""
     path = Path(path)
     if path.is_file():
-        return f"{path.resolve()} sha256 {_sha256(path)}"
+        return f"{path.resolve()} sha256 {file_sha256(path)}"
     return str(path.resolve()) if path.is_dir() else str(path)

@@ -75,24 +75,29 @@ def run(
     is absent; of a video file that ends early, and of a live source that fails, the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C)
     or SIGTERM comes, which is its proper end.
     """
-    with in_all_processes():
-        videos = {video.name: video for video in dataset}
-        folder.check(tuple(videos))
-        check_masks(list(videos.values())[rank() :: world_size()])
-    with in_all_processes():
-        writer = ResultWriter(folder.results)
-        unfinished = folder.prepare(tuple(videos), with_overlays=overlays) if is_main() else []
-    unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
-    if is_main() and len(unfinished) < len(videos):
-        print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
-    share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
-    with writer, Trace(trace) as frame_trace:
+    with contextlib.ExitStack() as stack:
+        with in_all_processes():
+            videos = {video.name: video for video in dataset}
+            inputs = {name: video.inputs for name, video in videos.items()}
+            folder.check_request(inputs, data_root=dataset.root, trace=trace)
+            if is_main():
+                stack.enter_context(folder.held())
+            folder.check(inputs)
+            check_masks(list(videos.values())[rank() :: world_size()])
+        with in_all_processes():
+            frame_trace = stack.enter_context(Trace(trace))
+            writer = stack.enter_context(ResultWriter(folder.results))
+            unfinished = folder.prepare(inputs, with_overlays=overlays) if is_main() else []
+        unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
+        if is_main() and len(unfinished) < len(videos):
+            print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
+        share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
         totals = _Loop(segmenter, folder, writer, lookahead, overlays, frame_trace).run([videos[name] for name in unfinished if name in share])
-    try:
-        return Totals.of_processes(gather_objects(totals))
-    except RuntimeError as error:  # the connection is gone
-        print("stopped, since another process of this run was", file=sys.stderr)
-        raise SystemExit(EXIT_INPUT_ERROR) from error
+        try:
+            return Totals.of_processes(gather_objects(totals))
+        except RuntimeError as error:  # the connection is gone
+            print("stopped, since another process of this run was", file=sys.stderr)
+            raise SystemExit(EXIT_INPUT_ERROR) from error
 
 
 def share_out(frame_counts: Mapping[str, int], processes: int) -> list[list[str]]:
@@ -143,6 +148,7 @@ class _Loop:
         """One video from its first annotated frame on; its results appear once they are whole."""
         frames_before, seconds_before = self._frames, self._clock.seconds
         loss, lost = None, ()
+        self._folder.begin(video.name, video.inputs)
         if video.is_live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:
@@ -167,9 +173,10 @@ class _Loop:
                 if not isinstance(error, TruncatedVideoError) and not (video.is_live and self._frames > frames_before):
                     raise
                 loss = error
+                writer.mark_incomplete(str(loss))
+            self._folder.check_untouched(video.name)
         self._report(video, self._frames - frames_before, self._clock.seconds - seconds_before, progress)
         if loss is not None:
-            self._folder.mark_incomplete(video.name, str(loss))
             raise loss
 
     def _report(self, video: Video, frames: int, seconds: float, progress: Progress) -> None:

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from util.errors import InputError
+from util.files import errors_naming
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameTrace:
@@ -27,7 +30,10 @@ class FrameTrace:
 
 
 class Trace:
-    """Appends to FILE, one write a frame, so that several processes may share it. path None: nothing is written."""
+    """Appends to FILE, one write a frame, so that several processes may share it. path None: nothing is written.
+
+    Entering it raises InputError for a file that holds anything but a trace; both that and add() raise OSError naming the file.
+    """
 
     def __init__(self, path: Path | None):
         self._path = path
@@ -36,8 +42,10 @@ class Trace:
     def __enter__(self) -> "Trace":
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.is_file() and not _begins_as_trace(self._path):
+                raise InputError(f"--trace {self._path}: is there already, and is no trace; name another file")
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            os.write(self._file, b"\n")  # ends a line that an earlier run left cut short
+            self._write(b"\n")  # ends a line that an earlier run left cut short
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -53,7 +61,18 @@ class Trace:
     def add(self, frame: FrameTrace) -> None:
         """One line. Frames of a video come in order, from position 0."""
         if self._file is not None:
-            os.write(self._file, (json.dumps(dataclasses.asdict(frame)) + "\n").encode())
+            self._write((json.dumps(dataclasses.asdict(frame)) + "\n").encode())
+
+    def _write(self, line: bytes) -> None:
+        with errors_naming(self._path):
+            os.write(self._file, line)
+
+
+def _begins_as_trace(path: Path) -> bool:
+    expected = b'{"video": "'
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip(b"\n")[: len(expected)]
+    return expected.startswith(beginning)
 
 
 def read_trace(path: Path) -> dict[str, list[FrameTrace]]:

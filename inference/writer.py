@@ -9,7 +9,10 @@ import numpy as np
 from PIL import Image
 
 from inference.background import BackgroundPool, TaskGroup
+from inference.recorded_run import INCOMPLETE_NAME
+from inference.run_folder import PART, REPLACED, temporary_folder
 from util.errors import InputError
+from util.files import errors_naming
 
 # Label maps compress well at any level; this one takes half the time of Pillow's default
 _PNG_COMPRESSION = 3
@@ -61,9 +64,9 @@ class VideoWriter:
             raise ValueError(f"palette of {len(palette)} bytes: 256 colours of 3 bytes are needed")
         self.frame_count = 0
         self._target = folder
-        # fixed names: what a killed run left behind is found and removed by the next
-        self._folder = folder.with_name(f".{folder.name}.part")
-        self._replaced = folder.with_name(f".{folder.name}.old")
+        self._folder = temporary_folder(folder, PART)
+        self._replaced = temporary_folder(folder, REPLACED)
+        self._incomplete: str | None = None
         self._palette = palette
         self._tasks = TaskGroup(pool)
 
@@ -82,6 +85,10 @@ class VideoWriter:
         self._tasks.submit(lambda: self._write_png(f"{frame_name}.png", pixels))
         self.frame_count += 1
 
+    def mark_incomplete(self, reason: str) -> None:
+        """Say beside the results that they end early, and why, in incomplete.txt; a later run makes them again."""
+        self._incomplete = reason
+
     def __exit__(self, kind, error, traceback) -> None:
         try:
             failure = self._tasks.wait()  # in any case: nothing may be written once the folder is named or removed
@@ -97,12 +104,15 @@ class VideoWriter:
         image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits a pixel
         encoded = io.BytesIO()
         image.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
-        try:
+        with errors_naming(self._target / file_name):
             (self._folder / file_name).write_bytes(encoded.getbuffer())
-        except OSError as error:  # a full disk is met when writing or closing, where the system's error names no file
-            raise OSError(error.errno, error.strerror, str(self._target / file_name)) from error
 
     def _publish(self) -> None:
+        found = sum(1 for _ in self._folder.iterdir())
+        if found != self.frame_count:
+            raise InputError(f"{self._target}: {found} of {self.frame_count} results are there, so another program changed them meanwhile; start again")
+        if self._incomplete is not None:
+            (self._folder / INCOMPLETE_NAME).write_text(self._incomplete + "\n", encoding="utf-8")
         shutil.rmtree(self._replaced, ignore_errors=True)
         if self._target.exists():  # a folder cannot be renamed onto a full one
             self._target.rename(self._replaced)

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from util.streams import steady_streams
+
 EXIT_OK, EXIT_INPUT_ERROR = 0, 2
 
 
@@ -14,14 +16,17 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run a command-line program's main and exit with its code.
 
     InputError (a wrong request or wrong data) and OSError (an unwritable folder, a full disk) become one line on stderr and
-    exit code 2. Any other exception is a defect of ours and keeps its traceback.
+    exit code 2. Any other exception is a defect of ours and keeps its traceback. Standard streams that are closed are no error (see steady_streams).
     """
-    try:
-        code = main() or EXIT_OK
-    except (InputError, OSError) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        code = EXIT_INPUT_ERROR
-    except KeyboardInterrupt:
-        print("stopped by the user", file=sys.stderr)
-        code = 130
+    with steady_streams():
+        try:
+            code = main() or EXIT_OK
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (InputError, OSError) as error:
+            print("error: " + " ".join(str(error).split()), file=sys.stderr)
+            code = EXIT_INPUT_ERROR
+        except KeyboardInterrupt:
+            print("stopped by the user", file=sys.stderr)
+            code = 130
     sys.exit(code)

@@ -1,8 +1,12 @@
 """Writing files so that a reader never meets half of one."""
 
 import contextlib
+import glob
+import hashlib
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +19,74 @@ _UNFINISHED = ".part"
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A binary file object whose content appears at `path` whole, or not at all.
 
-    Writes to a temporary file in the same folder (made if missing), renamed on success and removed on failure.
+    Writes to a temporary file in the same folder (made if missing), renamed on success and removed on failure. Of a link, the file it leads to is replaced.
+    What is no regular file (/dev/stdout, /dev/null, a FIFO) is written to. Raises OSError naming `path`.
     """
+    with errors_naming(path):
+        descriptor = _opened_stream(path)
+        if descriptor is not None:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+            return
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
-    temporary = Path(name)
+    if path.is_symlink():
+        path = path.resolve()
+    with errors_naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # before the name: after a power cut, it must not stand for pages that were never written
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes the file private; results are for sharing
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _opened_stream(path: str | os.PathLike) -> int | None:
+    """A descriptor to write to where `path` is there and is no regular file, or is this process's own output; None for a file to be replaced.
+
+    A folder is left to the renaming, which refuses it.
+    """
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the name: after a power cut, it must not stand for pages that were never written
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes the file private; results are for sharing
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        status = os.stat(path)  # noqa: PTH116 - samestat takes what os gives
+    except FileNotFoundError:
+        return None
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with contextlib.suppress(OSError):  # it is closed
+            if os.path.samestat(status, os.fstat(number)):
+                if stream is not None:
+                    stream.flush()
+                return os.dup(number)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        return None
+    return os.open(path, os.O_WRONLY)
+
+
+@contextlib.contextmanager
+def errors_naming(path: str | os.PathLike) -> Iterator[None]:
+    """Errors of the system that name no file (a full disk is met when writing or closing), or a temporary one of `path`, name `path`."""
+    path = Path(path)
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(f".{path.name}.")
+        if error.errno is None or not unnamed:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123 - paths of any kind
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -81,10 +137,11 @@ def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what atomic_write left in a folder where its process was killed. No other process may be writing there."""
-    for path in folder.glob(f".*{_UNFINISHED}"):
-        path.unlink(missing_ok=True)
+def remove_unfinished(folder: Path, name: str | None = None) -> None:
+    """Remove what atomic_write left in a folder where its process was killed, of the file `name` or of all. No other process may be writing there."""
+    for path in folder.glob(f".{'' if name is None else glob.escape(name) + '.'}*{_UNFINISHED}"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

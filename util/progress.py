@@ -1,6 +1,7 @@
 """How far a long run is, on stderr: a bar on a terminal; elsewhere a line per finished part, and one now and then."""
 
 import collections
+import io
 import sys
 import time
 from typing import TextIO
@@ -19,7 +20,7 @@ class Progress:
     """
 
     def __init__(self, total: int | None, unit: str = "frames", stream: TextIO | None = None, *, line_seconds: float = 30.0):
-        self._stream = stream or sys.stderr
+        self._stream = stream or sys.stderr or io.StringIO()  # a closed standard error is None
         self._total = total
         self._unit = unit
         self._line_seconds = line_seconds

@@ -24,14 +24,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def git_commit() -> str | None:
-    """The commit of the repository this code lies in, with `+changes` where files differ from it; None outside a repository."""
-    try:
+    """The commit of the repository this code lies in, with `+changes` where files differ from it; None outside a repository, and where git does not tell.
+
+    It is a note, so nothing that goes wrong here is an error: no git, a checkout of another owner, which git refuses to look at, a damaged repository.
+    """
+    with contextlib.suppress(Exception):
         import git  # here, since importing it looks for the git program, and fails where there is none
-    except ImportError:
-        return None
-    with contextlib.suppress(git.exc.GitError):
-        repository = git.Repo(Path(__file__).resolve().parent.parent)
-        with contextlib.suppress(ValueError):  # no commit yet
+
+        with git.Repo(Path(__file__).resolve().parent.parent) as repository:  # leaving ends the processes it started
             return repository.head.commit.hexsha + ("+changes" if repository.is_dirty() else "")
     return None
 

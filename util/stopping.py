@@ -33,7 +33,8 @@ class StopSignals:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        os.write(sys.stderr.fileno(), f"{self.received.name}: {self._said}\n".encode())  # print may be what was interrupted
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is closed or full
+            os.write(sys.stderr.fileno(), f"{self.received.name}: {self._said}\n".encode())  # print may be what was interrupted
         self._heard()
 
 

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.recorded_run import INCOMPLETE_NAME
 from util.errors import InputError
 
-from .folders import VideoFolders, find_videos, ids_in, read_labels
+from .folders import VideoFolders, find_videos, ids_in, read_labels, videos_below
 from .metrics import boundary_accuracy, region_similarity, statistics
 from .protocols import PROTOCOLS, VOID, Categories, Protocol, ScoredObject, Selection, TruthVideo, read_categories
+from .provenance import incomplete_reason, notes_on_results
 from .report import ObjectScores, Report, Scores, overall_scores
+from .shift import ScoredVideo, shift_notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ def score_folder(
     train_meta: Path | str | None = None,
     single_object: bool = False,
     workers: int | None = None,
+    exact: bool = False,
 ) -> Report:
     """J and F of every object of a folder of results. Always computed anew from the files.
 
@@ -81,13 +85,16 @@ def score_folder(
     protocol: "davis", "strict" or "youtube" (see PROTOCOLS). sequences: score these alone; otherwise every sequence of the truth needs results.
     meta: YouTube-VOS's meta.json, for the protocol youtube alone; train_meta: that of the training set, which says what was seen (looked for in
     train/ beside meta where not given). single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of DAVIS-2017).
-    workers: threads, by default as many as there are cores.
+    workers: threads, by default as many as there are cores. exact: truth and results are the folders of VIDEO/FRAME.png themselves, and all `sequences` count.
+    The report's notes say which frames have no counterpart, and what makes one doubt that the results are of this data.
     Raises InputError where a sequence or frame is missing, a file is broken, sizes differ, results hold ids that the truth does not know, or nothing
     is left to score.
     """
     rules = _rules(protocol, workers)
     categories = _categories(rules, meta, train_meta)
-    return _report(find_videos(Path(truth), Path(results), sequences), rules, categories, single_object, workers)
+    find = videos_below if exact else find_videos
+    folders = find(Path(truth), Path(results), sequences)
+    return _report(folders, rules, categories, single_object, workers, notes_on_results(folders))
 
 
 def score_videos(folders: Sequence[VideoFolders], *, protocol: str = "davis", single_object: bool = False, workers: int | None = None) -> Report:
@@ -112,14 +119,22 @@ def score_frames(
         ]
 
 
-def _report(folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None) -> Report:
+def _report(
+    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None, doubts: Sequence[str] | None = None
+) -> Report:
+    """doubts: notes on how the results came about, where they are a run's; None where they are not."""
+    objects, notes, scored = [], list(doubts or ()), []
     with _measured_videos(folders, rules, categories, single_object, workers) as videos:
-        objects, notes = [], []
-        for video in videos:
-            objects += _object_scores(video)
+        for folder, video in zip(folders, videos, strict=True):
+            of_video = _object_scores(video)
+            objects += of_video
             notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
+            if of_video:
+                scored.append(ScoredVideo(folders=folder, object_ids=video.selection.known_ids, j=float(np.mean([row.j_mean for row in of_video]))))
     if not objects:
         raise InputError(f"{folders[0].truth.parent}: no object has a frame to score; {' · '.join(notes)}")
+    if doubts is not None:
+        notes += shift_notes(scored, single_object, workers or _core_count())
     if categories:
         notes += _notes_on_categories(categories, objects)
     return Report(
@@ -209,7 +224,8 @@ def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, 
         )
     missing = [task.result for task in tasks.values() if not task.result.is_file()]
     if missing:
-        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none); segment this video again")
+        reason = f"; {INCOMPLETE_NAME}: {reason}" if (reason := incomplete_reason(folder)) else ""
+        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none{reason}); segment this video again")
     return tasks
 
 

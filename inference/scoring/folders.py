@@ -3,6 +3,7 @@
 Legend: H W height and width of a frame in pixels.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ import cv2
 import numpy as np
 
 from dataset.image_file import load_image
+from inference.recorded_run import CONFIG_NAME, RecordedRun
 from util.errors import InputError
 from util.names import natural_key
 
 _TRUTH_FOLDERS = ("Annotations/480p", "trainval/Annotations/480p", "Annotations", ".")
-_RESULT_FOLDERS = ("Annotations", ".")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,9 @@ def find_videos(truth: Path, results: Path, sequences: Sequence[str] | None) -> 
     """The videos below truth (those of sequences alone where given), in natural order, each with its results.
 
     truth holds VIDEO/FRAME.png, or is the root of a data set that keeps them in Annotations/480p or Annotations; results holds VIDEO/FRAME.png, itself
-    or in Annotations. Raises InputError naming a folder, a sequence or a video's results that are not there.
+    or in Annotations. Raises InputError naming a folder, a sequence or a video's results that are not there, and for results in both places.
     """
-    truth, results = _folder_of_masks(truth, _TRUTH_FOLDERS, "--truth"), _folder_of_masks(results, _RESULT_FOLDERS, "--results")
+    truth = _folder_of_masks(truth, _TRUTH_FOLDERS, "--truth")
     names = sorted((path.name for path in truth.iterdir() if path.is_dir() and not path.name.startswith(".")), key=natural_key)
     if sequences is not None:
         if unknown := [name for name in sequences if name not in names]:
@@ -43,6 +44,12 @@ def find_videos(truth: Path, results: Path, sequences: Sequence[str] | None) -> 
         names = [name for name in names if name in set(sequences)]
     if not names:
         raise InputError(f"{truth}: no sequence to score; give a folder of VIDEO/FRAME.png")
+    return videos_below(truth, _folder_of_results(results, names), names)
+
+
+def videos_below(truth: Path, results: Path, names: Sequence[str]) -> list[VideoFolders]:
+    """These videos in natural order, of the folders that hold truth/VIDEO/FRAME.png and results/VIDEO/FRAME.png. Raises InputError where one is not there."""
+    names = sorted(names, key=natural_key)
     if missing := [name for name in names if not (results / name).is_dir()]:
         present = [name for name in names if name not in missing]
         remedy = f"score those there are with --sequences {' '.join(present)}" if present else "give the folder that holds VIDEO/FRAME.png"
@@ -71,6 +78,19 @@ def ids_in(labels: np.ndarray) -> frozenset[int]:
     """The non-zero values of a uint8 label map [H, W]."""
     counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()  # three times as fast as numpy's bincount
     return frozenset(np.flatnonzero(counts).tolist()) - {0}
+
+
+def _folder_of_results(root: Path, names: Sequence[str]) -> Path:
+    """Where below `root` a run put its results, as its record says; without one, where videos of these names are."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; --results takes the folder of VIDEO/FRAME.png")
+    with contextlib.suppress(InputError):  # another program's config.json says nothing
+        if (record := RecordedRun.read(root / CONFIG_NAME)) is not None and len(record.subfolders) == 1:
+            return root / record.subfolders[0]
+    inside = root / "Annotations"
+    if inside.is_dir() and (both := [name for name in names if (root / name).is_dir() and (inside / name).is_dir()]):
+        raise InputError(f"{root}: results of {both[0]} are in {root / both[0]} and in {inside / both[0]}; give --results the folder that holds the ones to score")
+    return inside if inside.is_dir() and not any((root / name).is_dir() for name in names) else root
 
 
 def _folder_of_masks(root: Path, candidates: Sequence[str], flag: str) -> Path:

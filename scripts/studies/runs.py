@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inference.run_folder import CONFIG_NAME, SCORES_NAMES
+from inference.recorded_run import CONFIG_NAME
+from inference.run_folder import SCORES_NAMES
 from inference.trace import FrameTrace, read_trace
 from util.errors import InputError
 
