@@ -22,7 +22,7 @@ from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weight
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
 from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
 from model.config import Similarity, with_window
-from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
+from model.learner import Learner, LossWatch
 from model.network import SLOT_TITLES
 from model.rollout import RolloutResult, check_frames, check_slots
 from model.training import STAGES, TrainingConfig
@@ -45,6 +45,7 @@ from util.files import remove_unfinished
 from util.flags import FlagParser
 from util.memory import is_out_of_memory
 from util.pictures import batch_picture
+from util.precision import AMP_DTYPES
 from util.random_state import seed_everything
 from util.run_record import MetricsLog, git_commit, write_json
 from util.settings import parse_settings, with_setting
@@ -108,7 +109,7 @@ def parse_arguments() -> argparse.Namespace:
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps; by torchrun each process takes a GPU of its own")
-    machine.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision; default: the stage's on CUDA, off on the CPU")
+    machine.add_argument("--amp", choices=["off", *AMP_DTYPES], help="mixed precision; default: the stage's on CUDA, off on the CPU")
     machine.add_argument("--no_amp", action="store_const", const="off", dest="amp")
     machine.add_argument("--checkpoint_activations", action="store_true", default=None, help="compute activations again in the backward pass: less memory, a third slower")
     machine.add_argument("--compile", action="store_true", default=None, help="run the network's parts through torch.compile")

@@ -38,6 +38,7 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; what they hold is said"},
     "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together, once a clip the memory is updated (default: the system's)"},
     "amp": {"action": "store_const", "const": True, "help": "mixed precision: faster on GPUs, results differ a little"},
+    "tf32": {"action": "store_const", "const": True, "help": "float32 in TF32 on CUDA: faster on Ampere and later, results differ a little"},
     "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
 }
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from util.errors import InputError
 from util.settings import with_setting
@@ -44,6 +44,8 @@ class SystemConfig:
     top_k: int = 20
     resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
     amp: bool = False  # mixed precision
+    amp_dtype: Literal["auto", "fp16", "bf16"] = "auto"  # of mixed precision; auto: fp16 on CUDA, bf16 elsewhere
+    tf32: bool = False  # float32 convolutions and products in TF32 on CUDA: faster, a little less exact
     shipped_weights: str = "stcn_small.pth"  # in weights/: the small network that runs where no checkpoint is named
 
     @property
@@ -95,6 +97,7 @@ SHORT_NAMES = {
     "clip_length": "clip_length",
     "resolution": "resolution",
     "amp": "amp",
+    "tf32": "tf32",
 }
 
 

@@ -27,6 +27,7 @@ from model.network import SLOT_MODULES, SLOT_TITLES, STRIDE
 from model.soft_aggregation import aggregate, aggregate_logits
 from util.distributed import select_device
 from util.errors import InputError
+from util.precision import AMP_DTYPES, cuda_arithmetic
 from util.wording import counted
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
@@ -241,7 +242,7 @@ class SegmentationSession:
     def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
         """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
         first, last = self.frames_given - len(self._buffer), self.frames_given - 1
-        with _no_gradients(), self._autocast():
+        with self._arithmetic():
             self._write_pending()
             self._note_lost()
             images = self._geometry.to_network(self._buffer)
@@ -326,7 +327,7 @@ class SegmentationSession:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        with _no_gradients(), self._autocast():
+        with self._arithmetic():
             others = pending.masks.sum(1, keepdim=True) - pending.masks
             values = {}
             for objects in _chunks(pending.masks.shape[1], _OBJECT_FRAMES):
@@ -355,10 +356,14 @@ class SegmentationSession:
             # a copy: what the caller does to a result changes nothing here, and a kept result keeps no other frame's memory
             self._results.append(FrameResult(first + offset, table[best[offset]], self._object_ids, frame.clone()))
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if not self._config.amp:
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16)
+    @contextlib.contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Without gradients, and as exactly as the settings say."""
+        automatic = torch.float16 if self._device.type == "cuda" else torch.bfloat16
+        dtype = AMP_DTYPES.get(self._config.amp_dtype, automatic)
+        autocast = torch.autocast(self._device.type, dtype, enabled=self._config.amp)
+        with cuda_arithmetic(tf32=self._config.tf32), _no_gradients(), autocast:
+            yield
 
 
 @contextlib.contextmanager

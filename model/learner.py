@@ -17,10 +17,10 @@ from model.rollout import Rollout, RolloutResult
 from model.training import TrainingConfig
 from util.distributed import gather_objects, rank, world_size
 from util.errors import InputError
+from util.precision import AMP_DTYPES, cuda_arithmetic
 from util.random_state import random_states, restore_random_states
 
-AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_MAY_CHANGE = {"iterations", "amp", "compile", "checkpoint_activations", "backbone_weights"}
+_MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations", "backbone_weights"}
 """What may differ from the run a checkpoint comes from: how long it goes on, and how, not what, it computes."""
 
 
@@ -134,10 +134,10 @@ class Learner:
     def forward(self, batch: Mapping[str, Tensor]) -> RolloutResult:
         """The rollout of a batch, or of one of its accumulated parts; see Rollout.forward for its entries."""
         frames, labels = (batch[name].to(self.device, non_blocking=True) for name in ("frames", "labels"))
-        dtype = AUTOCAST_DTYPES.get(self.config.amp)
+        dtype = AMP_DTYPES.get(self.config.amp)
         more_to_come = self._parts + 1 < self.config.accumulate
         with (
-            self._compiling(),
+            self._computing(),
             torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext(),
             self.rollout.no_sync() if more_to_come and world_size() > 1 else contextlib.nullcontext(),
         ):
@@ -145,7 +145,7 @@ class Learner:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one part's loss; after the last part they are the batch's, averaged over processes."""
-        with self._compiling():
+        with self._computing():
             self.scaler.scale(loss / self.config.accumulate).backward()
         self._parts += 1
 
@@ -165,10 +165,15 @@ class Learner:
         self._parts = 0
 
     @contextlib.contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """What torch.compile fails at becomes one line: its compiler is missing, or was ended by the signal that asks to stop."""
+    def _computing(self) -> Iterator[None]:
+        """The precision asked for; cuDNN times its algorithms, since crops are of one size.
+
+        What torch.compile fails at becomes one line: its compiler is missing, or was ended by the
+        signal that asks to stop.
+        """
         try:
-            yield
+            with cuda_arithmetic(tf32=self.config.tf32, benchmark=True):
+                yield
         except RuntimeError as error:
             if not self.config.compile or not isinstance(error, _compile_errors()):
                 raise

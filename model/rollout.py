@@ -117,7 +117,8 @@ class Rollout(nn.Module):
         """Frames 1..T-1 of frames uint8 [B, T, 3, H, W] from first_labels [B, H, W]; present [B, K]: which objects each sample has."""
         batch, length = frames.shape[:2]
         images = normalise_images(frames)
-        every_frame = self._encode_key(images.flatten(0, 1))
+        # frame by frame, so that a clip is a slice that keeps its memory format
+        every_frame = self._encode_key(images.transpose(0, 1).flatten(0, 1))
         ids = torch.arange(1, present.shape[1] + 1, device=first_labels.device)
         masks = (first_labels.unsqueeze(1) == ids[:, None, None]).to(images.dtype)  # [B, K, H, W]: raw, not aggregated
         absent = torch.nn.functional.pad(~present, (1, 0))[:, None, :, None, None]
@@ -129,8 +130,8 @@ class Rollout(nn.Module):
                 memories, divergence = self._reduced(memories[0])
             clip = _frames(every_frame, batch, slice(start, start + self.clip_frames))
             query_key = self.network.enhance_query(clip.key, masks)
-            readout = self._refine(self._read(memories, query_key.unflatten(0, (batch, -1))), clip.feature_s16.unflatten(0, (batch, -1)))
-            probabilities = self._decode(readout.flatten(0, 1), clip).float().sigmoid().unflatten(0, (batch, -1))
+            readout = self._refine(self._read(memories, _by_sample(query_key, batch)), _by_sample(clip.feature_s16, batch))
+            probabilities = _by_sample(self._decode(readout.transpose(0, 1).flatten(0, 1), clip).float().sigmoid(), batch)
             logits = aggregate(probabilities * present[:, None, :, None, None]).masked_fill(absent, float("-inf"))
             outputs.append(logits)
             masks = logits[:, -1].softmax(1)[:, 1:]
@@ -203,8 +204,14 @@ def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> No
 
 
 def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:
-    """Of all frames' features, [B · T, …], those of some frames of each sample, [B · L, …]."""
-    return FrameFeatures(*(getattr(features, field.name).unflatten(0, (batch, -1))[:, chosen].flatten(0, 1) for field in dataclasses.fields(features)))
+    """Of all frames' features, [T · B, …], those of some frames of each sample, [L · B, …]; views."""
+    rows = slice(chosen.start * batch, chosen.stop * batch)
+    return FrameFeatures(*(getattr(features, field.name)[rows] for field in dataclasses.fields(features)))
+
+
+def _by_sample(x: Tensor, batch: int) -> Tensor:
+    """x [L · B, …] → [B, L, …]; a view."""
+    return x.unflatten(0, (-1, batch)).transpose(0, 1)
 
 
 def _prepared(part: Callable[..., Any], compiled: bool, checkpointed: bool) -> Callable[..., Any]:

@@ -57,6 +57,7 @@ class TrainingConfig:
     skip_tiny_objects: bool = False  # leave out objects of a few pixels, as for BL30K
     close_up: bool = False  # crops cover a small part of the frame: objects must fill enough of them, and surroundings are shown
     amp: Literal["off", "fp16", "bf16"] = "fp16"
+    tf32: bool = False  # float32 convolutions and products in TF32 on CUDA
     checkpoint_activations: bool = False  # compute activations again in the backward pass instead of keeping them
     compile: bool = False  # the network's parts through torch.compile
     backbone_weights: tuple[str, ...] = ("none",)  # what the encoders start from where no weights are loaded: none, imagenet, or files

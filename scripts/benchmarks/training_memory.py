@@ -23,11 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model import VOSNetwork, build_network
-from model.learner import AUTOCAST_DTYPES, Learner
+from model.learner import Learner
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
+from util.precision import AMP_DTYPES
 from util.wording import counted
 
 from .command import add_command, add_training_step, check_training
@@ -266,5 +267,5 @@ def add(commands: Commands) -> None:
     added.add_argument("--gpus", type=at_least(1), default=1, help="processes that share the batch")
     added.add_argument("--accumulate", type=at_least(1), default=1, help="parts each computes its share in")
     added.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the backward pass")
-    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], default="fp16", help="mixed precision")
+    added.add_argument("--amp", choices=["off", *AMP_DTYPES], default="fp16", help="mixed precision")
     added.add_argument("--recipes", action="store_true", help="what fits which cards, at the published batches of stages 0 and 3")

@@ -29,12 +29,12 @@ from dataset.image_file import load_image
 from dataset.training import draw_objects, draw_until_usable
 from dataset.video_clips import AnnotatedVideo, draw_frame_indices, max_skip_at
 from model import FrameFeatures, VOSNetwork
-from model.learner import AUTOCAST_DTYPES
 from model.matching import COSINE_TEMPERATURE
 from model.network import freeze_batch_norms
 from model.soft_aggregation import aggregate
 from model.training import TrainingConfig
 from util.images import IMAGE_MEAN, IMAGE_STD
+from util.precision import AMP_DTYPES
 
 from .reference import concatenated_logits, concatenated_value
 
@@ -242,7 +242,7 @@ class PlainLearner:
     def step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """One iteration. Returns its loss."""
         frames, labels, num_objects = (batch[name].to(self.device, non_blocking=True) for name in ("frames", "labels", "num_objects"))
-        dtype = AUTOCAST_DTYPES.get(self.config.amp)
+        dtype = AMP_DTYPES.get(self.config.amp)
         with torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext():
             loss = self.rollout(frames, labels, num_objects, self.iteration)
         self.optimizer.zero_grad(set_to_none=True)

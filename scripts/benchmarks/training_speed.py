@@ -19,11 +19,12 @@ from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.training import MixedTrainingData, TrainingBatch, training_batches
 from model import build_network
-from model.learner import AUTOCAST_DTYPES, Learner, LossWatch
+from model.learner import Learner, LossWatch
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
+from util.precision import AMP_DTYPES
 from util.wording import counted
 
 from .command import add_command, add_training_step, check_training
@@ -229,7 +230,7 @@ def add(commands: Commands) -> None:
     added.add_argument("--davis_root", nargs="+", help="videos of the other stages; default: made-up ones")
     added.add_argument("--made_up", type=at_least(12), default=48, help="number of made-up frames")
     added.add_argument("--batch", type=at_least(1), help="samples a step; default: half the stage's, the published batch of one of two GPUs")
-    added.add_argument("--amp", choices=["off", *AUTOCAST_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
+    added.add_argument("--amp", choices=["off", *AMP_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
     added.add_argument("--compile", action="store_true", help="ours through torch.compile")
     added.add_argument("--workers", type=at_least(0), default=1, help="loading processes of either side")
     added.add_argument("--cache_megabytes", type=at_least(0), default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
