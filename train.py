@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
 import torch
 
@@ -352,14 +352,28 @@ class Run:
             with self.log.paused(), going_on_without(f"the curves of iteration {self.learner.iteration}"):
                 draw_curves(self.folder, self.arguments.id)
 
-    def end_in_trouble(self, trouble: str | None, batches: list[TrainingBatch]) -> NoReturn:
-        """Keep the batch at which training went wrong in this process (`trouble`) and end; other processes just end. No weight has been moved by it."""
-        if trouble is None:
+    def reads_losses(self, iteration: int, device: torch.device) -> bool:
+        """Whether the step to `iteration` may wait for the device: always on the CPU, which has no queue of work;
+        on a GPU where something is logged or saved, so that it is never idle in between."""
+        every = (self.arguments.log_every, self.arguments.save_every, self.arguments.val_every)
+        return device.type == "cpu" or iteration == self.learner.config.iterations or any(iteration % n == 0 for n in every)
+
+    def check_losses(self, watch: LossWatch, data: MixedTrainingData) -> None:
+        """End the training in every process where a loss went wrong in one, before anything of it is saved."""
+        found = watch.check()
+        (troubled,) = largest_of_processes(found is not None)
+        if not troubled:
+            return
+        if found is None:
             raise SystemExit(EXIT_INPUT_ERROR)
-        path = self.folder / f"bad_batch_{self.learner.iteration:06d}_process{rank()}.pth"
+        iteration, trouble = found
+        config = self.learner.config
+        again = iter(training_batches(data, config.batch_size, iteration, workers=0, accumulate=config.accumulate))
+        parts = [dict(next(again).tensors) for _ in range(config.accumulate)]
+        path = self.folder / f"bad_batch_{iteration:06d}_process{rank()}.pth"
         with going_on_without("the batch"):
-            save_checkpoint(path, {"iteration": self.learner.iteration, "trouble": trouble, "parts": [dict(batch.tensors) for batch in batches]})
-        raise InputError(f"iteration {self.learner.iteration}: {trouble}; its batch is kept in {path}, the checkpoints are as they were; look at it, or lower --lr")
+            save_checkpoint(path, {"iteration": iteration, "trouble": trouble, "parts": parts})
+        raise InputError(f"iteration {iteration}: {trouble}; its batch is kept in {path}, the checkpoints are as they were; look at it, or lower --lr")
 
     def stop(self) -> None:
         """Before its end: all that is needed to go on."""
@@ -445,10 +459,10 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
                 for batch in batches:
                     results.append(learner.forward(batch.tensors))
                     learner.backward(results[-1].loss)
-            trouble = watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
-            signal_number, troubled = largest_of_processes(signals.received or 0, trouble is not None)
-            if troubled:
-                run.end_in_trouble(trouble, batches)
+            watch.add(learner.iteration, [result.loss for result in results])
+            (signal_number,) = largest_of_processes(signals.received or 0)
+            if signal_number or run.reads_losses(learner.iteration + 1, device):
+                run.check_losses(watch, data)
             learner.step()
             run.after_step(waited_seconds, results, batches)
             if signal_number and learner.iteration < config.iterations:

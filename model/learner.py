@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,21 @@ class LossWatch:
         self.factor, self.floor = factor, floor
         self._recent: deque[float] = deque(maxlen=window)
         self._lowest = math.inf
+        self._unread: list[tuple[int, Tensor]] = []
+
+    def add(self, iteration: int, losses: Sequence[Tensor]) -> None:
+        """Take the losses of an iteration's parts, scalars on any device, without waiting for them."""
+        self._unread.append((iteration, torch.stack([loss.detach() for loss in losses]).mean()))
+
+    def check(self) -> tuple[int, str] | None:
+        """Wait for the losses added since the last check: the first iteration at which training went wrong, and how."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return None
+        for (iteration, _), loss in zip(unread, torch.stack([mean for _, mean in unread]).tolist(), strict=True):
+            if (trouble := self.trouble(loss)) is not None:
+                return iteration, trouble
+        return None
 
     def trouble(self, loss: float) -> str | None:
         """What is wrong after this iteration's loss; None while all is well."""

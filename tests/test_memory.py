@@ -78,7 +78,7 @@ def test_queries_read_in_chunks_equal_queries_read_at_once(monkeypatch):
     pair = Pair()
     pair.write(0, (1, 2))
     pair.write(5, (1, 2, 3))
-    monkeypatch.setattr("inference.memory.bank._CHUNK_ELEMENTS", 130)  # two queries at a time
+    monkeypatch.setattr("inference.memory.bank._CHUNK_ELEMENTS", {"cpu": 130})  # two queries at a time
     pair.assert_equal((1, 2, 3), queries=9)
 
 

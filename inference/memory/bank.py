@@ -18,9 +18,13 @@ from util.errors import InputError
 
 Usage = Literal["count", "weight"]
 
-_CHUNK_ELEMENTS = 8 * 1024 * 1024  # similarities held at a time (32 MB in float32), whatever the memory's size
+# similarities held at a time, whatever the memory's size: 32 MB in float32 on a CPU, whose caches small pieces suit;
+# 512 MB on a GPU, where each piece costs a launch of every kernel
+_CHUNK_ELEMENTS = {"cpu": 2**23}
+_CHUNK_ELEMENTS_OF_GPU = 2**27
 _GROWTH = 1.5
 _USE_BYTES = 8
+_WEIGHT_UNITS = 2**32  # summed weights are whole numbers of these: sums then do not depend on the order, also on a GPU
 
 
 def element_bytes(key_channels: int, value_channels: int, objects: int, *, value_bytes: int = 4, usage: Usage | None = None) -> int:
@@ -105,7 +109,7 @@ class MemoryBank:
 
     @property
     def uses(self) -> Tensor:
-        """How much each element has been read, [N]; a view, not to be changed. Raises InputError where nothing is counted, `usage` being None.
+        """How much each element has been read, [N]; not to be changed. Raises InputError where nothing is counted, `usage` being None.
 
         count: how often it was among the top-k of a query position, int64; weight: the sum of its softmax weights, floating. Summed over positions, frames and the
         frames at which objects joined, each of which means a top-k of its own. Source: adaptive memory management (Pourganjalikhan 2022).
@@ -114,7 +118,8 @@ class MemoryBank:
             from inference.memory import POLICIES  # the policies need the bank first
 
             raise InputError(f"memory counts no uses; choose {' or '.join(name for name, policy in POLICIES.items() if policy.usage is not None)}")
-        return self._view("uses")
+        uses = self._view("uses")
+        return uses if self.usage == "count" else uses.to(most_exact_float(uses.device)) / _WEIGHT_UNITS
 
     @property
     def frame_indices(self) -> list[int]:
@@ -137,7 +142,6 @@ class MemoryBank:
             whole = {"dtype": torch.int64, "device": key.device}
             self._shared = {"keys": key.new_empty(0, key.shape[1]), "norms": key.new_empty(0), "frames": torch.empty(0, **whole), "positions": torch.empty(0, **whole)}
             if self.usage is not None:
-                whole["dtype"] = torch.int64 if self.usage == "count" else most_exact_float(key.device)
                 self._shared["uses"] = torch.empty(0, **whole)
         for object_id, value in values.items():
             if object_id not in self._values:
@@ -223,7 +227,7 @@ class MemoryBank:
             if self._is_unread(object_id):
                 readout[slot[object_id]] = 0
         groups = self._groups(object_ids)
-        chunk = max(_CHUNK_ELEMENTS // max(self.size, 1), 1)
+        chunk = max(_CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_OF_GPU) // max(self.size, 1), 1)
         with torch.autocast(query_key.device.type, enabled=False):  # differences of squares need the keys' own precision
             for start in range(0, query_key.shape[0] if groups else 0, chunk):
                 queries = slice(start, start + chunk)
@@ -279,8 +283,11 @@ class MemoryBank:
         """Add a read's weights [M, k], or ones, to the uses of the elements indices [M, k], counted from the group's first."""
         if self.usage is None:
             return
-        uses = self.uses[group.first_element :]
-        amount = torch.ones_like(indices) if self.usage == "count" else weights.to(uses.dtype)
+        uses = self._view("uses")[group.first_element :]
+        if self.usage == "count":
+            amount = torch.ones_like(indices)
+        else:
+            amount = (weights.to(most_exact_float(weights.device)) * _WEIGHT_UNITS).round().long()
         uses.scatter_add_(0, indices.flatten(), (amount * group.joined_at).flatten())
 
     def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], shown: Mapping[int, Tensor] | None = None) -> None:

@@ -14,6 +14,7 @@ from inference import VideoSegmenter
 from inference.config import check_resolution
 from model.config import Similarity
 from scripts.benchmarks.report import circumstances, circumstances_line
+from util.distributed import select_device
 from util.errors import EXIT_OK, InputError
 from util.files import atomic_files
 from util.flags import Commands, at_least
@@ -65,7 +66,7 @@ def percent(share: float) -> str:
 def _report(flags: argparse.Namespace) -> int:
     """Analyse, write the figures and pictures, print the table; the exit code."""
     torch.set_num_threads(flags.threads)
-    where = circumstances(shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]), flags.threads)
+    where = circumstances(shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]), flags.threads, select_device(flags.device))
     with ended_by_sigterm(), atomic_files(flags.output) as folder:
         text, figures = flags.run(flags, folder)
         write_json(folder / f"{flags.command}.json", {"analysis": flags.command, **where, "figures": figures})

@@ -114,5 +114,4 @@ def add(commands: Commands) -> None:
     added.add_argument("--frames", type=at_least(2), default=51, help="of the video: the first with its mask, then clips")
     added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
     added.add_argument("--repeats", type=at_least(1), default=3, help="runs of each length, by turns")
-    added.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     add_plot(added)

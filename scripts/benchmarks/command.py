@@ -12,6 +12,7 @@ from model import PRESETS
 from model.config import preset
 from model.rollout import check_frames, check_slots
 from model.training import STAGES, TrainingConfig
+from util.distributed import select_device
 from util.errors import EXIT_OK
 from util.flags import Commands, at_least, new_file
 from util.run_record import write_json
@@ -30,6 +31,7 @@ def add_command(commands: Commands, name: str, run: Measurement, network: str, f
         added.add_argument("--height", type=at_least(16), default=480, help="of a frame, in pixels")
         added.add_argument("--width", type=at_least(16), default=854, help="of a frame, in pixels")
     added.add_argument("--threads", type=at_least(1), default=2, help="CPU threads of torch")
+    added.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     added.add_argument("--json", type=new_file, metavar="FILE", help="write all figures here too")
     return added
 
@@ -43,7 +45,6 @@ def add_training_step(added: argparse.ArgumentParser) -> None:
     """The flags of commands about a step of training."""
     added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
     added.add_argument("--crop_size", type=at_least(16, multiple_of=16), default=384, help="side of the training crop in pixels, a multiple of 16")
-    added.add_argument("--device", default="auto")
 
 
 def check_training(network: str, config: TrainingConfig) -> None:
@@ -57,7 +58,7 @@ def _report(flags: argparse.Namespace) -> int:
     for path in filter(None, (flags.json, getattr(flags, "plot", None))):  # before minutes of measuring, not after
         path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(flags.threads)
-    where = circumstances(shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]), flags.threads)
+    where = circumstances(shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]), flags.threads, select_device(flags.device))
     text, figures = flags.run(flags)
     print(f"{text}\n\n{circumstances_line(where)}")
     if flags.json:

@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
+from util.distributed import select_device
 from util.flags import Commands
 from util.wording import counted
 
@@ -16,16 +19,16 @@ from .material import made_up_network
 from .plot import Panel, bar_chart
 from .reference import ReferenceMemory, ReferenceNetwork
 from .report import markdown_table
-from .timing import COMPONENTS, SIDES, Clip, ComponentClock, Workload, add_workload, note, time_ours, turns
+from .timing import COMPONENTS, CPU, SIDES, Clip, ComponentClock, Workload, add_workload, note, time_ours, turns
 
 
-def components(workload: Workload, object_counts: Sequence[int]) -> list[dict[str, Any]]:
+def components(workload: Workload, object_counts: Sequence[int], device: torch.device = CPU) -> list[dict[str, Any]]:
     """Milliseconds of the four parts of whole runs: key encoding a frame, value encoding a memorised frame, reading and decoding a predicted frame.
 
     The parts are timed inside the runs, so that each side works as it does (frame by frame; several frames at once). Source: STCN, Figure 5.
     """
-    network = made_up_network(workload.network)
-    segmenter, reference = VideoSegmenter(network, "stcn", device="cpu"), ReferenceNetwork(network)
+    network = made_up_network(workload.network).to(device)
+    segmenter, reference = VideoSegmenter(network, "stcn", device=device), ReferenceNetwork(network)
     owners = {
         "reference": ((reference, "encode_key"), (reference, "encode_value"), (ReferenceMemory, "read"), (reference, "decode")),
         "ours": ((segmenter.network, "encode_key"), (segmenter.network, "encode_value"), (MemoryBank, "read"), (segmenter.network, "decode")),
@@ -44,7 +47,7 @@ def components(workload: Workload, object_counts: Sequence[int]) -> list[dict[st
         times: dict[str, dict[str, list[float]]] = {side: defaultdict(list) for side in SIDES}
         for turn in turns(workload.repeats):
             for side in SIDES:
-                clock = ComponentClock()
+                clock = ComponentClock(device=device)
                 with clock.watching(owners[side]):
                     runs[side]()
                 for component, seconds in clock.seconds.items():
@@ -57,7 +60,8 @@ def components(workload: Workload, object_counts: Sequence[int]) -> list[dict[st
 
 def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Where the time goes."""
-    rows = components(Workload.of(flags), flags.objects)
+    device = select_device(flags.device)
+    rows = components(Workload.of(flags), flags.objects, device)
     lines = [
         (row["objects"], side, *(f"{row['milliseconds'][side][component]:.4g}" for component in COMPONENTS)) for row in rows for side in SIDES
     ]
@@ -70,7 +74,7 @@ def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]
             Panel(counted(row["objects"], "object"), [[row["milliseconds"][side][part] for part in COMPONENTS] for side in SIDES])
             for row in rows
         ]
-        subtitle = f"{video}, CPU, {counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
+        subtitle = f"{video}, {device}, {counted(flags.threads, 'thread')}; value encoding a memorised frame".replace("×", "x")  # not in Pillow's own font
         bar_chart(flags.plot, "Milliseconds a frame", subtitle, COMPONENTS, SIDES, panels)
     return f"### {title}\n\n{table}", rows
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from inference import VideoSegmenter
+from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.memory import peak_memory_mb
@@ -23,7 +24,7 @@ from util.wording import counted
 from .command import add_command
 from .material import MovingScene, made_up_network
 from .report import markdown_table
-from .timing import note
+from .timing import note, wait_for
 
 BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are alike
 # the rows there may be: settings of VideoSegmenter
@@ -45,6 +46,7 @@ class Run:
     warm_up_frames: int
     objects: int
     threads: int
+    device: str = "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _received(pipe: Connection, name: str) -> _Block:
 def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
     torch.set_num_threads(run.threads)
     scene = MovingScene(run.height, run.width, run.objects)
-    session = VideoSegmenter(made_up_network(run.network), "stcn", device="cpu", **settings).session()
+    device = select_device(run.device)
+    session = VideoSegmenter(made_up_network(run.network), "stcn", device=device, **settings).session()
     while True:
         try:
             first = pipe.recv()
@@ -108,8 +111,9 @@ def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
         start = time.perf_counter()
         for offset, frame in enumerate(frames):
             session.step(frame, scene.labels(0) if first + offset == 0 else None)
+        wait_for(device)
         seconds = time.perf_counter() - start
-        pipe.send(_Block(seconds, peak_memory_mb(torch.device("cpu")), session.memory.megabytes, session.memory.size))
+        pipe.send(_Block(seconds, peak_memory_mb(device), session.memory.megabytes, session.memory.size))
 
 
 def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
 
 def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Does a frame of a long video take as long, and the process as much memory, at its end as at its start?"""
-    sizes = {name: getattr(flags, name) for name in ("network", "height", "width", "frames", "warm_up_frames", "objects", "threads")}
+    sizes = {name: getattr(flags, name) for name in ("network", "height", "width", "frames", "warm_up_frames", "objects", "threads", "device")}
     rows = endurance(Run(**sizes), {name: _POLICIES[name] for name in flags.policies})
     header = ("memory", "first tenth, ms/frame", "last tenth, ms/frame", "last / first", "bank, MB", "process peak, MB", "last / first")
     table = markdown_table(header, (_table_row(row) for row in rows))

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from inference import VideoSegmenter
+from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
-from util.memory import peak_resident_mb, resident_mb
+from util.memory import peak_memory_mb, reset_peak_memory, resident_mb
 from util.wording import counted
 
 from .command import add_command
@@ -43,6 +44,7 @@ class Probe:
     objects: int
     threads: int
     memory: str = "every-k"
+    device: str = "cpu"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,13 +76,14 @@ def measure(probe: Probe) -> Peak:
 def _run(probe: Probe) -> Peak:
     torch.set_num_threads(probe.threads)
     scene = MovingScene(probe.height, probe.width, probe.objects)
-    network = made_up_network(probe.network)
+    device = select_device(probe.device)
+    network = made_up_network(probe.network).to(device)
     labels = scene.labels(0)
-    segmenter = VideoSegmenter(network, "stcn", device="cpu", memory=probe.memory) if probe.side == "ours" else None
+    segmenter = VideoSegmenter(network, "stcn", device=device, memory=probe.memory) if probe.side == "ours" else None
     if segmenter is not None:
         del network
     gc.collect()
-    baseline = _reset_peak()
+    baseline = _reset_peak(device)
     start = time.perf_counter()
     if segmenter is not None:
         session = segmenter.session()
@@ -89,11 +92,14 @@ def _run(probe: Probe) -> Peak:
         session.flush()
     else:
         ReferenceVideo(ReferenceNetwork(network), scene.frames(probe.frames), probe.frames, labels).run()
-    return Peak(baseline_mb=baseline, peak_mb=peak_resident_mb(), seconds=time.perf_counter() - start)
+    return Peak(baseline_mb=baseline, peak_mb=peak_memory_mb(device), seconds=time.perf_counter() - start)
 
 
-def _reset_peak() -> float:
-    """Let the peak count from now on where the system can (Linux), and return the resident memory."""
+def _reset_peak(device: torch.device) -> float:
+    """Let the peak count from now on where the system can (CUDA, Linux), and return the memory held now."""
+    if device.type == "cuda":
+        reset_peak_memory(device)
+        return torch.cuda.memory_allocated(device) / 1e6
     with contextlib.suppress(OSError):
         _CLEAR.write_text("5")
     return resident_mb()
@@ -130,7 +136,7 @@ def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def _probe(flags: argparse.Namespace, side: str, frames: int, memory: str = "every-k") -> Probe:
     return Probe(
-        side=side, network=flags.network, height=flags.height, width=flags.width, frames=frames, objects=flags.objects, threads=flags.threads, memory=memory
+        side=side, network=flags.network, height=flags.height, width=flags.width, frames=frames, objects=flags.objects, threads=flags.threads, memory=memory, device=flags.device
     )
 
 

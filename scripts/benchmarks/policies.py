@@ -16,12 +16,13 @@ import torch
 from inference import SegmentationSession, VideoSegmenter
 from inference.memory import MemoryBank
 from model import NetworkConfig
+from util.distributed import select_device
 from util.flags import Commands, at_least
 
 from .command import add_command
 from .material import MovingScene, made_up_network
 from .report import markdown_table
-from .timing import COMPONENTS, ComponentClock, Workload, note
+from .timing import COMPONENTS, CPU, ComponentClock, Workload, note, wait_for
 
 TURN_FRAMES = 5
 _WARM_UP_TURNS = 3  # in which the smallest memories fill
@@ -46,14 +47,14 @@ def contestants(memory_frames: int) -> list[Contestant]:
     ]
 
 
-def compare_policies(workload: Workload, object_counts: Sequence[int], sides: Sequence[Contestant]) -> list[dict[str, Any]]:
+def compare_policies(workload: Workload, object_counts: Sequence[int], sides: Sequence[Contestant], device: torch.device = CPU) -> list[dict[str, Any]]:
     """For each number of objects, and each side but the first: how many times faster the first is, measured and predicted.
 
     workload.repeats turns are timed; `frames` has no meaning here. Predicted: the medians of key encoding, value encoding and decoding over all sides, of reading
     over the side's own turns, each as often as the side needs it; what else a frame takes is left out.
     """
     network = made_up_network(workload.network)
-    segmenters = {side.name: VideoSegmenter(network, "stcn", device="cpu", **dict(side.settings)) for side in sides}
+    segmenters = {side.name: VideoSegmenter(network, "stcn", device=device, **dict(side.settings)) for side in sides}
     rows = []
     for objects in object_counts:
         note(f"objects {objects}: filling memories")
@@ -64,10 +65,10 @@ def compare_policies(workload: Workload, object_counts: Sequence[int], sides: Se
         for turn in range(_WARM_UP_TURNS + workload.repeats):
             frames = [scene.frame(turn * TURN_FRAMES + offset) for offset in range(TURN_FRAMES)]
             for side in sides:
-                clock = ComponentClock()
+                clock = ComponentClock(device=device)
                 network_in_use = segmenters[side.name].network
                 with clock.watching(((network_in_use, "encode_key"), (network_in_use, "encode_value"), (MemoryBank, "read"), (network_in_use, "decode"))):
-                    seconds = _play(sessions[side.name], frames, scene.labels(0) if turn == 0 else None)
+                    seconds = _play(device, sessions[side.name], frames, scene.labels(0) if turn == 0 else None)
                 if turn == _WARM_UP_TURNS - 1 and side.filled_frames is not None:
                     _fill(sessions[side.name].memory, network.config, side.filled_frames - workload.repeats // 2)  # it grows by a frame a turn
                 if turn >= _WARM_UP_TURNS:
@@ -80,21 +81,22 @@ def compare_policies(workload: Workload, object_counts: Sequence[int], sides: Se
     return rows
 
 
-def _play(session: SegmentationSession, frames: Sequence[Any], labels: Any) -> float:
+def _play(device: torch.device, session: SegmentationSession, frames: Sequence[Any], labels: Any) -> float:
     start = time.perf_counter()
     for frame in frames:
         session.step(frame, labels)
         labels = None
+    wait_for(device)
     return time.perf_counter() - start
 
 
 def _fill(bank: MemoryBank, config: NetworkConfig, frame_count: int) -> None:
     """Write random elements until the bank holds `frame_count` frames: what a read takes does not depend on what is read."""
     held, generator = len(bank.frame_indices), torch.Generator().manual_seed(0)
-    elements, latest = bank.size // held, int(bank.frames[-1])
+    elements, latest, device = bank.size // held, int(bank.frames[-1]), bank.keys.device
     for _ in range(frame_count - held):
-        values = {object_id: torch.randn(elements, config.value_channels, generator=generator) for object_id in bank.object_ids}
-        bank.write(latest, torch.randn(elements, config.key_channels, generator=generator), values)
+        values = {object_id: torch.randn(elements, config.value_channels, generator=generator).to(device) for object_id in bank.object_ids}
+        bank.write(latest, torch.randn(elements, config.key_channels, generator=generator).to(device), values)
 
 
 def _rows(
@@ -126,7 +128,7 @@ def _rows(
 def run_policies(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """LFU with 2 frames beside first-and-latest and every-5 with a grown memory: seconds a frame, and what the components' times predict."""
     workload = Workload(network=flags.network, height=flags.height, width=flags.width, frames=TURN_FRAMES, repeats=flags.repeats)
-    rows = compare_policies(workload, flags.objects, contestants(flags.memory_frames))
+    rows = compare_policies(workload, flags.objects, contestants(flags.memory_frames), select_device(flags.device))
     header = ("objects", "beside", "s/frame", "LFU(2), s/frame", "times faster", "predicted", "measured / predicted")
     table = markdown_table(header, (_table_row(row) for row in rows))
     components = markdown_table(

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from inference.memory import MemoryBank
 from model.config import preset
+from util.distributed import select_device
 from util.flags import Commands, at_least
+from util.precision import cuda_arithmetic
 
 from .command import add_command
 from .reference import ReferenceMemory
 from .report import markdown_table
-from .timing import SIDES, note, turns
+from .timing import CPU, SIDES, note, turns, wait_for
 
 
-def reading(network: str, height: int, width: int, memory_frames: int, objects: int, top_k: int, repeats: int) -> dict[str, Any]:
+def reading(network: str, height: int, width: int, memory_frames: int, objects: int, top_k: int, repeats: int, device: torch.device = CPU) -> dict[str, Any]:
     """Seconds of one frame's reading from a memory of random keys and values of that network's widths, `memory_frames` frames of it."""
     config = preset(network)
     grid = -(-height // 16), -(-width // 16)
@@ -27,22 +29,24 @@ def reading(network: str, height: int, width: int, memory_frames: int, objects: 
     generator = torch.Generator().manual_seed(0)
     bank, memory = MemoryBank(capacity=memory_frames * positions), ReferenceMemory(top_k)
     note("filling both memories")
-    keys = torch.randn(1, config.key_channels, memory_frames * positions, generator=generator)
-    values = torch.randn(objects, config.value_channels, memory_frames * positions, generator=generator)
+    keys = torch.randn(1, config.key_channels, memory_frames * positions, generator=generator).to(device)
+    values = torch.randn(objects, config.value_channels, memory_frames * positions, generator=generator).to(device)
     for frame in range(memory_frames):
         rows = slice(frame * positions, (frame + 1) * positions)
         bank.write(frame, keys[0, :, rows].T, {number: values[number, :, rows].T for number in range(objects)})
     memory.keys, memory.values = keys, values  # what writing frame after frame ends in, without its copying
-    query = torch.randn(1, config.key_channels, *grid, generator=generator)
+    query = torch.randn(1, config.key_channels, *grid, generator=generator).to(device)
     query_rows = query[0].flatten(1).T.contiguous()
     sides: dict[str, Callable[[], Tensor]] = {"reference": lambda: memory.read(query), "ours": lambda: bank.read(query_rows, range(objects), top_k)}
     times: dict[str, list[float]] = {side: [] for side in SIDES}
-    with torch.no_grad():
+    with torch.no_grad(), cuda_arithmetic(tf32=False):
         difference = (sides["ours"]().transpose(1, 2) - sides["reference"]().flatten(2)).abs().max().item()
         for turn in turns(repeats):
             for side, read in sides.items():
+                wait_for(device)
                 start = time.perf_counter()
                 read()
+                wait_for(device)
                 times[side].append(time.perf_counter() - start)
             note(f"{turn}: reference {times['reference'][-1]:.3f} s, ours {times['ours'][-1]:.3f} s")
     median = {side: statistics.median(values) for side, values in times.items()}
@@ -59,7 +63,7 @@ def reading(network: str, height: int, width: int, memory_frames: int, objects: 
 
 def run_reading(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Both sides' reading alone."""
-    result = reading(flags.network, flags.height, flags.width, flags.memory_frames, flags.objects, flags.top_k, flags.repeats)
+    result = reading(flags.network, flags.height, flags.width, flags.memory_frames, flags.objects, flags.top_k, flags.repeats, select_device(flags.device))
     table = markdown_table(
         ("memory frames", "objects", "reference, s", "ours, s", "times faster"),
         [(flags.memory_frames, flags.objects, *(f"{result['seconds_per_read'][side]:.3f}" for side in SIDES), f"{result['speedup']:.2f}")],

@@ -7,8 +7,9 @@ held. Written from the description of what is computed (STCN, sections 3 and 4),
 Legend: K objects, T frames, C channels, N memory elements, M query positions, H W frame size, h w at stride 16.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -20,15 +21,28 @@ from model.network import STRIDE
 from model.soft_aggregation import aggregate
 from util.images import normalise_images
 from util.padding import Padding
+from util.precision import cuda_arithmetic
 
 _START_PROBABILITY = 1e-7
 
 
 class ReferenceNetwork:
-    """Runs a network's modules as they are, on full concatenations, one frame at a time."""
+    """Runs a network's modules as they are, on full concatenations, one frame at a time, where the network lies.
 
-    def __init__(self, network: VOSNetwork):
+    amp: in mixed precision of 16 bits, fp16 on CUDA and bf16 elsewhere.
+    """
+
+    def __init__(self, network: VOSNetwork, *, amp: bool = False):
         self._network = network.eval()
+        self.device = next(network.parameters()).device
+        self._amp = amp
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """As exactly as the engine computes by default."""
+        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        with cuda_arithmetic(tf32=False), torch.autocast(self.device.type, dtype, enabled=self._amp), torch.no_grad():
+            yield
 
     def encode_key(self, image: Tensor) -> FrameFeatures:
         """Normalised image [1, 3, H, W] → its features."""
@@ -110,22 +124,29 @@ class ReferenceVideo:
         self.objects = int(labels.max())
         self.padding = Padding.to_multiple(*labels.shape, STRIDE)
         height, width = self.padding.pad(torch.empty(1, *labels.shape)).shape[-2:]
-        self.images = torch.zeros(1, frame_count, 3, height, width)
+        self.device = network.device
+        self.images = torch.zeros(1, frame_count, 3, height, width, device=self.device)
         for index, frame in enumerate(frames):
-            self.images[0, index] = self.padding.pad(normalise_images(torch.from_numpy(frame).permute(2, 0, 1)))
-        self.probabilities = torch.full((self.objects + 1, frame_count, 1, height, width), _START_PROBABILITY)
+            image = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)
+            self.images[0, index] = self.padding.pad(normalise_images(image))
+        size = (self.objects + 1, frame_count, 1, height, width)
+        self.probabilities = torch.full(size, _START_PROBABILITY, device=self.device)
         masks = torch.stack([torch.from_numpy(labels == number + 1) for number in range(self.objects)])
-        self.probabilities[:, 0] = aggregate(self.padding.pad(masks[:, None].float()), object_dim=0).softmax(0)
+        first = self.padding.pad(masks[:, None].float()).to(self.device)
+        self.probabilities[:, 0] = aggregate(first, object_dim=0).softmax(0)
         self.memorised: list[int] = []
 
-    @torch.no_grad()
     def run(self, after_frame: Callable[[], None] = lambda: None) -> np.ndarray:
         """Segment frame after frame; `after_frame` is called after each, the first included. Returns labels uint8 [T, H, W]."""
+        with self.network.arithmetic():
+            return self._run(after_frame)
+
+    def _run(self, after_frame: Callable[[], None]) -> np.ndarray:
         self._memorise(0, self.network.encode_key(self.images[:, 0]))
         after_frame()
         for index in range(1, self.frame_count):
             features = self.network.encode_key(self.images[:, index])
-            probabilities = self.network.decode(self.memory.read(features.key), features)
+            probabilities = self.network.decode(self.memory.read(features.key.float()), features).float()
             self.probabilities[:, index] = aggregate(probabilities, object_dim=0).softmax(0)
             if index - self.memorised[-1] >= self.mem_every and index != self.frame_count - 1:
                 self._memorise(index, features)
@@ -134,8 +155,8 @@ class ReferenceVideo:
 
     def _memorise(self, index: int, features: FrameFeatures) -> None:
         values = self.network.encode_value(self.images[:, index], features.feature_s16, self.probabilities[1:, index])
-        self.memory.write(features.key, values)
+        self.memory.write(features.key.float(), values.float())
         self.memorised.append(index)
 
     def _labels(self) -> np.ndarray:
-        return np.stack([self.padding.crop(self.probabilities[:, index, 0]).argmax(0).to(torch.uint8).numpy() for index in range(self.frame_count)])
+        return np.stack([self.padding.crop(self.probabilities[:, index, 0]).argmax(0).to(torch.uint8).cpu().numpy() for index in range(self.frame_count)])

@@ -18,7 +18,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def circumstances(command: str, threads: int) -> dict[str, object]:
+def circumstances(command: str, threads: int, device: torch.device) -> dict[str, object]:
     """Where, when and by which command a figure was measured."""
     return {
         "command": command,
@@ -30,6 +30,7 @@ def circumstances(command: str, threads: int) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": threads,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "commit": git_commit(),
     }
 
@@ -37,10 +38,9 @@ def circumstances(command: str, threads: int) -> dict[str, object]:
 def circumstances_line(where: dict[str, object]) -> str:
     """The same as one line of text."""
     memory = f", {where['memory_gb']:.0f} GB" if where["memory_gb"] else ""
-    return (
-        f"{where['date']}, {where['processor']} ({where['logical_cores']} logical cores{memory}), {counted(where['threads'], 'thread')}, torch {where['torch']}, "
-        f"Python {where['python']}, {where['system']}; commit {str(where['commit'])[:12]}: `{where['command']}`"
-    )
+    machine = f"{where['processor']} ({where['logical_cores']} logical cores{memory})"
+    computed = f"{counted(where['threads'], 'thread')}, on {where['device']}, torch {where['torch']}, Python {where['python']}"
+    return f"{where['date']}, {machine}, {computed}, {where['system']}; commit {str(where['commit'])[:12]}: `{where['command']}`"
 
 
 def _processor() -> str:

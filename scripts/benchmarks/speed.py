@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from inference import VideoSegmenter
 from model import VOSNetwork
+from util.distributed import select_device
 from util.flags import Commands
 from util.wording import counted
 
@@ -19,7 +21,7 @@ from .command import add_command
 from .material import made_up_network
 from .reference import ReferenceNetwork, ReferenceVideo
 from .report import markdown_table
-from .timing import SIDES, Clip, Workload, add_workload, note, time_ours, turns
+from .timing import CPU, SIDES, Clip, Workload, add_workload, note, time_ours, turns, wait_for
 
 FIRST_FRAMES = 7  # the frames the published code was timed on
 CHECK_FRAMES = 7  # compared frame by frame before timing: one written to memory in between, at mem_every 5
@@ -51,8 +53,8 @@ def compare(network: VOSNetwork, segmenter: VideoSegmenter, frames: list[np.ndar
     settings = {} if lookahead is None else {"lookahead": lookahead}
     largest, differing, ties = 0.0, 0, 0
     for result in segmenter.segment(frames, labels, **settings):
-        expected = video.padding.crop(video.probabilities[:, result.frame_index, 0])
-        largest = max(largest, (result.probabilities - expected).abs().max().item())
+        expected = video.padding.crop(video.probabilities[:, result.frame_index, 0]).cpu()
+        largest = max(largest, (result.probabilities.cpu() - expected).abs().max().item())
         best = expected.topk(2, dim=0).values
         tie = (best[0] - best[1] < TIE).numpy()
         differing += int(((result.labels != reference_labels[result.frame_index]) & ~tie).sum())
@@ -60,10 +62,10 @@ def compare(network: VOSNetwork, segmenter: VideoSegmenter, frames: list[np.ndar
     return Agreement(largest, differing, labels.size * len(frames), ties)
 
 
-def speed(workload: Workload, object_counts: Sequence[int]) -> list[dict[str, Any]]:
+def speed(workload: Workload, object_counts: Sequence[int], device: torch.device = CPU) -> list[dict[str, Any]]:
     """Seconds a frame from uint8 frames to label maps, for each number of objects: medians of both sides, and of the reference's first seven frames."""
-    network = made_up_network(workload.network)
-    segmenter, reference = VideoSegmenter(network, "stcn", device="cpu"), ReferenceNetwork(network)
+    network = made_up_network(workload.network).to(device)
+    segmenter, reference = VideoSegmenter(network, "stcn", device=device), ReferenceNetwork(network)
     rows = []
     for objects in object_counts:
         clip = Clip.of(workload, objects, workload.frames)
@@ -98,14 +100,19 @@ def _time_reference(network: ReferenceNetwork, clip: Clip) -> tuple[float, float
     video = clip.reference(network)
     prepared = time.perf_counter()
     marks: list[float] = []
-    video.run(lambda: marks.append(time.perf_counter()))
+
+    def mark() -> None:
+        wait_for(network.device)
+        marks.append(time.perf_counter())
+
+    video.run(mark)
     end = time.perf_counter()
     return end - start, marks[min(FIRST_FRAMES, len(marks)) - 1] - prepared
 
 
 def run_speed(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Both sides over whole videos."""
-    rows = speed(Workload.of(flags), flags.objects)
+    rows = speed(Workload.of(flags), flags.objects, select_device(flags.device))
     table = markdown_table(
         ("objects", "reference, s/frame", "ours, s/frame", "times faster"),
         ((row["objects"], *(f"{row['seconds_per_frame'][side]:.3f}" for side in SIDES), f"{row['speedup']:.2f}") for row in rows),

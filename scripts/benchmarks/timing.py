@@ -22,6 +22,7 @@ from util.flags import at_least
 from .material import MovingScene
 from .reference import ReferenceNetwork, ReferenceVideo
 
+CPU = torch.device("cpu")
 SIDES = ("reference", "ours")
 COMPONENTS = ("key encoding", "value encoding", "reading", "decoding")
 
@@ -65,6 +66,12 @@ class Clip:
         return ReferenceVideo(network, self.frames, len(self.frames), self.labels)
 
 
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def time_ours(segmenter: VideoSegmenter, clip: Clip) -> float:
     """Seconds of our whole run."""
     start = time.perf_counter()
@@ -82,8 +89,8 @@ class ComponentClock:
 
     def synchronise(self) -> None:
         """Wait for the device's work."""
-        if self._device is not None and self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self._device is not None:
+            wait_for(self._device)
 
     def timed(self, component: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its time counted towards the component."""

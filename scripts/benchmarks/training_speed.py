@@ -30,7 +30,7 @@ from util.wording import counted
 from .command import add_command, add_training_step, check_training
 from .material import write_training_stills, write_training_videos
 from .report import markdown_table
-from .timing import SIDES, note
+from .timing import SIDES, note, wait_for
 from .training_reference import PlainAugmentation, PlainData, PlainLearner, draw_clip, draw_still, plain_batches
 
 
@@ -79,7 +79,7 @@ class OurLoop:
             waited += time.perf_counter() - asked
             results.append(self.learner.forward(batch.tensors))
             self.learner.backward(results[-1].loss)
-        self.watch.trouble(sum(float(result.loss.detach()) for result in results) / len(results))
+        self.watch.add(self.learner.iteration, [result.loss for result in results])
         self.learner.step()
         return waited
 
@@ -155,10 +155,10 @@ def run_turn(build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload:
     first = time.perf_counter() - start
     for _ in range(workload.warm_up - 1):
         loop.step(batches)
-    _wait_for(device)
+    wait_for(device)
     start = time.perf_counter()
     waited = sum(loop.step(batches) for _ in range(workload.iterations))
-    _wait_for(device)
+    wait_for(device)
     seconds = time.perf_counter() - start
     return Turn(
         steps_per_second=workload.iterations / seconds,
@@ -166,11 +166,6 @@ def run_turn(build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload:
         first_step_seconds=first,
         peak_memory_mb=(torch.cuda.max_memory_allocated(device) - before) / 1e6 if on_cuda else None,
     )
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from scripts.benchmarks.report import circumstances
+from util.distributed import select_device
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError
 from util.stopping import ended_by_sigterm
 
@@ -55,7 +56,7 @@ def run_study(study: Study, flags: argparse.Namespace, *, times: Sequence[float]
         raise InputError(f"{study.name}: no variant can be run: {_joined(study.left_out)}")
     _refuse_file(flags.output)
     given, lengths = _data(flags, times, frames)
-    where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads())
+    where = circumstances(shlex.join(["python", *_command()]), torch.get_num_threads(), select_device(flags.device))
     for reason in study.left_out:
         _note(f"left out: {reason}")
     runs = _Runs(study, flags, with_time)
