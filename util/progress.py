@@ -6,7 +6,10 @@ import sys
 import time
 from typing import TextIO
 
-import progressbar
+try:
+    import progressbar
+except ImportError:  # a machine prepared by others; lines then tell how far a run is
+    progressbar = None
 
 _RATE_SECONDS = 10.0  # the rate is that of about so long
 _SAMPLE_SECONDS = 0.5
@@ -27,11 +30,12 @@ class Progress:
         self._done = 0
         self._said_at = time.perf_counter()
         self._samples = collections.deque([(self._said_at, 0)])  # when how many were done
-        self._text = progressbar.FormatCustomText("%(text)s", {"text": ""})
+        self._text: progressbar.FormatCustomText | None = None
         self._bar: progressbar.ProgressBar | None = None
 
     def __enter__(self) -> "Progress":
-        if self._stream.isatty():
+        if progressbar is not None and self._stream.isatty():
+            self._text = progressbar.FormatCustomText("%(text)s", {"text": ""})
             known = [progressbar.Percentage(), " ", progressbar.Bar(), " ", self._text, "  ", progressbar.ETA()]
             unknown = [progressbar.Counter(), f" {self._unit} ", progressbar.AnimatedMarker(), " ", self._text]
             widgets, maximum = (unknown, progressbar.UnknownLength) if self._total is None else (known, self._total)
