@@ -2,6 +2,10 @@
 
 Legend: T frames, H W height and width of a source image, S side of the square crop. Matrices are 3×3, float64, map source pixels to crop pixels;
 pixel centres are integers. Source of the parameters: the public training code of STCN.
+
+Ours, for speed: all geometry of a frame is one warp (published: each transform resamples the image
+anew), and colours change after it, on the crop's pixels alone (published: those of the whole clip
+change before it).
 """
 
 import math
@@ -33,7 +37,8 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class ColourChange:
-    """One drawn change of colour, applied in this order."""
+    """One drawn change of colour, applied in this order (published: in an order drawn anew each time; but
+    for hue, rounding and clipping the changes commute)."""
 
     brightness: float
     contrast: float
@@ -75,7 +80,7 @@ class ClipAugmentation:
     frame_rotation_degrees: float = 15.0
     frame_shear_degrees: float = 10.0
     frame_scale: tuple[float, float] = (1.0, 1.0)
-    frame_colour: ColourJitter = ColourJitter(brightness=0.01)
+    frame_colour: ColourJitter = ColourJitter(brightness=0.01, contrast=0.01, saturation=0.01)
     keep_surroundings: bool = False
 
 
@@ -83,7 +88,8 @@ class ClipAugmentation:
 class StaticAugmentation:
     """Stage 0, the published values: one photograph becomes frames by a fresh turn, shear, scale, crop, colour and bending for each.
 
-    bend_probability: share of frames bent by a thin-plate spline through `bend_points` points moved by a normal deviation of `bend_deviation` sides.
+    bend_probability: share of frames bent by a thin-plate spline through `bend_points` points moved by a normal deviation of `bend_deviation` sides,
+    the image resampled linearly, the mask to the nearest pixel.
     keep_surroundings: as in ClipAugmentation.
     """
 
@@ -178,6 +184,8 @@ def spline_displacement(rng: np.random.Generator, side: int, points: int, deviat
     """A smooth random bending: the thin-plate spline through `points` random places, each moved by a normal deviation of `deviation` sides.
 
     Returns float32 [S, S, 2], where each crop pixel is fetched from, relative to itself (x, y) in pixels. Source: Bookstein, 1989.
+    Ours: evaluated on a coarse grid (published: at every pixel), which is quicker and evens out the
+    folds that places drawn close together make.
     """
     anchors = rng.random((points, 2))
     moves = rng.normal(0, deviation, (points, 2))
@@ -199,8 +207,9 @@ def _spline_kernel(places: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def bend(image: np.ndarray, labels: np.ndarray, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [H, W, 3] and labels uint8 [H, W] fetched through a displacement [H, W, 2] in pixels."""
+    """Image uint8 [H, W, 3] (linear, the mean colour around it) and labels uint8 [H, W] (nearest, 0
+    around) fetched through a displacement [H, W, 2] in pixels."""
     height, width = labels.shape
     grid = np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), axis=-1) + displacement
-    image = cv2.remap(image, grid, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=MEAN_COLOUR)
+    image = cv2.remap(image, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=MEAN_COLOUR)
     return image, cv2.remap(labels, grid, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)

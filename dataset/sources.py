@@ -15,6 +15,7 @@ from util.errors import InputError
 
 DAVIS_REPEATS = 5  # published: DAVIS five times beside YouTube-VOS
 _MIN_OBJECT_SHARE = 0.02  # of a small crop, that an object covers to be drawn
+_MIN_STILL_SHARE = 0.005  # of a still, where crops are small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,14 @@ def _video_roots(roots: TrainingRoots, mix: Mapping[str, float]) -> dict[str, li
 
 def _stills(roots: TrainingRoots, config: SampleConfig, cache: ImageCache) -> StaticDataset:
     augmentation = StaticAugmentation(crop_size=config.crop_size, keep_surroundings=config.close_up)
-    return StaticDataset(roots.static, frames=config.frames, max_objects=config.max_objects, augmentation=augmentation, cache=cache)
+    return StaticDataset(
+        roots.static,
+        frames=config.frames,
+        max_objects=config.max_objects,
+        augmentation=augmentation,
+        min_object_area=_MIN_STILL_SHARE if config.close_up else 0.0,
+        cache=cache,
+    )
 
 
 def _clips(videos: Sequence[AnnotatedVideo], config: SampleConfig, cache: ImageCache) -> VideoClipDataset:

@@ -32,8 +32,10 @@ class StaticDataset:
     """Clips of `frames` frames made from photographs: each frame is the photograph under a fresh affine map, crop, colour and bending.
 
     roots: folders searched for images and masks (indexed ids or binary) in the layouts of dataset.static_layouts; a folder named twice counts twice,
-    BIG and HRSOD five times (published). min_object_area: share of the photograph an id must cover to be drawn. Photographs without such an id, or
-    whose object leaves the crop, are drawn anew.
+    BIG and HRSOD five times (published). min_object_area: share of the photograph an id must cover to
+    be drawn, and a quarter of it the share of the first crop; 0 (published): any pixel will do.
+    Ours: where no such object is left in the first crop, another photograph is drawn, since nothing
+    could be followed from there (published training takes such samples, with an empty mask).
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class StaticDataset:
         frames: int = 3,
         max_objects: int = 1,
         augmentation: StaticAugmentation | None = None,
-        min_object_area: float = 0.005,
+        min_object_area: float = 0.0,
         cache: ImageCache | None = None,
     ):
         found = (pair for root in roots for pair in scan_static_root(Path(root)).pairs)
@@ -66,7 +68,8 @@ class StaticDataset:
 
         Raises UnusableFileError for a damaged file or a mask without objects, InputError where no photograph yields a visible object.
         """
-        complaint = f"photographs drawn from {self.pairs[0][0].parent} and beside, none with an object of at least {self.min_object_area:.1%} of it; check the masks"
+        least = f"an object of at least {self.min_object_area:.1%} of it" if self.min_object_area else "an object in its first crop"
+        complaint = f"photographs drawn from {self.pairs[0][0].parent} and beside, none with {least}; check the masks"
         return draw_until_usable(lambda: self._attempt(rng), complaint)
 
     def _attempt(self, rng: np.random.Generator) -> Sample | None:

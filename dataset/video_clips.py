@@ -19,7 +19,7 @@ from util.errors import InputError
 
 YOUTUBE_ANNOTATION_STEP = 5
 CLIP_MAX_GAP = 5  # frames from one to the next inside a clip that is predicted together (PCVOS, per-clip training)
-TINY_PIXELS, SMALL_PIXELS = 10 * 10, 30 * 30  # of an object in a crop
+TINY_PIXELS, SMALL_PIXELS, ALWAYS_SMALL_PIXELS = 10 * 10, 30 * 30, 20 * 20  # of an object in a crop
 
 
 def max_skip_at(progress: float, final_share: float = 0.1, largest: int = 25) -> int:
@@ -227,20 +227,40 @@ class VideoClipDataset:
 def tiny_objects(labels: Sequence[np.ndarray]) -> list[int]:
     """Ids of a clip's labels T × [S, S] that are too small in the first frame to learn from (published for BL30K).
 
-    Those of at most 10×10 pixels, and those of at most 30×30 that exceed this in a later frame: the first frame then shows too little of an object
-    that comes to be large. An object that stays so small is what is to be learned. Areas are of the crop; that it is the clip's own frames that
-    "always small" is judged by is our reading.
+    Those of at most 10×10 pixels, and those of at most 30×30 that are not always small: 20×20 pixels
+    or more in a later frame of the clip. The first frame then shows too little of an object that
+    comes to be large; one that stays small is what is to be learned. Areas are of the crop.
     """
     areas = np.stack([np.bincount(frame.ravel(), minlength=256) for frame in labels])
-    too_small = (areas[0] <= TINY_PIXELS) | ((areas[0] <= SMALL_PIXELS) & (areas[1:] > SMALL_PIXELS).any(0))
+    grows = (areas[1:] >= ALWAYS_SMALL_PIXELS).any(0)
+    too_small = (areas[0] <= TINY_PIXELS) | ((areas[0] <= SMALL_PIXELS) & grows)
     return [int(object_id) for object_id in np.flatnonzero(too_small & (areas[0] > 0)) if object_id]
 
 
 def draw_gaps(rng: np.random.Generator, frames: int, largest: int, *, clip_frames: int = 1, largest_in_clip: int = CLIP_MAX_GAP) -> np.ndarray:
     """Distances from each of `frames` frames to the next: 1 to `largest`, and no more than `largest_in_clip` where both are of one clip of `clip_frames`. The
     first frame is of none."""
-    inside = np.arange(frames - 1) % clip_frames > 0
+    inside = _inside_clips(frames, clip_frames)
     return rng.integers(1, np.where(inside, min(largest, largest_in_clip), largest) + 1)
+
+
+def largest_fitting_gap(length: int, frames: int, *, clip_frames: int = 1, largest_in_clip: int = CLIP_MAX_GAP) -> int:
+    """The largest gap with which `frames` frames fit into `length` whatever draw_gaps draws: gaps
+    inside clips take `largest_in_clip` at most, and those between clips share what remains.
+
+    At least 1, also where not even neighbouring frames fit.
+    """
+    inside = _inside_clips(frames, clip_frames)
+    evenly = (length - 1) // max(len(inside), 1)
+    if evenly < largest_in_clip:
+        return max(evenly, 1)
+    between = len(inside) - inside.sum()  # the first gap is always one of them
+    return int((length - 1 - inside.sum() * largest_in_clip) // max(between, 1))
+
+
+def _inside_clips(frames: int, clip_frames: int) -> np.ndarray:
+    """Of each gap between `frames` frames, whether both its frames are of one clip: [frames - 1]."""
+    return np.arange(frames - 1) % clip_frames > 0
 
 
 def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_skip: int, *, clip_frames: int = 1, annotation_step: int = 1) -> list[int]:
@@ -248,9 +268,9 @@ def draw_frame_indices(rng: np.random.Generator, length: int, frames: int, max_s
 
     max_skip is in video frames, indices count annotated ones, every `annotation_step`-th frame. Inside clips of `clip_frames` neighbours are as near as CLIP_MAX_GAP says.
     """
-    affordable = max((length - 1) // max(frames - 1, 1), 1)
-    widest = min(max_skip // annotation_step + 1, affordable)
     in_clip = (CLIP_MAX_GAP - 1) // annotation_step + 1
+    fitting = largest_fitting_gap(length, frames, clip_frames=clip_frames, largest_in_clip=in_clip)
+    widest = min(max_skip // annotation_step + 1, fitting)
     offsets = np.concatenate(([0], np.cumsum(draw_gaps(rng, frames, widest, clip_frames=clip_frames, largest_in_clip=in_clip))))
     first = rng.integers(length - offsets[-1])
     steps = offsets[-1] - offsets if rng.random() < 0.5 else offsets  # backwards, the gaps keep their order: clips are where they were

@@ -92,7 +92,7 @@ def test_tables_8_and_9_take_the_windows_that_differ_in_their_axes(tmp_path, ref
         save_weights(files[window], build_network(with_window(preset("tiny_pcvos"), window)))
     assert load_network(files[1, 2, 3], window=(1, 2, 3)).config.refiner.window == (1, 2, 3)
     given = [f"pcvos={refined}", f"pcvos@1x2x3={files[1, 2, 3]}", f"pcvos@2x3x3={files[2, 3, 3]}", f"pcvos@4x4x4={files[2, 3, 3]}"]
-    temporal, spatial = (pcvos.study(table, pcvos.weights_of(given), [5]) for table in "89")
+    spatial, temporal = (pcvos.study(table, pcvos.weights_of(given), [5]) for table in "89")
     assert [variant.columns["window"] for variant in temporal.variants] == ["1×2×3", "2×2×3"]
     assert [variant.columns["window"] for variant in spatial.variants] == ["2×2×3", "2×3×3"]
     assert "--window" in spatial.variants[1].flags() and "--window" not in spatial.variants[0].flags()

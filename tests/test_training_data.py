@@ -11,6 +11,7 @@ from dataset.augmentation import (
     ColourJitter,
     StaticAugmentation,
     Window,
+    bend,
     flipping,
     scaling,
     spline_displacement,
@@ -25,7 +26,7 @@ from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.static import StaticDataset
 from dataset.synthetic import SyntheticClips, SyntheticConfig, make_clip
 from dataset.training import MixedTrainingData, build_sample, draw_objects, training_batches
-from dataset.video_clips import VideoClipDataset, draw_frame_indices, find_videos, max_skip_at, max_skip_between_clips_at, tiny_objects
+from dataset.video_clips import VideoClipDataset, augment_clip, draw_frame_indices, find_videos, max_skip_at, max_skip_between_clips_at, tiny_objects
 from util.errors import InputError
 
 SIDE = 64
@@ -143,6 +144,40 @@ def test_spline_bends_smoothly_by_the_asked_amount():
     assert np.abs(spline_displacement(np.random.default_rng(0), 128, 12, 0.0)).max() == 0
 
 
+def test_bending_resamples_images_linearly_and_masks_to_the_nearest_pixel():
+    step = np.zeros((8, 8), np.uint8)
+    step[:, 4:] = 200
+    image, labels = bend(step[..., None].repeat(3, 2), step, np.full((8, 8, 2), (0.25, 0), np.float32))
+    assert image[3, :, 0].tolist()[:7] == [0, 0, 0, 50, 200, 200, 200], "cubic would undershoot and overshoot"
+    assert labels[3].tolist()[:7] == [0, 0, 0, 0, 200, 200, 200]
+
+
+def test_training_augments_as_published():
+    """STCN's public training code, as its description in the paper's supplement lists it."""
+    clips, stills = ClipAugmentation(), StaticAugmentation()
+    assert clips.clip_colour == ColourJitter(brightness=0.1, contrast=0.03, saturation=0.03)
+    assert clips.frame_colour == ColourJitter(brightness=0.01, contrast=0.01, saturation=0.01)
+    assert (clips.frame_rotation_degrees, clips.frame_shear_degrees, clips.frame_scale) == (15, 10, (1, 1))
+    assert (clips.crop_size, clips.crop_area, clips.flip_probability, clips.grey_probability) == (384, (0.36, 1), 0.5, 0.05)
+    assert stills.clip_colour == ColourJitter(brightness=0.1, contrast=0.05, saturation=0.05, hue=0.05)
+    assert stills.frame_colour == ColourJitter(brightness=0.1, contrast=0.05, saturation=0.05)
+    assert (stills.frame_rotation_degrees, stills.frame_shear_degrees, stills.frame_scale) == (20, 10, (0.9, 1.1))
+    assert (stills.crop_size, stills.clip_scale, stills.flip_probability, stills.grey_probability) == (384, (0.8, 1.5), 0.5, 0.05)
+    assert (stills.bend_probability, stills.bend_points, stills.bend_deviation) == (pytest.approx(1 / 3), 12, 0.02)
+
+
+def test_each_frame_of_a_clip_has_its_own_brightness_contrast_and_saturation(davis_root):
+    """On a picture that no warp changes: what differs between frames is their colour alone."""
+    picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    picture[:, ::2] = (220, 60, 20)
+    still = {"frame_rotation_degrees": 0.0, "frame_shear_degrees": 0.0, "crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0)}
+    for part, change in {"contrast": lambda frame: float(frame.std()), "saturation": lambda frame: float(np.ptp(frame, axis=2).mean())}.items():
+        jitter = ColourJitter(**{part: ClipAugmentation().frame_colour.__dict__[part] * 20})
+        augmentation = ClipAugmentation(crop_size=SIDE, **{**QUIET, "frame_colour": jitter}, **still)
+        frames, _ = augment_clip(np.random.default_rng(0), [(picture, picture[..., 0])] * 5, augmentation)
+        assert len({change(frame) for frame in frames}) >= 4, part
+
+
 def test_colour_jitter_follows_its_definitions():
     image = np.random.default_rng(0).integers(60, 180, (16, 16, 3), dtype=np.uint8)
     rng = np.random.default_rng(1)
@@ -202,6 +237,16 @@ def test_within_a_clip_only_the_next_annotated_frame_of_youtube_is_near_enough()
 
 def test_gaps_between_clips_follow_their_own_curriculum():
     assert [max_skip_between_clips_at(progress) + 1 for progress in (0, 0.1, 0.2, 0.5, 0.89, 0.9)] == [5, 10, 15, 15, 15, 5]
+
+
+@pytest.mark.parametrize(("length", "step", "expected"), [(70, 1, 15), (51, 1, 15), (49, 1, 14), (31, 1, 5), (30, 1, 4), (7, 1, 1), (15, 5, 3), (9, 5, 2)])
+def test_gaps_between_clips_are_as_large_as_fits_beside_those_inside(length, step, expected):
+    """Seven frames are two clips of three: four gaps inside of at most 5 frames, two between."""
+    drawn = [draw_frame_indices(np.random.default_rng(seed), length, 7, 14, clip_frames=3, annotation_step=step) for seed in range(200)]
+    gaps = np.abs(np.diff(drawn))
+    assert gaps[:, [0, 3]].max() == expected and gaps.min() == 1
+    assert gaps[:, [1, 2, 4, 5]].max() == min(expected, 5 if step == 1 else 1)
+    assert np.min(drawn) >= 0 and np.max(drawn) < length
 
 
 def test_short_videos_get_smaller_gaps_instead_of_none():
@@ -291,15 +336,40 @@ def test_the_curriculum_of_stage_one_ends_earlier(bl_root):
 
 
 def test_objects_that_are_tiny_or_only_small_at_first_are_left_out_where_asked():
-    """Areas in the first and later frames: 1 tiny, 2 small at first, 3 small always, 4 large."""
-    first, later = np.zeros((80, 160), np.uint8), np.zeros((80, 160), np.uint8)
-    for column, (object_id, side, later_side) in enumerate(((1, 10, 10), (2, 30, 36), (3, 30, 30), (4, 36, 20))):
-        first[:side, 40 * column : 40 * column + side] = later[:later_side, 40 * column : 40 * column + later_side] = object_id
-        first[side:, 40 * column : 40 * column + 40] = 0
-    assert tiny_objects([first, first, later]) == [1, 2]
-    assert tiny_objects([first, first, first]) == [1]
-    drawn = {object_id for seed in range(20) for object_id in draw_objects(np.random.default_rng(seed), first, 2, leave_out=[1, 2])}
+    """Sides in the first frame and in a later one: 1 tiny, 2 small at first, 3 small always, 4 large,
+    5 small at first and then just too large for that, 6 of the largest small size throughout."""
+    sides = {1: (10, 10), 2: (30, 36), 3: (30, 19), 4: (31, 20), 5: (11, 20), 6: (30, 30)}
+    first, later = np.zeros((40, 240), np.uint8), np.zeros((40, 240), np.uint8)
+    for column, (object_id, (side, later_side)) in enumerate(sides.items()):
+        first[:side, 40 * column : 40 * column + side] = object_id
+        later[:later_side, 40 * column : 40 * column + later_side] = object_id
+    assert tiny_objects([first, later, later]) == tiny_objects([first, later, np.zeros_like(first)]) == [1, 2, 5, 6]
+    assert tiny_objects([later, later, later]) == [1, 4, 5, 6], "20×20 in a later frame is not always small"
+    assert tiny_objects([first, np.zeros_like(first), np.zeros_like(first)]) == [1]
+    drawn = {object_id for seed in range(20) for object_id in draw_objects(np.random.default_rng(seed), first, 2, leave_out=[1, 2, 5, 6])}
     assert drawn == {3, 4}
+
+
+def test_small_objects_of_stills_are_trained_on_except_in_close_ups(tmp_path):
+    """0.2 % of the photograph: 16 of 7,200 pixels."""
+    save_pair(tmp_path / "a.jpg", tmp_path / "a.png", ids=())
+    labels = np.zeros((72, 100), np.uint8)
+    labels[34:38, 48:52] = 1
+    Image.fromarray(labels).save(tmp_path / "a.png")
+
+    def drawn(**changed):
+        roots, config = TrainingRoots(static=[tmp_path]), SampleConfig(crop_size=SIDE, max_objects=1, **changed)
+        return build_training_data(roots, config, mix={"static": 1.0}, samples=5, seed=0)
+
+    assert [int(item.tensors["num_objects"]) for item in (drawn()[index] for index in range(5))] == [1] * 5
+    with pytest.raises(InputError, match=r"none with an object of at least 0\.5% of it"):
+        drawn(close_up=True)[0]
+
+
+def test_a_still_whose_object_never_stays_in_the_crop_is_one_line(static_root):
+    augmentation = StaticAugmentation(crop_size=SIDE, clip_scale=(50.0, 50.0))
+    with pytest.raises(InputError, match=r"^100 photographs drawn from .*, none with an object in its first crop; check the masks$"):
+        StaticDataset([static_root], augmentation=augmentation).sample(np.random.default_rng(0))
 
 
 def test_a_clip_of_tiny_objects_alone_is_drawn_again_only_where_they_are_skipped(tmp_path):

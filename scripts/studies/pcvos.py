@@ -76,7 +76,8 @@ def _training_schemes(weights: Weights, clip_lengths: Sequence[int] | None, segm
 
 
 def _windows(table: str, axes: str, held: slice) -> Callable[..., Study]:
-    """Tables 8 and 9: of the windows there are weights for, those that are as role pcvos's in the axes held."""
+    """Table 8 (spatial windows) or 9 (temporal ones): the windows that there are weights for and that
+    equal those of role pcvos in the axes `held`."""
 
     def windows(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
         lengths, segment = clip_lengths or CLIP_LENGTHS, _only(segment_frames)
@@ -113,8 +114,8 @@ def _segments(weights: Weights, clip_lengths: Sequence[int] | None, segment_fram
 TABLES: Mapping[str, Callable[..., Study]] = {
     "7": _matching_mechanism,
     "2": _training_schemes,
-    "8": _windows("8", "temporal", held=slice(1, 3)),
-    "9": _windows("9", "spatial", held=slice(0, 1)),
+    "8": _windows("8", "spatial", held=slice(0, 1)),
+    "9": _windows("9", "temporal", held=slice(1, 3)),
     "10": _segments,
 }
 
