@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.efficientnet_lite import SameConv2d
 from model.winograd import WinogradConv2d
 
 
@@ -25,7 +26,7 @@ def convolve_parts(convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *
 
 def _convolve_channels(convolution: nn.Conv2d, x: Tensor, start: int, *, with_bias: bool) -> Tensor:
     """The convolution of x as its input channels from `start` on, the others being zero."""
-    if isinstance(convolution, WinogradConv2d):
+    if isinstance(convolution, (WinogradConv2d, SameConv2d)):
         return convolution.convolve(x, start, with_bias)
     weight = convolution.weight[:, start : start + x.shape[1]]
     return F.conv2d(x, weight, convolution.bias if with_bias else None, convolution.stride, convolution.padding, convolution.dilation)

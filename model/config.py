@@ -2,31 +2,71 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from util.errors import InputError
 
 Similarity = Literal["l2", "dot", "cosine"]
 
 
+Block = Literal["basic", "bottleneck", "inverted"]
+
+
+class _BlockFamily(NamedTuple):
+    """What the kind of block says about an encoder's sizes."""
+
+    expansion: int  # output channels in multiples of `planes`
+    stage_ends: tuple[int, int, int]  # which group of blocks is the last at stride 4, at 8 and at 16, from 0
+
+
+_BLOCK_FAMILIES: dict[str, _BlockFamily] = {
+    "basic": _BlockFamily(1, (0, 1, 2)),
+    "bottleneck": _BlockFamily(4, (0, 1, 2)),
+    "inverted": _BlockFamily(1, (1, 2, 4)),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """A residual encoder to stride 16: 7×7 stem at stride 2, max pooling, three stages at strides 4, 8 and 16.
+    """An encoder to stride 16, with features at strides 4, 8 and 16. Raises ValueError for sizes that do not suit the block.
 
-    `block` is torchvision's residual block: "bottleneck" widens `planes` by 4, "basic" by 1.
+    `block` names the family. "basic" and "bottleneck": a ResNet (7×7 stem at stride 2, max pooling, three
+    groups of torchvision's residual blocks, of which "bottleneck" widens `planes` by 4). "inverted": an
+    EfficientNet-Lite (3×3 stem at stride 2, five groups of inverted residual blocks; model/efficientnet_lite.py).
+    `planes` and `depths`: channels and number of blocks of each group.
     """
 
-    block: Literal["basic", "bottleneck"]
+    block: Block
     stem_channels: int
-    planes: tuple[int, int, int]
-    depths: tuple[int, int, int]
+    planes: tuple[int, ...]
+    depths: tuple[int, ...]
     convolution_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.block not in _BLOCK_FAMILIES:
+            raise ValueError(f"block {self.block!r} is not one of {', '.join(_BLOCK_FAMILIES)}")
+        groups = self._family.stage_ends[-1] + 1
+        if not len(self.planes) == len(self.depths) == groups:
+            raise ValueError(f"an encoder of {self.block} blocks has {groups} planes and depths; found {list(self.planes)} and {list(self.depths)}")
+
+    @property
+    def _family(self) -> _BlockFamily:
+        return _BLOCK_FAMILIES[self.block]
 
     @property
     def channels(self) -> tuple[int, int, int]:
         """Output channels at strides 4, 8 and 16."""
-        expansion = 4 if self.block == "bottleneck" else 1
-        return tuple(planes * expansion for planes in self.planes)
+        return tuple(self.planes[end] * self._family.expansion for end in self._family.stage_ends)
+
+
+EFFICIENTNET_LITE: dict[str, EncoderConfig] = {  # to stride 16; source: the EfficientNet-Lite models that Google published with TensorFlow
+    f"efficientnet-lite{number}": EncoderConfig(block="inverted", stem_channels=32, planes=planes, depths=depths)
+    for number, planes, depths in (
+        (0, (16, 24, 40, 80, 112), (1, 2, 2, 3, 3)),
+        (1, (16, 24, 40, 80, 112), (1, 3, 3, 4, 4)),
+        (2, (16, 24, 48, 88, 120), (1, 3, 3, 4, 4)),
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,9 +123,8 @@ class NetworkConfig:
             encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
             slots = {slot: kind(**tuples(values[slot])) for slot, kind in SLOTS.items() if values.get(slot) is not None}
             config = NetworkConfig(**{**tuples(values), **encoders, **slots})
-            known = {encoder.block for encoder in encoders.values()} <= {"basic", "bottleneck"} and config.similarity in get_args(Similarity)
-            if not known:
-                raise ValueError("unknown block or similarity")
+            if config.similarity not in get_args(Similarity):
+                raise ValueError("unknown similarity")
             return config
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
@@ -109,6 +148,9 @@ _STCN_SMALL = NetworkConfig(  # trained from scratch, and quick enough for two C
     value_channels=128,
     decoder_channels=(128, 80, 64),
 )
+_LITE = {  # stcn_small with an EfficientNet-Lite as key encoder, so that it can start from ImageNet's weights
+    number: dataclasses.replace(_STCN_SMALL, name=f"stcn_lite{number}", key_encoder=EFFICIENTNET_LITE[f"efficientnet-lite{number}"]) for number in (0, 1, 2)
+}
 _TINY = NetworkConfig(  # for tests: milliseconds a frame
     name="tiny",
     key_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1)),
@@ -125,12 +167,15 @@ PRESETS: dict[str, NetworkConfig] = {
         _STCN,
         _STCN_SMALL,
         _TINY,
+        *_LITE.values(),
         dataclasses.replace(_STCN, name="pcvos", refiner=RefinerConfig()),  # as published
         dataclasses.replace(_STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)),
+        dataclasses.replace(_LITE[0], name="pcvos_lite0", refiner=RefinerConfig(key_channels=64)),
         # windows that even the smallest frames of tests do not fill, so that they are shifted and padded
         dataclasses.replace(_TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))),
         dataclasses.replace(_STCN, name="remn", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
         dataclasses.replace(_STCN_SMALL, name="remn_small", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
+        dataclasses.replace(_LITE[0], name="remn_lite0", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
         dataclasses.replace(_TINY, name="tiny_remn", enhancer=EnhancerConfig(window=(3, 5)), reducer=ReducerConfig()),
     )
 }

@@ -1,6 +1,8 @@
 """Key and value encoders. Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,24 +11,27 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from model.blocks import CBAM, ResBlock, convolve_parts
 from model.config import EncoderConfig
+from model.efficientnet_lite import Renormalise, SameConv2d, batch_norm, inverted_stages
 
-_BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 OBJECT_CHANNELS = 2  # the object's mask, and the sum of the other objects' masks
 
 
-class ResidualEncoder(nn.Module):
-    """Stem and three residual stages of a ResNet (He et al., 2016) from torchvision's blocks; attribute names are those of the public checkpoints."""
+class Encoder(nn.Module):
+    """Stem and three stages, of the family that the configuration names; attribute names are those of the public checkpoints.
+
+    Raises ValueError where `stage_names` are not three.
+    """
 
     def __init__(self, config: EncoderConfig, in_channels: int, stage_names: Sequence[str]):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, config.stem_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(config.stem_channels)
+        self.config = config
+        self._family = _FAMILIES[config.block]
+        self.prepare = self._family.prepare()
+        self.conv1 = self._family.stem(in_channels, config.stem_channels)
+        self.bn1 = self._family.norm(config.stem_channels)
         self.stage_names = tuple(stage_names)
-        channels = config.stem_channels
-        for name, planes, depth, stride in zip(stage_names, config.planes, config.depths, (1, 2, 2), strict=True):
-            stage = _residual_stage(_BLOCKS[config.block], channels, planes, depth, stride)
+        for name, stage in zip(stage_names, self._family.stages(config), strict=True):
             self.add_module(name, stage)
-            channels = planes * _BLOCKS[config.block].expansion
         self._initialise(config.convolution_bias)
 
     def _initialise(self, bias: bool) -> None:
@@ -38,7 +43,7 @@ class ResidualEncoder(nn.Module):
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the stem convolution's output [B, C, H / 2, W / 2] to features at strides 4, 8 and 16."""
-        x = F.max_pool2d(F.relu(self.bn1(x)), 3, stride=2, padding=1)
+        x = self._family.after_stem(self.bn1(x))
         features = []
         for name in self.stage_names:
             x = getattr(self, name)(x)
@@ -46,7 +51,34 @@ class ResidualEncoder(nn.Module):
         return tuple(features)
 
 
-def _residual_stage(block: type[nn.Module], in_channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
+class _Family(NamedTuple):
+    """What encoders of one kind of blocks are built of."""
+
+    prepare: Callable[[], nn.Module]  # normalised images → images as the stem takes them
+    stem: Callable[[int, int], nn.Conv2d]  # of input and output channels, to stride 2
+    norm: Callable[[int], nn.BatchNorm2d]  # after the stem
+    after_stem: Callable[[Tensor], Tensor]
+    stages: Callable[[EncoderConfig], list[nn.Sequential]]
+
+
+def _residual_stem(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 7, stride=2, padding=3, bias=False)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return F.max_pool2d(F.relu(x), 3, stride=2, padding=1)
+
+
+def _residual_stages(block: type[BasicBlock] | type[Bottleneck], config: EncoderConfig) -> list[nn.Sequential]:
+    """Three residual stages of a ResNet (He et al., 2016) from torchvision's blocks."""
+    stages, channels = [], config.stem_channels
+    for planes, depth, stride in zip(config.planes, config.depths, (1, 2, 2), strict=True):
+        stages.append(_residual_stage(block, channels, planes, depth, stride))
+        channels = planes * block.expansion
+    return stages
+
+
+def _residual_stage(block: type[BasicBlock] | type[Bottleneck], in_channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
     out_channels = planes * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
@@ -55,7 +87,14 @@ def _residual_stage(block: type[nn.Module], in_channels: int, planes: int, depth
     return nn.Sequential(*blocks, *(block(out_channels, planes) for _ in range(depth - 1)))
 
 
-class KeyEncoder(ResidualEncoder):
+_FAMILIES: dict[str, _Family] = {  # by EncoderConfig.block
+    "basic": _Family(nn.Identity, _residual_stem, nn.BatchNorm2d, _pooled, functools.partial(_residual_stages, BasicBlock)),
+    "bottleneck": _Family(nn.Identity, _residual_stem, nn.BatchNorm2d, _pooled, functools.partial(_residual_stages, Bottleneck)),
+    "inverted": _Family(Renormalise, functools.partial(SameConv2d, kernel_size=3), batch_norm, F.relu6, inverted_stages),
+}
+
+
+class KeyEncoder(Encoder):
     """Image → features at strides 4, 8, 16. Source: STCN, section 3.1."""
 
     def __init__(self, config: EncoderConfig):
@@ -63,7 +102,7 @@ class KeyEncoder(ResidualEncoder):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images [B, 3, H, W] → features at strides 4, 8 and 16."""
-        return self.stages(self.conv1(images))
+        return self.stages(self.conv1(self.prepare(images)))
 
 
 class KeyProjection(nn.Module):
@@ -94,7 +133,7 @@ class _Fuser(nn.Module):
         return self.block2(x + self.attention(x))
 
 
-class ValueEncoder(ResidualEncoder):
+class ValueEncoder(Encoder):
     """Image, an object's mask, the other objects' masks and the key encoder's stride-16 feature → value. Source: STCN, section 3.1."""
 
     def __init__(self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int):
@@ -105,7 +144,7 @@ class ValueEncoder(ResidualEncoder):
     def forward(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, K, H, W] in 0..1 → values [B, K, C^v, h, w]."""
         batch, objects = masks.shape[:2]
-        stem = convolve_parts(self.conv1, torch.stack([masks, others], dim=2), images, shared_first=True)
+        stem = convolve_parts(self.conv1, torch.stack([masks, others], dim=2), self.prepare(images), shared_first=True)
         feature = self.stages(stem.flatten(0, 1))[-1]
         values = self.fuser(feature.unflatten(0, (batch, objects)), feature_s16)
         return values.unflatten(0, (batch, objects))

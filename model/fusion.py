@@ -1,10 +1,12 @@
 """A copy of a network for inference: the same function, fewer operations."""
 
 import copy
+from collections.abc import Callable
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model.efficientnet_lite import SameConv2d
 from model.network import VOSNetwork
 from model.winograd import WinogradConv2d
 
@@ -23,9 +25,15 @@ def inference_copy(network: VOSNetwork, *, winograd: bool = False) -> VOSNetwork
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, convolution_name, fuse_conv_bn_eval(convolution, norm))
                 setattr(module, norm_name, nn.Identity())
+    _replace(network, lambda module: isinstance(module, SameConv2d), SameConv2d.with_even_kernel)
     if winograd:
-        for module in list(network.modules()):
-            for name, child in list(module.named_children()):
-                if WinogradConv2d.fits(child):
-                    setattr(module, name, WinogradConv2d(child))
+        _replace(network, WinogradConv2d.fits, WinogradConv2d)
     return network
+
+
+def _replace(network: nn.Module, fits: Callable[[nn.Module], bool], replacement: Callable[[nn.Module], nn.Module]) -> None:
+    """Put `replacement(module)` in the place of each module that fits."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if fits(child):
+                setattr(module, name, replacement(child))

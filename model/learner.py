@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import TrainingState
-from model.network import SLOT_MODULES, VOSNetwork, freeze_batch_norms
+from model.network import PART_MODULES, SLOT_MODULES, VOSNetwork, freeze_batch_norms, named_parts
 from model.rollout import Rollout, RolloutResult
 from model.training import TrainingConfig
 from util.distributed import gather_objects, rank, world_size
@@ -27,9 +27,11 @@ _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations",
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam or AdamW (betas 0.9, 0.999) over all parameters, those of one learning rate moved by one kernel."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    factors = {module: getattr(config.slot_rates, slot) for slot, modules in SLOT_MODULES.items() for module in modules}
+    factors = {module: getattr(config.slot_rates, part) for part, modules in PART_MODULES.items() for module in modules}
     groups: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
     parameters = [{"params": of_one_rate, "lr": factor * config.learning_rate} for factor, of_one_rate in groups.items()]
     return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -124,6 +126,11 @@ class Learner:
         # one sample at a time, torch's CPU convolutions of few channels write beyond their memory in the other format where several threads run them (torch 2.15)
         one_by_one = device.type == "cpu" and config.batch_size == config.accumulate * world_size()
         self.network = network.to(device, memory_format=torch.contiguous_format if one_by_one else torch.channels_last)
+        still, fixed_norms = named_parts(network, config.frozen, "frozen"), named_parts(network, config.frozen_norms, "frozen_norms")
+        for part in still:
+            part.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise InputError(f"frozen is {', '.join(config.frozen)}: nothing of network {network.config.name} is left to learn; leave a module out")
         self.optimizer = build_optimizer(self.network, config)
         self.scheduler = build_scheduler(self.optimizer, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
@@ -139,8 +146,8 @@ class Learner:
             compiled=config.compile,
             checkpoint_activations=config.checkpoint_activations,
         ).train()
-        if not config.learn_batch_norms:
-            freeze_batch_norms(rollout)
+        for part in (*still, *fixed_norms) if config.learn_batch_norms else (rollout,):
+            freeze_batch_norms(part)
         devices = [device.index] if device.type == "cuda" else None
         self.rollout = DistributedDataParallel(rollout, device_ids=devices, gradient_as_bucket_view=True) if world_size() > 1 else rollout
         self.iteration = 0  # steps done

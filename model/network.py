@@ -4,6 +4,7 @@ Legend: B batch, L frames of a clip, K objects, C channels, H W image size (mult
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from model.encoders import KeyEncoder, KeyProjection, ValueEncoder
 from model.foreground_reinforcing import ForegroundReinforcing, foreground_at_stride_16
 from model.intra_clip_refinement import IntraClipRefinement
 from model.redundancy_reduction import ReducedMemory, RedundancyReduction
+from util.errors import InputError
 
 STRIDE = 16
 SLOT_MODULES = {  # modules a network has only where its configuration fills the slot of this name
@@ -21,6 +23,7 @@ SLOT_MODULES = {  # modules a network has only where its configuration fills the
     "enhancer": ("foreground_reinforcing",),
     "reducer": ("redundancy_reduction",),
 }
+PART_MODULES = {**SLOT_MODULES, "key_encoder": ("key_encoder",), "value_encoder": ("value_encoder",)}  # parts that may have learning rates of their own
 SLOT_TITLES = {"refiner": "intra-clip refinement", "enhancer": "foreground reinforcing", "reducer": "redundancy reduction"}
 
 
@@ -119,3 +122,13 @@ def freeze_batch_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def named_parts(network: VOSNetwork, names: Sequence[str], setting: str) -> list[nn.Module]:
+    """The network's modules of these names (`key_encoder`, `key_encoder.res2`). Raises InputError, naming the setting they come from, for a name that it does not have."""
+    modules = dict(network.named_modules())
+    unknown = [name for name in names if name not in modules or not name]
+    if unknown:
+        children = ", ".join(name for name, _ in network.named_children())
+        raise InputError(f"{setting} names {unknown[0]!r}, which network {network.config.name} does not have; its modules are {children} and those inside them")
+    return [modules[name] for name in names]

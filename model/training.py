@@ -13,11 +13,16 @@ from util.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlotRates:
-    """Learning rates of the modules in a network's slots (model.network.SLOT_MODULES), in multiples of the rest's: what starts fresh beside trained weights has further to go."""
+    """Learning rates of parts of a network (model.network.PART_MODULES), in multiples of the rest's.
+
+    What starts fresh beside trained weights has further to go: the slots of a system. What is pretrained has less far to go: an encoder.
+    """
 
     refiner: float = 1.0
     enhancer: float = 1.0
     reducer: float = 1.0
+    key_encoder: float = 1.0
+    value_encoder: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class TrainingConfig:
     weight_decay: float = 1e-7
     clip_gradient_norm: float | None = None
     learn_batch_norms: bool = False  # from scratch they must; published: statistics frozen
+    frozen_norms: tuple[str, ...] = ()  # modules whose batch norms keep their statistics even so, such as a pretrained key_encoder
+    frozen: tuple[str, ...] = ()  # modules that do not learn at all, such as key_encoder.res2
     average_decay: float | None = None  # exponential moving average of the weights; None: none
     bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
     dice_weight: float = 0.0  # of the Dice loss of whole clips; 0: cross entropy alone
@@ -87,7 +94,15 @@ class TrainingConfig:
 
 
 _RANGES: dict[tuple[str, Callable[[float], bool]], tuple[str, ...]] = {  # None, where a value may be that, is in range
-    ("above 0", lambda value: 0 < value < math.inf): ("learning_rate", "slot_rates.refiner", "slot_rates.enhancer", "slot_rates.reducer", "clip_gradient_norm"),
+    ("above 0", lambda value: 0 < value < math.inf): (
+        "learning_rate",
+        "slot_rates.refiner",
+        "slot_rates.enhancer",
+        "slot_rates.reducer",
+        "slot_rates.key_encoder",
+        "slot_rates.value_encoder",
+        "clip_gradient_norm",
+    ),
     ("at least 0", lambda value: 0 <= value < math.inf): ("weight_decay", "warmup_iterations", "dice_weight", "reduction_weight", "max_skip"),
     ("above 0 and at most 1", lambda value: 0 < value <= 1): ("gamma", "bootstrap.final_fraction"),
     ("above 0 and below 1", lambda value: 0 < value < 1): ("average_decay",),

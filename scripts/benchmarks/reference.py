@@ -65,7 +65,7 @@ class ReferenceNetwork:
 def concatenated_value(network: VOSNetwork, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
     """images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, 1, H, W] → values [B, C^v, h, w] of one object an image."""
     encoder = network.value_encoder
-    x = encoder.stages(encoder.conv1(torch.cat([images, masks, others], dim=1)))[-1]
+    x = encoder.stages(encoder.conv1(torch.cat([encoder.prepare(images), masks, others], dim=1)))[-1]
     x = encoder.fuser.block1(torch.cat([x, feature_s16], dim=1))
     return encoder.fuser.block2(x + encoder.fuser.attention(x))
 
