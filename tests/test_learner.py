@@ -444,3 +444,31 @@ def test_trouble_says_what_was_found():
     watch = LossWatch(window=2)
     assert [watch.trouble(loss) for loss in (1.0, 1.0, 50.0)][:2] == [None, None]
     assert "explodes" in watch.trouble(50.0) and watch.trouble(float("nan")) == "the loss is nan"
+
+
+def test_a_pretrained_encoder_keeps_its_statistics_learns_slower_and_its_frozen_stages_not_at_all():
+    torch.manual_seed(0)
+    network = build_network("tiny")
+    parts = {"frozen": ("key_encoder.conv1", "key_encoder.bn1", "key_encoder.res2"), "frozen_norms": ("key_encoder",)}
+    learner = learner_of(network, learn_batch_norms=True, slot_rates=SlotRates(key_encoder=0.25), optimizer="adamw", weight_decay=0.01, **parts)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert sorted(group["lr"] for group in learner.optimizer.param_groups) == [0.25e-3, 1e-3]
+    learner.backward(learner.forward(make_batch()).loss)
+    learner.step()
+    moved = {name for name, value in learner.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(parts["frozen"]) for name in moved), "nor does weight decay move them"
+    assert not any(name.startswith("key_encoder") and "running" in name for name in moved)
+    assert {"key_encoder.layer2.0.conv1.weight", "key_encoder.layer2.0.bn1.weight", "value_encoder.bn1.running_mean"} <= moved
+
+
+@pytest.mark.parametrize(
+    ("setting", "names", "message"),
+    [
+        ("frozen", ("key_encoder", "backbone"), "frozen names 'backbone', which network tiny does not have; its modules are key_encoder, value_encoder"),
+        ("frozen_norms", ("",), "frozen_norms names ''"),
+        ("frozen", ("key_encoder", "value_encoder", "key_proj", "key_comp", "decoder"), "nothing of network tiny is left to learn"),
+    ],
+)
+def test_modules_to_freeze_that_a_network_lacks_or_that_are_all_it_has_are_refused(setting, names, message):
+    with pytest.raises(InputError, match=message):
+        learner_of(build_network("tiny"), **{setting: names})
