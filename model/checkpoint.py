@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import io
 import os
 import pickle
@@ -86,9 +87,15 @@ def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkp
     raise InputError(f"{path}: fits no network ({', '.join(PRESETS)}); the nearest is {nearest}, entries that do not fit: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}")
 
 
-def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
+@functools.cache
+def _shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a network's entries; not to be changed. Held, since a file is compared with every preset."""
     with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in VOSNetwork(config).state_dict().items()}
+        return {name: tuple(value.shape) for name, value in VOSNetwork(config).state_dict().items()}
+
+
+def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
+    expected = _shapes(config)
     wrong = [f"{name} is missing" for name in expected if name not in state]
     wrong += [f"{name} is not known" for name in state if name not in expected]
     for name in [name for name in expected if name in state]:
