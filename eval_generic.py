@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dataset import GenericDataset, SingleVideoDataset, VideoDataset, VideoFile, is_live_address, open_live
+from dataset import FrameRange, GenericDataset, SingleVideoDataset, VideoDataset, VideoFile, is_live_address, local_path, open_live
 from inference import cli
 from inference.runner import in_all_processes
 from util.errors import InputError
@@ -20,25 +20,29 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
     if (flags.data_path is None) == (flags.video is None) or (flags.video is None) != (flags.mask is None):
         raise InputError("eval_generic.py: give either --data_path, or --video and --mask")
     colours = cli.palette_of(flags)
+    frame_range = None if flags.frame_range is None else FrameRange(*flags.frame_range)
+    scale = {} if frame_range is None else {"frame_range": flags.frame_range}
     if (live := flags.realtime or is_live_address(flags.video)) and (flags.video is None or flags.truth is not None):
         raise InputError("--realtime and live sources: go with --video alone, without --truth, since frames may be left out")
     if flags.video is None:
-        return GenericDataset(flags.data_path, flags.sequences, flags.corrections, colours=colours), {}
+        return GenericDataset(flags.data_path, flags.sequences, flags.corrections, colours=colours, frame_range=frame_range), scale
     if flags.sequences is not None:
         raise InputError("--sequences: chooses among the videos of --data_path; leave it out with --video")
     if live:
         video = open_live(flags.video, flags.mask, newest_only=flags.realtime, stall_seconds=flags.stall_seconds, corrections=flags.corrections, colours=colours)
         return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve()), "data_root": video.address, "realtime": flags.realtime}
-    video = VideoFile(flags.video, flags.mask, flags.corrections, colours=colours)
-    return SingleVideoDataset(video, flags.video), {"mask": str(flags.mask.resolve())}
+    video = VideoFile(flags.video, flags.mask, flags.corrections, colours=colours, frame_range=frame_range)
+    return SingleVideoDataset(video, local_path(flags.video)), {"mask": str(flags.mask.resolve()), **scale}
 
 
 def main() -> None:
     """Flags, data set, run, scores."""
     parser = cli.evaluation_parser("eval_generic.py", "Segment folders of frames, or a video file, from each object's first mask.")
     parser.add_argument("--data_path", type=Path, metavar="ROOT", help="holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png")
-    parser.add_argument("--video", metavar="FILE_OR_FOLDER", help="a video file, or a folder of frames; a camera's number, or a stream's URL (rtsp://…): until Ctrl-C")
+    sources = "a video file, a stack of images, or a folder of frames; a camera's number, or a stream's URL (rtsp://…): until Ctrl-C"
+    parser.add_argument("--video", metavar="FILE_OR_FOLDER", help=sources)
     parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help="the first frame's mask, or a folder of masks named as their frames")
+    parser.add_argument("--frame_range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="of 16-bit frames, the values to be read as black and white (each video's own range)")
     parser.add_argument("--realtime", action="store_true", help="drop frames that come while another is segmented; a video file is played at its own rate")
     parser.add_argument("--stall_seconds", type=float, default=10.0, metavar="S", help="end a live source that gives no frame for so long (%(default)s)")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos of --data_path alone")

@@ -1,7 +1,8 @@
 """What is read: videos with masks for the engine."""
 
 from dataset.davis import DavisDataset, available_split
-from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile
+from dataset.frame_range import FrameRange
+from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
 from dataset.label_map import LabelMap, read_label_map, read_palette
 from dataset.layout import Layout
 from dataset.live import LiveVideo, is_live_address, open_live
@@ -12,6 +13,7 @@ from dataset.youtube_vos import YoutubeDataset
 __all__ = [
     "DavisDataset",
     "Frame",
+    "FrameRange",
     "GenericDataset",
     "LabelMap",
     "Layout",
@@ -25,6 +27,7 @@ __all__ = [
     "available_split",
     "check_masks",
     "is_live_address",
+    "local_path",
     "open_live",
     "prefetch",
     "read_label_map",

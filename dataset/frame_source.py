@@ -1,29 +1,42 @@
-"""Where a video's images come from: a folder of files, or a video file. Legend: H W height and width in pixels."""
+"""Where a video's images come from, and those that come from a folder of files. Legend: H W height and width in pixels."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from dataset.image_file import image_sizes, list_files, place, read_image, size_text
-from dataset.opencv_noise import opencv_silenced
-from dataset.video import MINIMUM_SIDE_PIXELS, TruncatedVideoError
+from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
+from dataset.image_file import deep_values, image_sizes, is_deep, list_files, load_image, open_image, place, read_image, refuse_stack, size_text
+from dataset.video import MINIMUM_SIDE_PIXELS
 from util.errors import InputError
-from util.wording import counted
 
-# Containers whose header states the number of frames; for others OpenCV computes it from duration and rate, give or take
-_BOXED_SUFFIXES = (".mp4", ".mov", ".m4v")
-_EXACT_COUNT_SUFFIXES = (*_BOXED_SUFFIXES, ".avi")
+
+class Picture(NamedTuple):
+    """An image of a source: its position, RGB uint8 [H, W, 3], and when it is shown in seconds from an origin of the source's own, None where unknown."""
+
+    index: int
+    image: np.ndarray
+    seconds: float | None = None
 
 
 class FrameSource(ABC):
-    """The images of one video, by position. count: how many, None where unknown. files: what they are read from, in order; none of a camera or a stream."""
+    """The images of one video, by position.
+
+    count: how many, as far as is known without reading them all; a video file's may be wrong. None where unknown. notes: lines on how the images are read, for the
+    user; grows while they are. files: what they are read from, in order; none of a camera or a stream. frame_range: what 16-bit images are scaled by, None where they have 8 bits.
+    """
 
     count: int | None
     frames_per_second: float | None = None
     files: Sequence[Path] = ()
+    frame_range: FrameRange | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        return []
 
     @abstractmethod
     def name_of(self, index: int) -> str:
@@ -41,9 +54,10 @@ class FrameSource(ABC):
     def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
         """RGB uint8 [H, W, 3], from position start to the end, all of one size. mask_size (H, W): see FolderSource."""
 
-    def indexed_images(self, start: int, mask_size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
-        """The same with their positions, which rise by one, but where a source leaves images out."""
-        return enumerate(self.images(start, mask_size), start)
+    def pictures(self, start: int, mask_size: tuple[int, int]) -> Iterator[Picture]:
+        """The same with their positions, which rise by one, but where a source leaves images out, and times."""
+        for index, image in enumerate(self.images(start, mask_size), start):
+            yield Picture(index, image)
 
 
 class FolderSource(FrameSource):
@@ -51,26 +65,41 @@ class FolderSource(FrameSource):
 
     Frames are turned upright as their EXIF data asks, unless only the frames as stored fit the mask: masks are drawn by tools that turn and by tools that
     do not, and the mask's size tells which.
+
+    frame_range: of 16-bit images; where None, their own range (see range_of), told from up to 64 of them, evenly spread.
     """
 
-    def __init__(self, paths: list[Path]):
+    def __init__(self, paths: list[Path], frame_range: FrameRange | None = None):
         self.count = len(paths)
         self.files = self._paths = paths
+        self._given_range = frame_range
         self._positions = {path.stem: index for index, path in enumerate(paths)}
 
     @classmethod
-    def of_folder(cls, folder: Path, complete: bool = True) -> "FolderSource":
+    def of_folder(cls, folder: Path, complete: bool = True, frame_range: FrameRange | None = None) -> "FolderSource":
         """All images of a folder. complete: refuse a numbering with holes (see refuse_lost_frames). Raises InputError where there are none."""
         paths = list_files(folder)
         if not paths:
             raise InputError(f"{folder}: no frames; a folder of .jpg or .png files is needed")
         if complete:
             refuse_lost_frames(paths)
-        return cls(paths)
+        return cls(paths, frame_range)
 
     def only(self, stems: Container[str]) -> "FolderSource":
         """These of the images alone, in the same order."""
-        return FolderSource([path for path in self._paths if path.stem in stems])
+        return FolderSource([path for path in self._paths if path.stem in stems], self._given_range)
+
+    @functools.cached_property
+    def frame_range(self) -> FrameRange | None:
+        if not self._is_deep(self._paths[0]):
+            return None
+        return self._given_range or range_of(self._values(path) for path in spread(self._paths))
+
+    @property
+    def notes(self) -> list[str]:
+        if self.frame_range is None:
+            return []
+        return [range_note(self._paths[0].parent.name, self.frame_range, self._given_range is not None, min(self.count, SAMPLED_FRAMES), self.count)]
 
     def __contains__(self, stem: str) -> bool:
         return stem in self._positions
@@ -85,6 +114,7 @@ class FolderSource(FrameSource):
 
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
         stored, shown = image_sizes(self._paths[index])
+        self._is_deep(self._paths[index])
         size = shown if self._upright(stored, shown, mask_size) else stored
         refuse_tiny(size, self._paths[index])
         return size
@@ -93,7 +123,9 @@ class FolderSource(FrameSource):
         upright = self._upright(*image_sizes(self._paths[start]), mask_size)
         first_size = None
         for path in self._paths[start:]:
-            image = read_image(path, upright)
+            if (deep := self._is_deep(path)) != (self.frame_range is not None):
+                raise self._mixed(path, deep)
+            image = read_image(path, upright, self.frame_range)
             size = image.shape[:2]
             if first_size is None:
                 refuse_tiny(size, path)
@@ -101,6 +133,24 @@ class FolderSource(FrameSource):
             if size != first_size:
                 raise InputError(f"{place(path)}: frame of {size_text(size)} in a video of {size_text(first_size)}; all frames must have one size")
             yield image
+
+    @staticmethod
+    def _is_deep(path: Path) -> bool:
+        with open_image(path) as image:
+            refuse_stack(image, path)
+            return is_deep(image)
+
+    @staticmethod
+    def _values(path: Path) -> np.ndarray:
+        image = load_image(path)
+        if not is_deep(image):
+            raise FolderSource._mixed(path, False)
+        return deep_values(image, path, upright=False)
+
+    @staticmethod
+    def _mixed(path: Path, deep: bool) -> InputError:
+        found, others = (16, 8) if deep else (8, 16)
+        return InputError(f"{place(path)}: frame of {found} bits in a video of {others} bits; all frames must have the same")
 
     @staticmethod
     def _upright(stored: tuple[int, int], shown: tuple[int, int], mask_size: tuple[int, int]) -> bool:
@@ -119,84 +169,11 @@ class NumberedSource(FrameSource):
         return int(mask.stem)
 
 
-class FileSource(NumberedSource):
-    """A video file read by OpenCV, turned upright as its metadata asks."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self.files = (path,)
-        capture = self.open()
-        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-        self.count = int(count) if count > 0 else None
-        self.frames_per_second = rate if 1 <= rate <= 1000 else None
-
-    def index_of(self, mask: Path) -> int:
-        index = super().index_of(mask)
-        if self.count is not None and index >= self.count:
-            raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'frame')}; name masks by frame, from 00000.png")
-        return index
-
-    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
-        images = self.images(0, mask_size)
-        size = next(images).shape[:2]
-        images.close()
-        return size
-
-    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
-        capture = self.open()
-        read = 0
-        try:
-            while capture.grab():
-                if read >= start:
-                    decoded, image = capture.retrieve()
-                    if not decoded:
-                        break
-                    if read == start:
-                        refuse_tiny(image.shape[:2], self._path)
-                    yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                read += 1
-        finally:
-            capture.release()
-        self.refuse_early_end(read, start)
-
-    def open(self) -> cv2.VideoCapture:
-        """At its first frame. Raises InputError where the file is missing or cannot be read."""
-        if not self._path.is_file():
-            raise InputError(f"{self._path}: no such video; give a video file or a folder of frames")
-        with opencv_silenced():
-            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            raise InputError(f"{self._path}: cannot be opened as a video; it is damaged, cut short, or of a kind that OpenCV does not read")
-        return capture
-
-    def refuse_early_end(self, read: int, start: int = 0) -> None:
-        """Raise TruncatedVideoError where `read` frames are fewer than the file states, InputError where frame `start` is not among them."""
-        if read <= start:
-            raise InputError(f"{self._path}: no frame {start} can be read; the file is damaged or its mask is named for a frame that is not there")
-        stated = self.count or 0
-        tolerated = 0 if self._path.suffix.lower() in _EXACT_COUNT_SUFFIXES else max(1, stated // 100)
-        if read < stated - tolerated and not (self._path.suffix.lower() in _BOXED_SUFFIXES and _is_trimmed_whole(self._path)):
-            raise TruncatedVideoError(f"{self._path}: ends after {read} of {stated} frames; results are for the frames read: copy or convert the video again")
-
-
-def _is_trimmed_whole(path: Path) -> bool:
-    """Whether an MP4 or QuickTime file has an edit list, which leaves stored frames unplayed on purpose, and none of its boxes is cut off (ISO 14496-12)."""
-    end, position, trimmed = path.stat().st_size, 0, False
-    with path.open("rb") as file:
-        while position + 8 <= end:
-            file.seek(position)
-            size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
-            if size == 1:  # the size follows in 8 bytes
-                size = int.from_bytes(file.read(8), "big")
-            elif size == 0:  # to the end of the file
-                size = end - position
-            if size < 8 or position + size > end:
-                return False
-            if kind == b"moov":
-                trimmed = b"elst" in file.read(position + size - file.tell())
-            position += size
-    return trimmed
+def range_note(name: str, frame_range: FrameRange, given: bool, looked_at: int, count: int | None) -> str:
+    """The line that says how 16-bit frames are read."""
+    frames = "all" if looked_at == count else f"{looked_at}"
+    origin = "by --frame_range" if given else f"the range of {frames} frames, but for 0.01 % at each end; --frame_range LOW HIGH sets it"
+    return f"{name}: 16-bit frames; {frame_range.low} is read as black and {frame_range.high} as white ({origin})"
 
 
 def refuse_tiny(size: tuple[int, int], path: Path | str) -> None:

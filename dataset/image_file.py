@@ -1,6 +1,8 @@
 """Still images from files, in the order and the orientation a person means. Legend: H W height and width in pixels."""
 
 import contextlib
+import functools
+import re
 import stat
 import struct
 import warnings
@@ -8,9 +10,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from dataset.frame_range import FrameRange, range_of, spread
 from util.errors import InputError
 from util.names import natural_key
 
@@ -18,6 +22,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
 EXIF_ORIENTATION = 0x0112
 EXIF_QUARTER_TURNS = (5, 6, 7, 8)  # the orientations that swap width and height
+_STACK_FORMATS = ("TIFF", "PNG", "WEBP", "GIF")  # several pages or frames in a file; those of MPO, a camera's JPEG, are previews and depth maps
+_TIFF_SUBFILE_TYPE, _TIFF_REDUCED_OR_MASK = 254, 1 | 4
+_FOLDER_SAMPLES = 16
+_DEEP_RAW_MODE = re.compile(r"(RGB|RGBA|RGBX|RGBa|LA|CMYK);(12|16)")
+_DEEP_COLOUR = "16-bit colours"
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """The contents that are decoded, whatever a file is called. Pillow knows many more, and runs Ghostscript for one of them (EPS)."""
@@ -122,6 +131,8 @@ def open_image(path: Path, where: str | None = None) -> Iterator[Image.Image]:
     refuse_no_file(path, where)
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if any(_DEEP_RAW_MODE.search(str(tile)) for tile in image.tile):
+                image.info[_DEEP_COLOUR] = True  # kept, since the tiles are gone once the pixels are there
             yield image
     except InputError:
         raise
@@ -149,22 +160,100 @@ def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     return (height, width), ((width, height) if turned else (height, width))
 
 
-def read_image(path: Path, upright: bool = True) -> np.ndarray:
-    """An image file of any kind as RGB uint8 [H, W, 3]. Raises InputError, naming the file, where it is missing, truncated or no image.
+def read_image(path: Path, upright: bool = True, frame_range: FrameRange | None = None) -> np.ndarray:
+    """An image file of any kind as RGB uint8 [H, W, 3]. Raises InputError, naming the file, where it is missing, truncated, no image, or holds several.
 
-    upright applies the turn that EXIF data asks for, as every viewer does. Grey is repeated, alpha dropped, CMYK converted, 16 bits cut to the upper 8.
+    upright applies the turn that EXIF data asks for, as every viewer does. Grey is repeated, alpha dropped, CMYK converted. 16 bits become 8 by frame_range, or else by
+    one scale for all such images of the folder (see folder_range).
     Decoded by Pillow, whose pixels equal OpenCV's but which, unlike OpenCV, refuses a truncated file instead of filling it with grey.
     """
     with open_image(path) as image:
+        refuse_stack(image, path)
         image.load()
+        if is_deep(image):
+            frame_range = frame_range or folder_range(path.parent, path.suffix)
+            return rgb_of(frame_range.to_8_bits(deep_values(image, path, upright)))
         if upright:
             ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "F":
-            raise InputError(f"{place(path)}: floating-point pixels; frames are 8-bit images")
-        if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
-            grey = (np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
         return np.array(image.convert("RGB"))
+
+
+def rgb_of(pixels: np.ndarray) -> np.ndarray:
+    """[H, W] or [H, W, 3] as [H, W, 3]."""
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def pages_of(image: Image.Image) -> list[int]:
+    """The positions of the images in a file that is a stack (a multi-page TIFF, an animated PNG, WebP or GIF); [0] for others.
+
+    A TIFF's reduced copies and masks are left out, and an animated PNG's picture for programs that do not play it.
+    """
+    count = getattr(image, "n_frames", 1) if image.format in _STACK_FORMATS else 1
+    if count == 1:
+        return [0]
+    if image.format == "PNG":
+        return list(range(1 if getattr(image, "default_image", False) else 0, count))
+    if image.format != "TIFF":
+        return list(range(count))
+    pages = []
+    for page in range(count):
+        image.seek(page)
+        if not int(image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)) & _TIFF_REDUCED_OR_MASK:
+            pages.append(page)
+    image.seek(0)
+    return pages
+
+
+def refuse_stack(image: Image.Image, path: Path) -> None:
+    """Raise InputError for an image file that holds several."""
+    if (count := len(pages_of(image))) > 1:
+        raise InputError(f"{place(path)}: a stack of {count} images; save each as a file, or give the stack itself as --video")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image not yet loaded, or loaded, has more than 8 bits a value."""
+    return image.mode.startswith(("I", "F")) or image.info.get(_DEEP_COLOUR, False)
+
+
+def deep_values(image: Image.Image, path: Path, upright: bool) -> np.ndarray:
+    """The values of a deep image as uint16 [H, W] or [H, W, 3]. Raises InputError for floating-point, negative or larger ones."""
+    if image.mode == "F":
+        raise InputError(f"{place(path)}: floating-point pixels; frames are of 8 or 16 bits: save them as whole numbers")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+    else:  # Pillow cuts 16-bit colours to 8 bits
+        if len(pages_of(image)) > 1:
+            raise InputError(f"{place(path)}: a stack of 16-bit colour images; save each as a file in a folder")
+        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != image.size[::-1]:
+            raise InputError(f"{place(path)}: 16-bit pixels of a kind that is not read ({image.mode}); save the image with 8 bits, or as a PNG")
+        values = decoded if decoded.ndim == 2 else decoded[:, :, 2::-1]
+    if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+        raise InputError(f"{place(path)}: values from {values.min()} to {values.max()}; frames are of 8 or 16 bits, without a sign")
+    return _turned(values.astype(np.uint16), image.getexif().get(EXIF_ORIENTATION, 1) if upright else 1)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """As shown, for the orientation in EXIF data (Exif 2.32, tag 274)."""
+    if orientation in EXIF_QUARTER_TURNS:
+        pixels = pixels.swapaxes(0, 1)
+    vertical, horizontal = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+
+
+@functools.lru_cache(maxsize=1024)
+def folder_range(folder: Path, suffix: str) -> FrameRange:
+    """One scale for the 16-bit images of this ending in a folder: the range of up to 16 of them, evenly spread (see range_of)."""
+    paths = sorted((path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith(".")), key=path_key)
+    return range_of(_deep_samples(spread(paths, _FOLDER_SAMPLES)))
+
+
+def _deep_samples(paths: list[Path]) -> Iterator[np.ndarray]:
+    for path in paths:
+        with contextlib.suppress(InputError):  # a damaged one is refused when it is its turn
+            image = load_image(path)
+            if is_deep(image):
+                yield deep_values(image, path, upright=False)
 
 
 def read_names_text(path: Path) -> str:

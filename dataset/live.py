@@ -19,32 +19,49 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataset.frame_source import FileSource, NumberedSource, refuse_tiny
+from dataset.file_source import FileSource
+from dataset.frame_source import NumberedSource, Picture, refuse_tiny
+from dataset.generic import local_path
 from dataset.image_file import place, size_text
 from dataset.masked_video import MaskedVideo, find_masks
 from dataset.video import MaskSelection, TruncatedVideoError
+from dataset.video_reader import DecodedFrame, VideoReader
 from util.errors import InputError
+from util.secrets import without_secrets
 from util.wording import counted
 
 DEFAULT_STALL_SECONDS = 10.0
 _LONGEST_STALL_SECONDS = 86_400  # a day
 _FRAMES_AHEAD = 4
 _POLL_SECONDS = 0.1  # how soon a wait for a frame notices that it is to end
-_TIMEOUT_SECONDS = 1.0  # how much later OpenCV gives up than we do, so that the thread ends too
+_TIMEOUT_SECONDS = 1.0  # how much later FFmpeg gives up than we do, so that the thread ends too
 _CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up after 10 seconds by themselves
+_STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "tcp", "srt", "mmsh", "mmst")
+_STREAM_PROTOCOLS = ",".join((*_STREAM_SCHEMES, "tls", "crypto", "httpproxy", "rtmpt", "rtmpe", "srtp"))  # what these need; not files
 
 
 def is_live_address(text: str | None) -> bool:
     """Whether --video names a camera (0, 1, …) or a stream (rtsp://…, http://…), not a file or folder that is there. None, no --video, is neither."""
-    return text is not None and not os.path.exists(text) and ((text.isascii() and text.isdigit()) or "://" in text)  # noqa: PTH110 - Path.exists raises for URLs longer than a name may be
+    if text is None or text.lower().startswith("file:"):
+        return False
+    return not os.path.exists(text) and ((text.isascii() and text.isdigit()) or "://" in text)  # noqa: PTH110 - Path.exists raises for URLs longer than a name may be
 
 
 class Feed(ABC):
-    """Where a live source's images come from; used from one thread. address: how it is called in messages and records. frames_per_second: known once open, else None."""
+    """Where a live source's images come from; used from one thread. address: how it is called in messages and records.
+
+    frames_per_second: known once open, else None. lost_frames: how many were damaged so far and have left their numbers empty.
+    """
 
     address: str
     frames_per_second: float | None = None
     files: Sequence[Path] = ()
+    lost_frames: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines on how the images are read, for the user."""
+        return []
 
     @abstractmethod
     def open(self) -> None:
@@ -52,7 +69,7 @@ class Feed(ABC):
 
     @abstractmethod
     def read(self) -> np.ndarray | None:
-        """The next image, BGR uint8 [H, W, 3], when it has come; None at the end."""
+        """The next image, RGB uint8 [H, W, 3], when it has come; None at the end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -64,18 +81,21 @@ class Feed(ABC):
 
 
 class CameraFeed(Feed):
-    """A camera by its number, or a stream by its URL, read by OpenCV. Neither has an end of its own. The URL's user, password and query stay out of `address`."""
+    """A camera by its number. It has no end of its own.
 
-    def __init__(self, address: str, stall_seconds: float = DEFAULT_STALL_SECONDS):
-        self._given = address
+    Read by OpenCV, which finds cameras by number on every system. FFmpeg wants each system's own name of the device, and PyAV's wheels lack some of its inputs.
+    """
+
+    def __init__(self, number: str):
+        self._number = number
         self._capture: cv2.VideoCapture | None = None
-        self._timeout_milliseconds = round(1000 * (stall_seconds + _TIMEOUT_SECONDS))
-        self.address = f"camera {address.lstrip('0') or '0'}" if address.isdigit() else _without_secrets(address)
+        self.address = f"camera {number.lstrip('0') or '0'}"
 
     def open(self) -> None:
+        _silence_opencv()
         refusal = f"{self.address}: cannot be opened; check that it is there, and that no other program uses it"
         try:
-            self._capture = self._opened()
+            self._capture = cv2.VideoCapture(int(self._number))
         except (cv2.error, ValueError, OverflowError):  # a number that no camera can have
             raise InputError(refusal) from None
         if not self._capture.isOpened():
@@ -83,22 +103,71 @@ class CameraFeed(Feed):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frames_per_second = rate if 1 <= rate <= 1000 else None
 
-    def _opened(self) -> cv2.VideoCapture:
-        if self._given.isdigit():
-            return cv2.VideoCapture(int(self._given))
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._timeout_milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._timeout_milliseconds]
-        return cv2.VideoCapture(self._given, cv2.CAP_FFMPEG, timeouts)
-
     def read(self) -> np.ndarray | None:
         read, image = self._capture.read()
-        return image if read else None
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if read else None
 
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()
 
     def check_end(self, frames_read: int) -> None:
-        raise TruncatedVideoError(f"{self.address}: ended after {counted(frames_read, 'frame')}; results are for these: check the source and start again")
+        raise _ended(self.address, frames_read)
+
+
+def _silence_opencv() -> None:
+    """Damage is told by return values and said in one line; OpenCV would add some. Who sets its variable sees them."""
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
+    if hasattr(cv2.utils, "logging"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    else:  # before OpenCV 4.13
+        cv2.setLogLevel(0)
+
+
+def _ended(address: str, frames_read: int, why: str = "") -> TruncatedVideoError:
+    return TruncatedVideoError(f"{address}: ended after {counted(frames_read, 'frame')}{why}; results are for these: check the source and start again")
+
+
+class StreamFeed(Feed):
+    """A network stream by its URL. It has no end of its own. The URL's user, password and query stay out of `address`."""
+
+    def __init__(self, url: str, stall_seconds: float = DEFAULT_STALL_SECONDS):
+        self.address = without_secrets(url)
+        try:
+            scheme = urllib.parse.urlsplit(url).scheme.lower()
+        except ValueError as error:  # the URL itself may hold a password
+            raise InputError(f"--video {url.partition('://')[0]}://…: not a URL ({error}); write it as rtsp://HOST/PATH") from None
+        if scheme not in _STREAM_SCHEMES:
+            raise InputError(f"--video {self.address}: no stream that is read; its URL begins with one of {', '.join(f'{name}://' for name in _STREAM_SCHEMES)}")
+        self._url = url
+        self._timeout_seconds = stall_seconds + _TIMEOUT_SECONDS
+        self._reader: VideoReader | None = None
+        self._frames: Iterator[DecodedFrame] | None = None
+        self._read = 0
+
+    @property
+    def notes(self) -> list[str]:
+        return [] if self._reader is None else self._reader.notes
+
+    def open(self) -> None:
+        self._reader = VideoReader.of_stream(self._url, self.address, self._timeout_seconds, _STREAM_PROTOCOLS)
+        self._frames = self._reader.frames()
+        self.frames_per_second = self._reader.frames_per_second
+
+    def read(self) -> np.ndarray | None:
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        self.lost_frames, self._read = frame.index - self._read, self._read + 1
+        return frame.image
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def check_end(self, frames_read: int) -> None:
+        raise _ended(self.address, frames_read)
 
 
 class FileFeed(Feed):
@@ -108,29 +177,41 @@ class FileFeed(Feed):
         self.address = str(path)
         self._source = FileSource(path)
         self.files = self._source.files
-        self._capture: cv2.VideoCapture | None = None
+        self._reader: VideoReader | None = None
+        self._frames: Iterator[DecodedFrame] | None = None
         self._read = 0
         self._start_seconds = 0.0
+        self._first_seconds: float | None = None
         self.frames_per_second = self._source.frames_per_second
         if self.frames_per_second is None:
             raise InputError(f"{path}: states no frame rate to be played at; leave --realtime out, or convert the video")
 
+    @property
+    def notes(self) -> list[str]:
+        return [] if self._reader is None else self._reader.notes
+
     def open(self) -> None:
-        self._capture = self._source.open()
+        self._reader = self._source.open()
+        self._frames = self._reader.frames()
         self._start_seconds = time.monotonic()
 
     def read(self) -> np.ndarray | None:
-        time.sleep(max(self._start_seconds + self._read / self.frames_per_second - time.monotonic(), 0))
-        read, image = self._capture.read()
-        self._read += 1
-        return image if read else None
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        seconds = frame.seconds if frame.seconds is not None else frame.index / self.frames_per_second
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        time.sleep(max(self._start_seconds + min(seconds - self._first_seconds, _LONGEST_STALL_SECONDS) - time.monotonic(), 0))
+        self.lost_frames, self._read = frame.index - self._read, self._read + 1
+        return frame.image
 
     def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
+        if self._reader is not None:
+            self._reader.close()
 
     def check_end(self, frames_read: int) -> None:
-        self._source.refuse_early_end(frames_read)
+        self._source.check_end(self._reader, self._read)
 
 
 class LiveSource(NumberedSource):
@@ -158,8 +239,12 @@ class LiveSource(NumberedSource):
         self._stopped = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def notes(self) -> list[str]:
+        return self.feed.notes
+
     def stop(self) -> None:
-        """End indexed_images() before its next image. May be called from a signal handler."""
+        """End pictures() before its next image. May be called from a signal handler."""
         self._stopped = True
 
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
@@ -171,9 +256,9 @@ class LiveSource(NumberedSource):
         return first[1].shape[:2]
 
     def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
-        return (image for _, image in self.indexed_images(start, mask_size))
+        return (image for _, image, _ in self.pictures(start, mask_size))
 
-    def indexed_images(self, start: int, mask_size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+    def pictures(self, start: int, mask_size: tuple[int, int]) -> Iterator[Picture]:
         size = self.size(start, mask_size)
         try:
             while (item := self._await()) is not None:
@@ -184,7 +269,7 @@ class LiveSource(NumberedSource):
                 if image.shape[:2] != size:
                     found = f"frames of {size_text(image.shape[:2])} after {size_text(size)}"
                     raise TruncatedVideoError(f"{self.feed.address}: {found} at frame {index}; results are for the frames before: start again")
-                yield index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                yield Picture(index, image)
                 del item, image
         finally:
             self._close()
@@ -194,7 +279,7 @@ class LiveSource(NumberedSource):
             self._first_wanted = first_wanted
             self._thread = threading.Thread(target=self._read_all, name="live", daemon=True)
             self._thread.start()
-            atexit.register(self._close)  # a thread inside OpenCV when Python ends would abort the process
+            atexit.register(self._close)  # a thread inside OpenCV or FFmpeg when Python ends would abort the process
 
     def _close(self) -> None:
         self.stop()
@@ -245,7 +330,7 @@ class LiveSource(NumberedSource):
 
     def _put(self, image: np.ndarray) -> None:
         with self._changed:
-            index, self._arrived = self._arrived, self._arrived + 1
+            index, self._arrived = self._arrived + self.feed.lost_frames, self._arrived + 1
             if index < self._first_wanted:
                 return
             if self.newest_only:
@@ -329,26 +414,18 @@ def open_live(
     """
     _check_stall(stall_seconds)
     if is_live_address(address):
-        feed: Feed = CameraFeed(address, stall_seconds)
+        feed: Feed = CameraFeed(address) if address.isdigit() else StreamFeed(address, stall_seconds)
         name = f"{_as_name(feed.address)}_{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    elif Path(address).is_dir():
+    elif local_path(address).is_dir():
         raise InputError(f"{address}: a folder of frames has no rate of its own; --realtime is for cameras, streams and video files")
     else:
-        feed, name = FileFeed(Path(address)), Path(address).resolve().stem
+        feed, name = FileFeed(local_path(address)), local_path(address).resolve().stem
     return LiveVideo(feed, masks, name, newest_only=newest_only, stall_seconds=stall_seconds, corrections=corrections, colours=colours)
 
 
 def _check_stall(seconds: float) -> None:
     if not 0 < seconds <= _LONGEST_STALL_SECONDS:  # nan is neither
         raise InputError(f"--stall_seconds {seconds:g}: must be above 0 and at most {_LONGEST_STALL_SECONDS}, a day")
-
-
-def _without_secrets(url: str) -> str:
-    try:
-        parts = urllib.parse.urlsplit(url)
-    except ValueError as error:  # the URL itself may hold a password
-        raise InputError(f"--video {url.partition('://')[0]}://…: not a URL ({error}); write it as rtsp://HOST/PATH") from None
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _as_name(address: str) -> str:

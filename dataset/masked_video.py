@@ -1,15 +1,17 @@
 """A video of images from one source and masks from files. Legend: H W height and width in pixels."""
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from dataset.frame_range import FrameRange
 from dataset.frame_source import FrameSource
 from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, place
 from dataset.inputs import InputFiles
 from dataset.label_map import BINARY_ID, LabelMap, present_ids, read_label_map
-from dataset.video import Frame, MaskSelection, Video
+from dataset.video import Frame, MaskSelection, TruncatedVideoError, Video
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
@@ -62,18 +64,34 @@ class MaskedVideo(Video):
         return self._selection.object_ids
 
     @property
+    def notes(self) -> list[str]:
+        return self._source.notes
+
+    @property
+    def frame_range(self) -> FrameRange | None:
+        return self._source.frame_range
+
+    @property
     def ignored_masks(self) -> int:
         return self._selection.ignored_masks
 
     def frames(self) -> Iterator[Frame]:
         self._selection = selection = MaskSelection(self._corrections)
         mask_size = image_sizes(self._masks[self.first_index])[0]
-        for index, image in self._source.indexed_images(self.first_index, mask_size):
+        to_come = deque(sorted(self._masks))
+        index = self.first_index
+        for index, image, seconds in self._source.pictures(self.first_index, mask_size):
             labels = None
+            if to_come and to_come[0] < index:
+                raise TruncatedVideoError(f"{place(self._masks[to_come[0]])}: its frame is damaged and cannot be decoded; results are for the frames before: draw it on another")
             if index in self._masks:
+                to_come.popleft()
                 labels = selection.select(self._read(index, image.shape[:2]).labels, place(self._masks[index]))
             name = self._source.name_of(index)
-            yield Frame(index=index, name=name, image=image, labels=labels, required=self._required is None or name in self._required)
+            yield Frame(index=index, name=name, image=image, labels=labels, required=self._required is None or name in self._required, seconds=seconds)
+        if to_come and not self.is_live:  # a live source may be stopped before the frame comes
+            found = f"no frame {to_come[0]}; the last one is {index}"
+            raise TruncatedVideoError(f"{place(self._masks[to_come[0]])}: {found}: name masks by frame, and give this one for another")
 
     def validate(self) -> None:
         first = self._masks[self.first_index]

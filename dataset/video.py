@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.frame_range import FrameRange
 from dataset.inputs import InputFiles
 from dataset.label_map import BINARY_ID, present_ids
 from util.errors import InputError
@@ -26,6 +27,7 @@ class Frame:
 
     index: position among all frames of the folder, file or live source, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
     labels: uint8 [H, W] where masks count at this frame, holding only the ids that count, 0 elsewhere; otherwise None. required: a result is wanted.
+    seconds: when it is shown, from an origin of the video's own; None where unknown.
     """
 
     index: int
@@ -33,12 +35,14 @@ class Frame:
     image: np.ndarray
     labels: np.ndarray | None
     required: bool
+    seconds: float | None = None
 
 
 class Video(ABC):
     """One video, cheap to make: nothing is decoded before frames() or validate() runs.
 
-    name: also the name of the output folder. frame_count: frames in the folder or file, None where unknown. first_index: the first annotated frame, where
+    name: also the name of the output folder. frame_count: frames in the folder, or as a file's header has it, which may be wrong; None where unknown.
+    first_index: the first annotated frame, where
     frames() begins. frames_per_second: None where unknown.
 
     is_live: it comes as it happens, reads ahead by itself and has no end of its own, until stop() is called. newest_only: of a live one, frames that come while another is
@@ -76,6 +80,16 @@ class Video(ABC):
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
         """All frames in order from first_index on; may be called again. Raises InputError at the frame or mask that is wrong."""
+
+    @property
+    def frame_range(self) -> FrameRange | None:
+        """What 16-bit frames are scaled by; None where frames have 8 bits."""
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines on how the frames are read, for the user; more may come while frames() goes on."""
+        return []
 
     def stop(self) -> None:  # noqa: B027 only a live video has something to do
         """Have the frames() of a live video end before its next frame. May be called from a signal handler."""

@@ -71,7 +71,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
     parser.add_argument("--palette", metavar="FILE", help="colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', or davis")
-    parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.webm and a sheet of frames, VIDEO.png")
+    parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.mp4 and a sheet of frames, VIDEO.png")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
     return parser

@@ -1,20 +1,30 @@
 """Pictures of a result: masks over the video, as a file that browsers play, and a sheet of a few frames. Legend: H W height and width in pixels."""
 
+import contextlib
 import math
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from dataset.label_map import BINARY_ID
-from dataset.opencv_noise import opencv_silenced
 from inference.background import BackgroundPool, TaskGroup
+from util.errors import InputError
 from util.files import atomic_write
 from util.palette import DAVIS_PALETTE
+from util.pyav import DECODING_ERRORS, Nameless, WrittenFile, av, require_av
 
-# VP8 in WebM: the one format that OpenCV's wheels write on every system and that every current browser plays. Their FFmpeg has no encoder for H.264 or
-# AV1 on Linux; VP9 takes three times as long; MPEG-4 part 2 ('mp4v') is played by no browser.
-_CODEC, VIDEO_SUFFIX = cv2.VideoWriter_fourcc(*"VP80"), ".webm"
+# H.264 in MP4 is played by every browser and every program; an FFmpeg built without its encoder writes VP9 or VP8 in WebM, which browsers play
+_ENCODERS = {
+    "libx264": (".mp4", {"preset": "veryfast", "crf": "23"}),
+    "libvpx-vp9": (".webm", {"deadline": "realtime", "cpu-used": "8", "crf": "32"}),
+    "libvpx": (".webm", {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),
+}
+VIDEO_SUFFIXES = (".mp4", ".webm")
+_TICKS_PER_SECOND = 90_000
+_WEBM_TICKS_PER_SECOND = 1000
 _LONGEST_SIDE_PIXELS = 854
 _DEFAULT_RATE = 24.0
 _FILL = 0.5
@@ -48,25 +58,35 @@ def _colour_tables(palette: bytes) -> tuple[np.ndarray, np.ndarray]:
     return fill, (fill.astype(np.float32) * 255 / brightness).astype(np.uint8)
 
 
-class OverlayWriter:
-    """Writes FOLDER/NAME.webm and FOLDER/NAME.png (a sheet of up to eight frames from all over the video) as frames come, in a background thread.
+def require_encoder() -> str:
+    """The name of the first encoder that is there. Raises InputError where PyAV, or each of them, is missing."""
+    require_av("--overlay writes a video, which")
+    for name in _ENCODERS:
+        if name in av.codecs_available:
+            return name
+    raise InputError(f"--overlay: this FFmpeg has no encoder of {', '.join(_ENCODERS)}; install PyAV's own wheel (pip install av), or leave --overlay out")
 
-    frames_per_second: of the playback, 24 where unknown. Frames whose longer side exceeds 854 pixels are reduced to it. Memory is bounded whatever the
-    length. Used as a context manager: leaving it without an error gives the files their names, otherwise nothing remains. Raises OSError where a file cannot
-    be written.
+
+class OverlayWriter:
+    """Writes FOLDER/NAME.mp4 (or .webm, see require_encoder) and FOLDER/NAME.png (a sheet of up to eight frames from all over the video) as frames come, in a thread.
+
+    frames_per_second: of the playback where frames come without times, 24 where unknown. Frames whose longer side exceeds 854 pixels are reduced to it. Memory is
+    bounded whatever the length. Used as a context manager: leaving it without an error gives the files their names, otherwise nothing remains. Raises OSError where a
+    file cannot be written, InputError where there is no encoder.
     """
 
     def __init__(self, folder: str | Path, name: str, palette: bytes, frames_per_second: float | None = None):
         folder = Path(folder)
-        self.video_path = folder / f"{name}{VIDEO_SUFFIX}"
+        self._encoder = require_encoder()
+        suffix = _ENCODERS[self._encoder][0]
+        self.video_path = folder / f"{name}{suffix}"
         self.sheet_path = folder / f"{name}.png"
-        self._part = folder / f".{name}.part{VIDEO_SUFFIX}"
+        self._part = folder / f".{name}.part{suffix}"
         self._palette = palette
         self._rate = frames_per_second if frames_per_second and 1 <= frames_per_second <= 240 else _DEFAULT_RATE
-        self._video: cv2.VideoWriter | None = None
+        self._video: _VideoFile | None = None
         self._size: tuple[int, int] | None = None
         self._sheet = ContactSheet()
-        self._frames_written = 0
 
     def __enter__(self) -> "OverlayWriter":
         self._part.parent.mkdir(parents=True, exist_ok=True)
@@ -74,54 +94,113 @@ class OverlayWriter:
         self._tasks = TaskGroup(self._pool)
         return self
 
-    def add(self, frame_name: str, image: np.ndarray, labels: np.ndarray) -> None:
-        """One frame and its result: RGB uint8 [H, W, 3] and ids [H, W], which must not be changed afterwards."""
-        self._tasks.submit(lambda: self._draw(frame_name, image, labels))
+    def add(self, frame_name: str, image: np.ndarray, labels: np.ndarray, seconds: float | None = None) -> None:
+        """One frame and its result: RGB uint8 [H, W, 3] and ids [H, W], which must not be changed afterwards. seconds: when it is shown; later than the one before."""
+        self._tasks.submit(lambda: self._draw(frame_name, image, labels, seconds))
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
             failure = self._tasks.wait()
             self._pool.close()
-            if self._video is not None:
-                self._video.release()
-            if kind is not None:
-                return
-            if failure is not None:
+            if kind is None and failure is not None:
                 raise failure
-            if self._frames_written:
-                self._publish()
+            if self._video is not None:
+                video, self._video = self._video, None
+                if kind is None:
+                    video.finish()
+                    self._publish()
+                else:
+                    video.abandon()
         finally:
+            if self._video is not None:
+                self._video.abandon()
             self._part.unlink(missing_ok=True)
 
-    def _draw(self, frame_name: str, image: np.ndarray, labels: np.ndarray) -> None:
+    def _draw(self, frame_name: str, image: np.ndarray, labels: np.ndarray, seconds: float | None) -> None:
         size = self._size or _playable_size(*labels.shape)
         small_labels = cv2.resize(np.ascontiguousarray(labels, dtype=np.uint8), size, interpolation=cv2.INTER_NEAREST)
         picture = draw_overlay(cv2.resize(image, size, interpolation=cv2.INTER_AREA), small_labels, self._palette)
         if self._video is None:
-            self._size, self._video = size, self._open(size)
-        self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        self._frames_written += 1
+            self._size, self._video = size, _VideoFile(self._part, self.video_path, self._encoder, self._rate, size)
+        self._video.write(picture, seconds)
         self._sheet.add(frame_name, picture)
 
-    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
-        with opencv_silenced():
-            video = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, _CODEC, self._rate, size)
-        if not video.isOpened():
-            raise OSError(f"{self.video_path}: OpenCV cannot write a WebM video here; leave --overlay out")
-        return video
-
     def _publish(self) -> None:
-        # OpenCV reports no failed write; a file cut short by a full disk lacks its closing part, and with it the duration
-        with opencv_silenced():
-            capture = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
-            whole = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._frames_written - 1
-            capture.release()
-        if not whole:
-            raise OSError(f"{self.video_path}: could not be written whole; the disk may be full")
         encoded = cv2.imencode(".png", cv2.cvtColor(self._sheet.picture(), cv2.COLOR_RGB2BGR))[1]
         with atomic_write(self.sheet_path) as file:
             file.write(encoded.tobytes())
         self._part.replace(self.video_path)
+
+
+class _VideoFile:
+    """A video being written. Raises OSError, naming `shown`, where that cannot be done."""
+
+    def __init__(self, path: Path, shown: Path, encoder: str, rate: float, size: tuple[int, int]):
+        suffix, options = _ENCODERS[encoder]
+        self._shown = shown
+        self._rate = rate
+        self._path = path
+        # an MP4 is opened once more at its end, to move the index to its front, where browsers look for it
+        self._file = path.open("wb", buffering=0)
+        self._written = WrittenFile(self._file)
+        container_options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+        self._container = av.open(self._written, "w", format=suffix[1:], container_options=container_options, io_open=self._open_again)
+        self._stream = self._container.add_stream(encoder, rate=Fraction(rate).limit_denominator(1001), options=options)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        self._ticks = _TICKS_PER_SECOND if suffix == ".mp4" else _WEBM_TICKS_PER_SECOND
+        self._stream.codec_context.time_base = Fraction(1, self._ticks)
+        self._latest = -1
+        self._first_seconds: float | None = None
+
+    def write(self, picture: np.ndarray, seconds: float | None) -> None:
+        """RGB uint8 [H, W, 3], of the video's size."""
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = self._latest = max(self._time(seconds), self._latest + 1)
+        frame.time_base = Fraction(1, self._ticks)
+        self._mux(frame)
+
+    def finish(self) -> None:
+        """Write what is left, and the index."""
+        self._mux(None)
+        try:
+            self._container.close()
+            self._file.close()
+        except (OSError, *DECODING_ERRORS) as error:
+            raise self._failure(error) from error
+        self._check()
+
+    def abandon(self) -> None:
+        """Close what is open; the file is no whole video."""
+        with contextlib.suppress(OSError, *DECODING_ERRORS):
+            self._container.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _time(self, seconds: float | None) -> int:
+        if seconds is None:
+            return 0 if self._latest < 0 else self._latest + round(self._ticks / self._rate)
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        return round((seconds - self._first_seconds) * self._ticks)
+
+    def _mux(self, frame: Any) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except (OSError, *DECODING_ERRORS) as error:
+            raise self._failure(error) from error
+        self._check()
+
+    def _check(self) -> None:
+        if self._written.error is not None:
+            raise self._failure(self._written.error)
+
+    def _open_again(self, url: str, flags: int, options: dict) -> Nameless:
+        return Nameless(self._path.open("rb"))
+
+    def _failure(self, error: Exception) -> OSError:
+        return OSError(f"{self._shown}: could not be written whole ({getattr(error, 'strerror', None) or error}); the disk may be full: make room, or leave --overlay out")
 
 
 def _playable_size(height: int, width: int) -> tuple[int, int]:
@@ -173,6 +252,7 @@ def _thumbnail(frame_name: str, picture: np.ndarray) -> np.ndarray:
     scale = min(1.0, _THUMBNAIL_PIXELS / max(picture.shape[:2]))
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     thumbnail = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    frame_name = frame_name.encode("ascii", "backslashreplace").decode()  # all that OpenCV can draw; names of other bytes would end the process
     (text_width, text_height), _ = cv2.getTextSize(frame_name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
     cv2.rectangle(thumbnail, (2, 2), (text_width + 9, text_height + 9), (0, 0, 0), cv2.FILLED)  # white on black: legible on anything
     cv2.putText(thumbnail, frame_name, (6, text_height + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dataset.frame_range import FrameRange
 from dataset.inputs import InputFiles
-from inference.overlay import VIDEO_SUFFIX
+from inference.overlay import VIDEO_SUFFIXES
 from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, SUBFOLDERS, RecordedRun
 from util.errors import InputError
 from util.files import remove_unfinished
@@ -57,7 +58,7 @@ class RunFolder:
 
     @property
     def overlays(self) -> Path:
-        """OUT/overlays: pictures of the results, VIDEO.webm and VIDEO.png."""
+        """OUT/overlays: pictures of the results, VIDEO.mp4 (or .webm) and VIDEO.png."""
         return self.root / OVERLAYS_NAME
 
     @contextlib.contextmanager
@@ -139,9 +140,10 @@ class RunFolder:
         record.write(self.config_path)
         return unfinished
 
-    def begin(self, name: str, files: InputFiles) -> None:
-        """Record what a video's results are about to be made from. By the process that makes them, whichever it is. Raises OSError where a file is gone."""
-        inputs = {**files.record(), MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
+    def begin(self, name: str, files: InputFiles, frame_range: FrameRange | None = None) -> None:
+        """Record what a video's results are about to be made from, and what its 16-bit frames are scaled by. By the process that makes them, whichever it is. Raises OSError where a file is gone."""
+        scale = {} if frame_range is None else {"frame_range": [frame_range.low, frame_range.high]}
+        inputs = {**files.record(), **scale, MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
         with file_lock(self.root / f".{CONFIG_NAME}.lock"):
             record = RecordedRun.read(self.config_path)
             if record is None:
@@ -159,7 +161,8 @@ class RunFolder:
         """Whether this video's results are there, whole; and its overlay, if asked."""
         folder = self.results / name
         whole = folder.is_dir() and not (folder / INCOMPLETE_NAME).exists()
-        return whole and (not with_overlay or all(path.exists() for path in self._overlay_files(name)))
+        *videos, sheet = self._overlay_files(name)
+        return whole and (not with_overlay or (sheet.exists() and any(video.exists() for video in videos)))
 
     def _remove(self, name: str) -> None:
         """A folder that is only half removed must not keep the name of a whole one."""
@@ -182,7 +185,7 @@ class RunFolder:
                 path.with_name(f".{name}.{PART}{path.suffix}").unlink(missing_ok=True)
 
     def _overlay_files(self, name: str) -> list[Path]:
-        return [self.overlays / f"{name}{suffix}" for suffix in (VIDEO_SUFFIX, ".png")]
+        return [self.overlays / f"{name}{suffix}" for suffix in (*VIDEO_SUFFIXES, ".png")]
 
     def _present(self, names: Iterable[str], *subfolders: str) -> list[Path]:
         """The folders and overlays that are there of these videos. subfolders: of OUT, that may hold them; this run's where none is named."""

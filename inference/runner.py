@@ -14,7 +14,7 @@ import torch
 from dataset import Frame, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
 from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
 from inference.memory import POLICIES
-from inference.overlay import OverlayWriter
+from inference.overlay import OverlayWriter, require_encoder
 from inference.run_folder import RunFolder
 from inference.trace import FrameTrace, Trace
 from inference.writer import ResultWriter
@@ -77,6 +77,8 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         with in_all_processes():
+            if overlays:
+                require_encoder()
             videos = {video.name: video for video in dataset}
             inputs = {name: video.inputs for name, video in videos.items()}
             folder.check_request(inputs, data_root=dataset.root, trace=trace)
@@ -147,8 +149,8 @@ class _Loop:
     def _segment(self, video: Video, progress: Progress) -> None:
         """One video from its first annotated frame on; its results appear once they are whole."""
         frames_before, seconds_before = self._frames, self._clock.seconds
-        loss, lost = None, ()
-        self._folder.begin(video.name, video.inputs)
+        loss, lost, said = None, (), 0
+        self._folder.begin(video.name, video.inputs, video.frame_range)
         if video.is_live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:
@@ -164,10 +166,11 @@ class _Loop:
                     if frame.required:
                         writer.write(frame.name, result.labels)
                     if overlay is not None:
-                        overlay.add(frame.name, frame.image, result.labels)
+                        overlay.add(frame.name, frame.image, result.labels, frame.seconds)
                     self._record(video, session, frame, self._frames - frames_before, self._clock.seconds - seconds_before)
                     self._frames += 1
                     lost = self._say_lost(video, session, frame, lost, progress)
+                    said = self._say_notes(video, said, progress)
                     progress.advance(status=self._status(video, session))
             except InputError as error:  # of a video that ended early it comes after the last result
                 if not isinstance(error, TruncatedVideoError) and not (video.is_live and self._frames > frames_before):
@@ -175,6 +178,7 @@ class _Loop:
                 loss = error
                 writer.mark_incomplete(str(loss))
             self._folder.check_untouched(video.name)
+        self._say_notes(video, said, progress)
         self._report(video, self._frames - frames_before, self._clock.seconds - seconds_before, progress)
         if loss is not None:
             raise loss
@@ -227,6 +231,12 @@ class _Loop:
         for object_id in set(lost).difference(known):
             progress.say(f"{video.name}: object {object_id} is lost by frame {frame.name}: nothing of it is left in the memory; a new mask brings it back (--corrections)")
         return lost
+
+    def _say_notes(self, video: Video, said: int, progress: Progress) -> int:
+        """Say how its frames are read, beyond the first `said` lines; returns how many were said in all."""
+        for line in video.notes[said:]:
+            progress.say(line)
+        return len(video.notes)
 
     def _status(self, video: Video, session: SegmentationSession) -> str:
         """What the memory holds now, and what was dropped."""

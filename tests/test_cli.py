@@ -261,7 +261,7 @@ def test_a_video_file_with_a_mask_gives_masks_and_an_overlay(command, tmp_path):
     assert code == 0 and json.loads(out)["frames"] == 5
     assert file_names(tmp_path / "out/clip") == [f"{index:05d}.png" for index in range(5)]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out/clip/00000.png")), labels[0])
-    assert file_names(tmp_path / "out/overlays") == ["clip.png", "clip.webm"]
+    assert file_names(tmp_path / "out/overlays") == ["clip.mp4", "clip.png"]
 
 
 def test_corrections_are_used_only_when_asked_for(command, tmp_path):

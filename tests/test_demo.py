@@ -75,7 +75,7 @@ def test_demo_beats_copying_the_first_mask(sample_run):
 
 def test_demo_draws_an_overlay_video_and_a_sheet(sample_run):
     output, _ = sample_run
-    capture = cv2.VideoCapture(str(output / "overlays/sample.webm"))
+    capture = cv2.VideoCapture(str(output / "overlays/sample.mp4"))
     shown, picture = capture.read()
     assert shown and picture.shape[:2] == SIZE and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) >= FRAMES - 1
     assert Image.open(output / "overlays/sample.png").width > 2 * SIZE[1]
@@ -92,7 +92,7 @@ def test_demo_takes_a_video_and_mask_relative_to_the_callers_folder(tmp_path, ti
         run = demo("my clip.avi", "mask.png", "--output=out put", "--model", tiny_weights, "--resolution", "48", folder=tmp_path)
         assert run.returncode == 0, run.stderr
     assert len(masks_in(tmp_path / "out put" / "my clip")) == 4
-    assert (tmp_path / "out put/overlays/my clip.webm").exists()
+    assert (tmp_path / "out put/overlays/my clip.mp4").exists()
     assert "scores:" not in run.stdout
 
 

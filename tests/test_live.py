@@ -36,7 +36,7 @@ class ScriptedFeed(Feed):
     address = "camera 0"
 
     def __init__(self, count: int, interval_seconds: float = 0.0, stalls_before: int | None = None, changes_at: int | None = None):
-        self.images = [image[..., ::-1].copy() for image in made_up_frames(min(count, 20), 0)[0]]
+        self.images = list(made_up_frames(min(count, 20), 0)[0])
         self.count, self.interval_seconds, self.stalls_before, self.changes_at = count, interval_seconds, stalls_before, changes_at
         self.read_count = 0
 

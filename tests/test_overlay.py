@@ -1,11 +1,19 @@
 """Pictures of results: the playable video, the contact sheet, the drawing itself."""
 
+import errno
+import os
+
+import av
 import cv2
 import numpy as np
 import pytest
 
+import inference.overlay
+import util.pyav
 from inference.overlay import ContactSheet, OverlayWriter, draw_overlay
+from util.errors import InputError
 from util.palette import DAVIS_PALETTE
+from util.pyav import WrittenFile
 
 GREY = 100
 
@@ -49,7 +57,7 @@ def test_the_video_holds_every_frame_at_a_playable_size(tmp_path, capfd, size):
     with OverlayWriter(tmp_path / "new", "a.b", DAVIS_PALETTE, frames_per_second=10) as overlay:
         for index in range(count):
             overlay.add(f"{index:05d}", grey_image(*size), labels_with_square(2, *size))
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.b.png", "a.b.webm"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.b.mp4", "a.b.png"]
     frames = read_video(overlay.video_path)
     height, width = frames[0].shape[:2]
     assert len(frames) == count
@@ -61,13 +69,39 @@ def test_the_video_holds_every_frame_at_a_playable_size(tmp_path, capfd, size):
     assert capfd.readouterr().err == ""
 
 
-def test_the_codec_is_one_that_browsers_play(tmp_path):
+@pytest.mark.parametrize(("encoder", "suffix", "codec"), [("libx264", ".mp4", "h264"), ("libvpx-vp9", ".webm", "vp9"), ("libvpx", ".webm", "vp8")])
+def test_the_codec_is_one_that_browsers_play(tmp_path, monkeypatch, encoder, suffix, codec):
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {encoder}")
+    monkeypatch.setattr(inference.overlay, "_ENCODERS", {encoder: inference.overlay._ENCODERS[encoder]})
     with OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
-        overlay.add("0", grey_image(), labels_with_square())
-    content = overlay.video_path.read_bytes()
-    assert content[:4] == b"\x1a\x45\xdf\xa3"  # EBML, the container of WebM
-    assert b"webm" in content[:64]
-    assert b"V_VP8" in content[:1024]
+        for index in range(3):
+            overlay.add(str(index), grey_image(), labels_with_square())
+    assert overlay.video_path.suffix == suffix
+    with av.open(str(overlay.video_path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt) == (codec, "yuv420p")
+    if suffix == ".mp4":
+        content = overlay.video_path.read_bytes()
+        assert 0 < content.index(b"moov") < content.index(b"mdat"), "the index comes first, so that a browser need not have the whole file"
+
+
+def test_frames_are_shown_as_long_as_in_the_video(tmp_path):
+    seconds = [2.0, 2.04, 2.08, 2.5, 2.54]
+    with OverlayWriter(tmp_path, "v", DAVIS_PALETTE, frames_per_second=25) as overlay:
+        for index, time in enumerate(seconds):
+            overlay.add(str(index), grey_image(), labels_with_square(), time)
+    with av.open(str(overlay.video_path)) as container:
+        shown = [frame.time for frame in container.decode(video=0)]
+    assert shown == pytest.approx([time - 2 for time in seconds], abs=0.002)
+
+
+def test_names_need_not_be_utf_8_and_are_no_addresses(tmp_path):
+    for name in (os.fsdecode(b"clip\xff"), "12:30:05", "%05d", "-x"):
+        with OverlayWriter(tmp_path / "new", name, DAVIS_PALETTE) as overlay:
+            overlay.add(os.fsdecode(b"frame\xff"), grey_image(), labels_with_square())
+        assert overlay.video_path == tmp_path / "new" / f"{name}.mp4" and overlay.video_path.stat().st_size > 100
+        assert overlay.sheet_path.exists()
 
 
 def test_an_error_leaves_no_picture_behind(tmp_path):
@@ -77,23 +111,35 @@ def test_an_error_leaves_no_picture_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch):
-    class LosingWriter:
-        """Loses what it is given, as OpenCV's does without a word when the disk is full."""
+@pytest.mark.parametrize("bytes_left", [0, 100, 2000])
+def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch, bytes_left):
+    class FullDisk:
+        """Takes some bytes and no more."""
 
-        def isOpened(self):
-            return True
+        def __init__(self, file):
+            self.file, self.left = file, bytes_left
+            self.seek, self.tell = file.seek, file.tell
 
-        def write(self, image):
-            pass
+        def write(self, content):
+            self.left -= len(content)
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(content)
 
-        def release(self):
-            pass
-
-    monkeypatch.setattr(cv2, "VideoWriter", lambda *arguments: LosingWriter())
-    with pytest.raises(OSError, match=r"v\.webm: could not be written whole"), OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
-        overlay.add("0", grey_image(), labels_with_square())
+    monkeypatch.setattr(inference.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file)))
+    with pytest.raises(OSError, match=r"v\.mp4: could not be written whole"), OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
+        for index in range(200):
+            overlay.add(str(index), grey_image(), labels_with_square())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_overlay_without_pyav_or_an_encoder_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference.overlay, "_ENCODERS", {"none": (".mp4", {})})
+    with pytest.raises(InputError, match="no encoder of none"):
+        OverlayWriter(tmp_path, "v", DAVIS_PALETTE)
+    monkeypatch.setattr(util.pyav, "av", None)
+    with pytest.raises(InputError, match="pip install av"):
+        OverlayWriter(tmp_path, "v", DAVIS_PALETTE)
 
 
 @pytest.mark.parametrize(("count", "shown", "columns", "rows"), [(1, 1, 1, 1), (3, 3, 3, 1), (8, 8, 4, 2), (16, 8, 4, 2), (1000, 8, 4, 2)])

@@ -181,10 +181,10 @@ def test_seconds_do_not_count_waiting_for_frames(segmenter, out):
 def test_a_missing_overlay_is_made_again_with_its_video(segmenter, out, tmp_path):
     dataset = DavisDataset(write_davis(tmp_path / "data", {"bear": 3, "camel": 3}))
     run(dataset, segmenter, out, overlays=True)
-    assert file_names(out.overlays) == ["bear.png", "bear.webm", "camel.png", "camel.webm"]
-    (out.overlays / "camel.webm").unlink()
+    assert file_names(out.overlays) == ["bear.mp4", "bear.png", "camel.mp4", "camel.png"]
+    (out.overlays / "camel.mp4").unlink()
     assert run(dataset, segmenter, out, overlays=True).frames == 3
-    assert file_names(out.overlays) == ["bear.png", "bear.webm", "camel.png", "camel.webm"]
+    assert file_names(out.overlays) == ["bear.mp4", "bear.png", "camel.mp4", "camel.png"]
 
 
 def test_videos_are_shared_out_evenly_each_once():

@@ -9,7 +9,7 @@ import pytest
 from media_trees import HEIGHT, WIDTH, labelled, make_generic, save_mask
 
 from dataset import TruncatedVideoError, VideoFile
-from dataset.frame_source import _is_trimmed_whole
+from dataset.container_end import is_cut_off
 from util.errors import InputError
 
 
@@ -57,7 +57,7 @@ def test_a_video_file_that_ends_early_delivers_its_frames_and_then_says_so(tmp_p
     assert 5 < len(read) < 30
 
 
-def test_what_is_no_video_is_refused_without_a_word_from_opencv(tmp_path, capfd):
+def test_what_is_no_video_is_refused_without_a_word_from_ffmpeg(tmp_path, capfd):
     (tmp_path / "film.mp4").write_bytes(b"no video")
     save_mask(tmp_path / "mask.png", 1)
     with pytest.raises(InputError, match=r"film\.mp4: cannot be opened"):
@@ -88,12 +88,36 @@ def test_a_folder_of_frames_takes_one_mask_for_its_first_frame_or_the_frame_of_i
         VideoFile(frames, tmp_path / "none.png")
 
 
-def test_a_trimmed_file_is_whole_and_a_cut_one_is_not(tmp_path):
+def test_a_file_that_is_shorter_than_its_container_says_is_cut_off(tmp_path):
     def box(kind: bytes, content: bytes) -> bytes:
         return (8 + len(content)).to_bytes(4, "big") + kind + content
 
-    whole = box(b"ftyp", b"isom") + box(b"moov", box(b"elst", bytes(20))) + box(b"mdat", bytes(100))
-    for name, content, expected in (("trimmed", whole, True), ("cut", whole[:-1], False), ("plain", box(b"moov", b"") + box(b"mdat", b"x"), False)):
-        path = tmp_path / f"{name}.mp4"
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return kind + len(content).to_bytes(4, "little") + content
+
+    ebml = bytes.fromhex("1a45dfa384") + bytes(4)
+    asf_properties = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(24)
+    asf = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(14) + asf_properties
+    asf += (len(asf) + 8 + 56 + 100).to_bytes(8, "little") + bytes(56 + 100)
+    whole = {
+        "mp4": box(b"ftyp", b"isom") + box(b"moov", box(b"elst", bytes(20))) + box(b"mdat", bytes(100)),
+        "mp4 of 64 bits": box(b"ftyp", b"isom") + (1).to_bytes(4, "big") + b"mdat" + (116).to_bytes(8, "big") + bytes(100),
+        "avi": chunk(b"RIFF", b"AVI " + bytes(100)) + chunk(b"RIFF", b"AVIX" + bytes(50)),
+        "mkv": ebml + bytes.fromhex("18538067") + bytes.fromhex("4064") + bytes(100),
+        "wmv": asf,
+    }
+    for name, content in whole.items():
+        path = tmp_path / "film"
         path.write_bytes(content)
-        assert _is_trimmed_whole(path) is expected, name
+        assert not is_cut_off(path), name
+        path.write_bytes(content[:-1])
+        assert is_cut_off(path), name
+    unfinished = {
+        "avi": b"RIFF" + bytes(4) + b"AVI " + bytes(9),
+        "mkv": ebml + bytes.fromhex("18538067") + bytes.fromhex("01ffffffffffffff") + bytes(10),
+        "ts": b"G" * 99,
+        "none": b"",
+    }
+    for name, content in unfinished.items():
+        path.write_bytes(content)
+        assert not is_cut_off(path), name

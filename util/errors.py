@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from util.secrets import without_secrets
 from util.streams import steady_streams
 
 EXIT_OK, EXIT_INPUT_ERROR = 0, 2
@@ -24,7 +25,7 @@ def run_command(main: Callable[[], int | None]) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except (InputError, OSError) as error:
-            print("error: " + " ".join(str(error).split()), file=sys.stderr)
+            print("error: " + without_secrets(" ".join(str(error).split())), file=sys.stderr)
             code = EXIT_INPUT_ERROR
         except KeyboardInterrupt:
             print("stopped by the user", file=sys.stderr)

@@ -1,11 +1,13 @@
 """Command-line flags whose errors are one line."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import InputError
+from util.secrets import without_secrets
 
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
 
@@ -29,10 +31,17 @@ class FlagParser(argparse.ArgumentParser):
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
-        self.error(f"{' '.join(unknown)}: not known; the flags are {valid}")
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]  # without their values, which may be passwords
+        self.error(f"{' '.join(flags or unknown)}: not known; the flags are {valid}")
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """A file that is there, whose name begins with a hyphen, is a value and no flag (argparse takes None for that)."""
+        if arg_string.startswith("-") and arg_string not in self._option_string_actions and os.path.lexists(arg_string):
+            return None
+        return super()._parse_optional(arg_string)
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}")
+        raise InputError(without_secrets(f"{self.prog}: {message}"))
 
 
 def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:

@@ -1,0 +1,29 @@
+"""Keeping users, passwords and tokens of URLs off the screen and out of records, mistyped ones too."""
+
+import re
+
+_WORD = re.compile(r"[^\s'\"()]+")
+_FLAG = re.compile(r"--?[\w-]+=")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+(:/+|//+|:(?=[^/@]+:[^@]*@))")  # rtsp://, rtsp:/, rtsp//, and rtsp: before user:password@
+_PORT_ALONE = re.compile(r"[^:]*(:\d*)?|\[.*")
+
+
+def without_secrets(text: str) -> str:
+    """A URL, or a text with some, less every user, password and query. A name with an @ stays, unless a colon before it makes it look like user:password@host."""
+    return _WORD.sub(lambda found: _clean(found[0]), text)
+
+
+def _clean(word: str) -> str:
+    flag = found[0] if (found := _FLAG.match(word)) else ""
+    scheme = found[0] if (found := _SCHEME.match(word, len(flag))) else ""
+    authority, slash, path = word[len(flag) + len(scheme) :].partition("/")
+    user, at, host = authority.rpartition("@")
+    if at and (scheme or ":" in user):
+        authority = host
+    elif "@" in path and not _PORT_ALONE.fullmatch(authority):  # a slash in the password
+        authority, slash, path = path.rpartition("@")[2].partition("/")
+    rest = slash + path
+    if scheme:
+        kept = re.split(r"[?#]", authority + rest, maxsplit=1)
+        rest, authority = kept[0] + (word[-1] if len(kept) > 1 and word[-1] in ":;," else ""), ""
+    return flag + scheme + authority + rest
