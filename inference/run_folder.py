@@ -141,7 +141,10 @@ class RunFolder:
         return unfinished
 
     def begin(self, name: str, files: InputFiles, frame_range: FrameRange | None = None) -> None:
-        """Record what a video's results are about to be made from, and what its 16-bit frames are scaled by. By the process that makes them, whichever it is. Raises OSError where a file is gone."""
+        """Record what a video's results are about to be made from, and what its 16-bit frames are scaled by. By the process that makes them, whichever it is.
+
+        Raises OSError where a file is gone.
+        """
         scale = {} if frame_range is None else {"frame_range": [frame_range.low, frame_range.high]}
         inputs = {**files.record(), **scale, MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
         with file_lock(self.root / f".{CONFIG_NAME}.lock"):
