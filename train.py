@@ -43,7 +43,9 @@ from util.distributed import (
 from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import remove_unfinished
 from util.flags import FlagParser
+from util.folder_lock import folder_lock
 from util.memory import is_out_of_memory
+from util.names import check_plain_name
 from util.pictures import batch_picture
 from util.precision import AMP_DTYPES
 from util.random_state import seed_everything
@@ -289,7 +291,8 @@ class Run:
             return
         for path in set_aside_beyond(self.folder / "checkpoints", learner.iteration):
             print(f"{path}: beyond iteration {learner.iteration}, from which training goes on; set aside")
-        remove_unfinished(self.folder / "checkpoints")
+        for folder in (self.folder, self.folder / "checkpoints"):
+            remove_unfinished(folder)
         write_json(self.folder / "config.json", self.record)
         self.log = MetricsLog(self.folder, learner.config.iterations, arguments.log_every, resumed_at=learner.iteration, device=learner.device)
         for name, value in self.record.items():
@@ -472,10 +475,22 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def run_held(run_id: str) -> Iterator[None]:
+    """Keep other trainings out of runs/ID. Raises InputError in every process where one is there, or where the id leads out of runs/."""
+    with contextlib.ExitStack() as stack:
+        with in_all_processes():
+            for part in run_id.split("/"):
+                check_plain_name(part, f"--id {run_id}")
+            if is_main():
+                stack.enter_context(folder_lock(RUNS / run_id, "wait until it has ended, or choose another --id"))
+        yield
+
+
 def main() -> int:
     arguments = parse_arguments()
     device = select_device(arguments.device)
-    with process_group(device):
+    with process_group(device), run_held(arguments.id):
         return train(arguments, device)
 
 

@@ -8,8 +8,9 @@ if not __package__:  # started by path, not as a module of the project
 
 from pathlib import Path
 
+from inference.recorded_run import CONFIG_NAME
 from inference.scoring import PROTOCOLS, score_folder
-from util.errors import run_command
+from util.errors import InputError, run_command
 from util.flags import FlagParser, new_file
 
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--csv", type=new_file, metavar="FILE", help="write the scores here too")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: a thread a core)")
     flags = parser.parse_args()
+    for path in filter(None, (flags.json, flags.csv)):
+        if path.resolve() == (flags.results / CONFIG_NAME).resolve():
+            raise InputError(f"{path}: says what the results were made with; name another file")
     report = score_folder(
         flags.truth,
         flags.results,

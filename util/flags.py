@@ -22,6 +22,7 @@ class FlagParser(argparse.ArgumentParser):
         flags, unknown = self.parse_known_args(*arguments, **keywords)
         if unknown:
             self._command_of(flags)._refuse(unknown)
+        self._command_of(flags)._refuse_same_files(flags)
         return flags
 
     def _command_of(self, flags: argparse.Namespace) -> "FlagParser":
@@ -40,6 +41,14 @@ class FlagParser(argparse.ArgumentParser):
             return None
         return super()._parse_optional(arg_string)
 
+    def _refuse_same_files(self, flags: argparse.Namespace) -> None:
+        """A file to be written is no other flag's file, which would be lost. Devices and pipes take both."""
+        paths = {action.option_strings[0]: getattr(flags, action.dest, None) for action in self._actions if action.option_strings}
+        for written in (action.option_strings[0] for action in self._actions if action.type is new_file):
+            for other, path in paths.items():
+                if other != written and isinstance(path, Path) and _is_same_file(path, paths[written]):
+                    self.error(f"{written} and {other} both name {path}; give each a file of its own")
+
     def error(self, message: str) -> NoReturn:
         raise InputError(without_secrets(f"{self.prog}: {message}"))
 
@@ -56,6 +65,12 @@ def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def _is_same_file(one: Path, other: Path | None) -> bool:
+    if other is None or (other.exists() and not other.is_file()):
+        return False
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
 def new_file(text: str) -> Path:
