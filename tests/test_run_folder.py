@@ -435,10 +435,10 @@ def test_results_that_another_program_removed_meanwhile_are_not_taken_for_whole(
     frames = video.frames
 
     def interfered():
-        for frame in frames():
-            yield frame
-        time.sleep(0.2)
-        next(iter((out.results / ".bear.part").glob("*.png"))).unlink()
+        yield from frames()
+        while not (written := list((out.results / ".bear.part").glob("*.png"))):
+            time.sleep(0.01)
+        written[0].unlink()
 
     video.frames = interfered
     with pytest.raises(InputError, match=r"bear: 3 of 4 results are there"):
@@ -514,7 +514,7 @@ print("held")
 def test_a_run_killed_at_any_change_of_its_folder_leaves_nothing_half_made_as_whole(tmp_path):
     for name in ("a", "b"):
         write_generic(tmp_path / "data", name, {0: (1, 2)}, count=2)
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path), os.environ.get("KILL_STRIDE", "6")]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path), os.environ.get("KILL_STRIDE", "9")]
     done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600)
     assert done.stdout == "held\n", done.stderr
 
