@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("valid", "test"), default="valid", help="default: valid")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos alone")
     parser.add_argument("--output_all", action="store_true", help="write every frame, not only those meta.json asks for")
-    parser.add_argument("--required_frames_only", action="store_true", help="read and segment the frames meta.json asks for alone: quicker, and results differ")
+    parser.add_argument("--required_frames_only", action="store_true", help="read and segment the frames meta.json asks for alone: results differ")
     flags = parser.parse_args()
     with in_all_processes():
         dataset = YoutubeDataset(

@@ -20,7 +20,8 @@ class MaskedVideo(Video):
     """Frames from a source, ids from mask files.
 
     masks: position → file, at least one. corrections: masks given again count too. required: names of the frames whose results are wanted, None for all.
-    colours: the palette for RGB masks (see read_label_map). single_object: all ids are one object, 255 where masks are 0/255, otherwise 1 (DAVIS-2016).
+    numbered: frames' names are the numbers of their own indices in the video, of which some are not here. colours: the palette for RGB masks (see
+    read_label_map). single_object: all ids are one object, 255 where masks are 0/255, otherwise 1 (DAVIS-2016).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class MaskedVideo(Video):
         *,
         corrections: bool = False,
         required: Collection[str] | None = None,
+        numbered: bool = False,
         colours: bytes | None = None,
         single_object: bool = False,
     ):
@@ -44,6 +46,7 @@ class MaskedVideo(Video):
         self._masks = masks
         self._corrections = corrections
         self._required = required
+        self._numbered = numbered
         self._colours = colours
         self._single_object = single_object
         self._palette: bytes | None = None
@@ -78,6 +81,7 @@ class MaskedVideo(Video):
     def frames(self) -> Iterator[Frame]:
         self._selection = selection = MaskSelection(self._corrections)
         mask_size = image_sizes(self._masks[self.first_index])[0]
+        last = self._last_required()
         to_come = deque(sorted(self._masks))
         index = self.first_index
         for index, image, seconds in self._source.pictures(self.first_index, mask_size):
@@ -88,10 +92,20 @@ class MaskedVideo(Video):
                 to_come.popleft()
                 labels = selection.select(self._read(index, image.shape[:2]).labels, place(self._masks[index]))
             name = self._source.name_of(index)
-            yield Frame(index=index, name=name, image=image, labels=labels, required=self._required is None or name in self._required, seconds=seconds)
+            required, number = self._required is None or name in self._required, int(name) if self._numbered else None
+            yield Frame(index=index, name=name, image=image, labels=labels, required=required, seconds=seconds, number=number)
+            if index == last:
+                return
         if to_come and not self.is_live:  # a live source may be stopped before the frame comes
             found = f"no frame {to_come[0]}; the last one is {index}"
             raise TruncatedVideoError(f"{place(self._masks[to_come[0]])}: {found}: name masks by frame, and give this one for another")
+
+    def _last_required(self) -> int | None:
+        """The last position that frames() reaches; None: that of the last frame."""
+        if self._required is None or self.frame_count is None:
+            return None
+        wanted = (index for index in range(self.first_index, self.frame_count) if self._source.name_of(index) in self._required)
+        return max(wanted, default=self.first_index)
 
     def validate(self) -> None:
         first = self._masks[self.first_index]

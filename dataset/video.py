@@ -28,6 +28,7 @@ class Frame:
     index: position among all frames of the folder, file or live source, from 0. name: output file stem. image: RGB uint8 [H, W, 3] at the size stored.
     labels: uint8 [H, W] where masks count at this frame, holding only the ids that count, 0 elsewhere; otherwise None. required: a result is wanted.
     seconds: when it is shown, from an origin of the video's own; None where unknown.
+    number: the frame's own index in its video, by which the memory is scheduled, where frames of the video are not here; None: `index`.
     """
 
     index: int
@@ -36,6 +37,12 @@ class Frame:
     labels: np.ndarray | None
     required: bool
     seconds: float | None = None
+    number: int | None = None
+
+    @property
+    def schedule_index(self) -> int:
+        """The frame's own index in its video."""
+        return self.index if self.number is None else self.number
 
 
 class Video(ABC):
@@ -79,7 +86,9 @@ class Video(ABC):
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
-        """All frames in order from first_index on; may be called again. Raises InputError at the frame or mask that is wrong."""
+        """All frames in order from first_index on; those after the last that is required may be left out. May be called again.
+
+        Raises InputError at the frame or mask that is wrong."""
 
     @property
     def frame_range(self) -> FrameRange | None:

@@ -63,7 +63,9 @@ class YoutubeDataset(VideoDataset):
             source = source.only(self._required[name] | {source.name_of(index) for index in masks})
             masks = {source.index_of(path): path for path in masks.values()}
         required = None if self._output_all else self._required[name]
-        return MaskedVideo(name, source, masks, corrections=self._corrections, required=required, colours=self._colours)
+        # a copy of every fifth frame is numbered as all frames are
+        numbered = all((stem := source.name_of(index)).isascii() and stem.isdigit() for index in range(source.count))
+        return MaskedVideo(name, source, masks, corrections=self._corrections, required=required, numbered=numbered, colours=self._colours)
 
 
 def _read_meta(path: Path) -> dict[str, frozenset[str]]:

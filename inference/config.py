@@ -54,6 +54,11 @@ class SystemConfig:
         return self.enhance
 
     @property
+    def needs_every_frame(self) -> bool:
+        """Frames whose results nobody wants change those that are wanted: by their masks, or as members of a clip whose frames are refined or matched together."""
+        return self.enhance or (self.clip_length > 1 and (self.refine or self.memory.progressive_frames > 0))
+
+    @property
     def writes_by_count(self) -> bool:
         """memory.write_every_frames says when frames are written: not clips, and not the masks."""
         return self.clip_length == 1 and self.memory.sampling == "every"

@@ -7,8 +7,9 @@ state of the memory: as many as a clip system's settings say, otherwise as many 
 import collections
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ from util.wording import counted
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_LOOKAHEAD = 8
 _OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time,
-_PROBABILITY_MAPS = 64  # and (objects + 1) × frames predicted together: bound memory whatever the number of objects
+_PROBABILITY_PIXELS = 64 * 480 * 864  # and (objects + 1) × frames × pixels predicted together: bound memory whatever the number of objects
+_RESERVED_FRAMES = 40  # frames' worth of memory reserved at first, at most: a file may state any number of frames, and tables grow
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameResult:
     """One frame's segmentation, in the frame's own size."""
 
-    frame_index: int  # position among the frames given to the session, from 0
+    frame_index: int  # position among the frames given to the session, from 0, or the index that was given with the frame
     labels: np.ndarray  # [H, W] original ids, 0 background; uint8, or int32 where an id is above 255
     object_ids: tuple[int, ...]  # of probabilities[1:]
     probabilities: Tensor  # float32 [K + 1, H, W], background first
@@ -97,7 +99,7 @@ class VideoSegmenter:
             result = session.step(frame, masks.pop(index, None))
             if result is not None:
                 yield result
-        yield from session.flush()
+        yield from session.drain()
         if masks:
             raise InputError(f"masks are given for frames {sorted(masks)}, but the video has {counted(session.frames_given, 'frame')} (counted from 0)")
 
@@ -110,46 +112,81 @@ def shipped_weights(system: str) -> Path:
     return path
 
 
-@dataclasses.dataclass
-class _Pending:
-    """A frame to be memorised once a next frame comes to read it: the last frame of a video never is."""
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A frame that waits to be predicted."""
+
+    frame_index: int
+    image: Tensor  # uint8 [3, H, W]
+    wanted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Due:
+    """A result that waits to be handed out. Until then it is held in the network's size: probabilities in the frame's own may take many times as much room."""
+
+    frame_index: int
+    object_ids: tuple[int, ...]
+    probabilities: Callable[[], Tensor]  # [1, K + 1, H, W]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """A frame that is predicted."""
 
     frame_index: int
     images: Tensor  # [1, 3, 16h, 16w]
-    features: FrameFeatures
+    key: Tensor  # [1, C^k, h, w]
+    feature_s16: Tensor  # [1, C, h, w]
+    probabilities: Tensor  # [1, K + 1, 16h, 16w]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """A frame to be memorised once a next clip comes to read it: the last frame of a video never is."""
+
+    frame: _Seen
     masks: Tensor  # [1, K, 16h, 16w]
     object_ids: tuple[int, ...]
     temporary: bool
 
 
 class SegmentationSession:
-    """One video, streaming. `step` takes frames in order and gives results in order, each `latency_frames` calls later; `flush` gives the rest."""
+    """One video, streaming. `step` takes frames in order and gives results in order, each `latency_frames` calls later; `flush` gives the rest.
+
+    Frames whose results are not wanted (`step(…, wanted=False)`) are skipped where they change nothing: neither encoded nor decoded by the network. Memory is written
+    by the frames' own indices (`step(…, index=…)`): whenever `memory.write_every_frames` have passed since the last frame written, whichever frames were given.
+    """
 
     def __init__(self, segmenter: VideoSegmenter, *, lookahead: int = 1, frame_count: int | None = None):
         if lookahead < 1:
             raise InputError(f"lookahead is {lookahead}; it must be at least 1")
         self._network, self._device, self._config = segmenter.network, segmenter.device, segmenter.config
         self._lookahead = 1 if self._config.frame_by_frame else lookahead
-        self._clip_done = 0  # frames of a clip that was ended early: the rest of it follows, so that the memory keeps its pace
+        self._clip_given = 0  # frames given of the clip being gathered, also those skipped, and those predicted already,
+        self._clip_begun = False  # as some are where a clip was ended early: the rest of it follows, so that the memory keeps its pace
         # a GPU is filled by several frames at a time; a CPU is full with one, and larger tensors cost it fresh memory at every operation
         self._frames_at_once = 1 if self._device.type == "cpu" else _OBJECT_FRAMES
         self._frame_count = frame_count
         self._policy = POLICIES[self._config.memory.policy](self._config.memory)
         self._policy.use_network(self._network)
+        self._skips = not (self._config.needs_every_frame or self._policy.needs_every_frame)
         self._bank: MemoryBank | None = None
         self._geometry: Geometry | None = None
         self._object_ids: tuple[int, ...] = ()
         self._lost: frozenset[int] = frozenset()  # of the object ids: those the memory holds nothing of any more
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._previous_masks: Tensor | None = None  # [1, K, 16h, 16w] of the latest frame, where there are objects
-        self._buffer: list[Tensor] = []  # images of the clip being gathered
-        self._results: collections.deque[FrameResult] = collections.deque()
+        self._buffer: list[_Given] = []  # frames of the clip being gathered
+        self._results: collections.deque[_Due] = collections.deque()
+        self._next_index = 0
         self.frames_given = 0
+        self.frames_skipped = 0  # of these: neither wanted nor needed for the memory, so that the network has not seen them
         self.frames_memorised = 0  # written to memory so far, for good: the next frame's reads find them
 
     @property
     def latency_frames(self) -> int:
-        """How many frames later than its frame a result comes, at most."""
+        """How many frames later than its frame a result comes, at most; of frames that are not wanted those count that are not skipped."""
         return (self._config.clip_length if self._config.clip_length > 1 else self._lookahead) - 1
 
     @property
@@ -160,14 +197,14 @@ class SegmentationSession:
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
         """Objects that nothing in the memory shows any more: their masks are empty from the next frame on, until a new mask is given."""
-        waiting = () if self._pending is None else self._pending.object_ids  # these are about to have elements
+        waiting = {i for pending in self._pending for i in pending.object_ids}  # these are about to have elements
         unread = () if self._bank is None else (i for i in self._bank.lost_object_ids if i not in waiting)
         lost = self._lost.union(unread)
         return tuple(i for i in self._object_ids if i in lost)
 
     @property
     def frames_processed(self) -> int:
-        """How many of the frames given have read the memory, or been given masks; the others wait for the rest of their clip, or for `flush`."""
+        """How many of the frames given have read the memory, been given masks, or been skipped; the others wait for the rest of their clip, or for `flush`."""
         return self.frames_given - len(self._buffer)
 
     @property
@@ -175,12 +212,19 @@ class SegmentationSession:
         """The memory bank, to be looked at; None until a frame has followed the first mask, since a frame is memorised when the next one comes to read it."""
         return self._bank
 
-    def step(self, frame: Any, mask: Any = None) -> FrameResult | None:
+    def step(self, frame: Any, mask: Any = None, *, index: int | None = None, wanted: bool = True) -> FrameResult | None:
         """Give the next frame, uint8 RGB [H, W, 3], and ids [H, W] where objects are given in it: new ones, or corrections of present ones.
 
-        Returns the next result that is due, or None while there is latency. Raises InputError for frames or masks that do not fit; the session then stays as it was.
+        index: the frame's own index in its video, where frames before it are left out; None: that of the frame before, plus 1, from 0. wanted: whether a result is;
+        there is none otherwise, and the frame is skipped unless the memory needs it.
+
+        Returns the next result that is due, or None while there is latency. Raises InputError for frames, masks or indices that do not fit; the session then stays
+        as it was.
         """
-        place = f"frame {self.frames_given}"
+        index = self._next_index if index is None else index
+        place = f"frame {index}"
+        if index < self._next_index:
+            raise InputError(f"{place}: comes after frame {self._next_index - 1}; frames are given in order, each once")
         image = as_image(frame, place)
         size = tuple(image.shape[1:])
         if self._geometry is not None and size != self._geometry.size:
@@ -191,21 +235,29 @@ class SegmentationSession:
         geometry = self._geometry or Geometry.of(size, self._config.resolution)
         self._check_capacity(geometry, len(set(self._read_ids()) | set(ids)))
         self._geometry = geometry
-        self._buffer.append(image.to(self._device, copy=True))  # the caller may use its array again
         self.frames_given += 1
+        self._next_index = index + 1
+        self._clip_given += 1
+        if labels is None and self._is_skipped(index, wanted):
+            self.frames_skipped += 1
+        else:
+            self._buffer.append(_Given(index, image.to(self._device, copy=True), wanted))  # the caller may use its array again
         if labels is not None:
-            self._process_clip(labels.to(self._device), ids)
-        elif len(self._buffer) >= self._clip_target():
+            self._process_clip(labels.to(self._device, copy=True), ids)
+        elif self._is_clip_complete(index):
             self._process_clip()
-        return self._results.popleft() if self._results else None
+        return self._take_result() if self._results else None
 
     def flush(self) -> list[FrameResult]:
         """The results still due, in order. Further frames may follow."""
+        return list(self.drain())
+
+    def drain(self) -> Iterator[FrameResult]:
+        """The results still due, in order, each made when it is asked for: large frames with many objects need room for one at a time. Nothing happens before the first."""
         if self._buffer:
             self._process_clip()
-        results = list(self._results)
-        self._results.clear()
-        return results
+        while self._results:
+            yield self._take_result()
 
     def remove_object(self, object_id: int) -> None:
         """Stop segmenting an object, from the next frame on; its values are freed. Raises InputError if it is not there."""
@@ -230,47 +282,75 @@ class SegmentationSession:
         size = element_bytes(network.key_channels, network.value_channels, objects, value_bytes=2 if self._config.amp else 4, usage=self._policy.usage)
         self._policy.capacity_elements(math.prod(geometry.grid), size)
 
-    def _clip_target(self) -> int:
+    def _is_skipped(self, index: int, wanted: bool) -> bool:
+        """Whether a frame without a mask changes nothing that is wanted."""
+        if wanted:
+            return False
+        return not self._object_ids or (self._skips and self._policy.frames_until_write(index) > 1)
+
+    def _is_clip_complete(self, index: int) -> bool:
+        """Whether the frames gathered are predicted now, frame `index` being the latest that was given."""
         if not self._object_ids:
-            return 1
+            return True
         if self._config.clip_length > 1:
-            return self._config.clip_length - self._clip_done
-        first = self.frames_given - len(self._buffer)
-        affordable = max(_PROBABILITY_MAPS // (len(self._object_ids) + 1), 1)
-        return min(self._lookahead, affordable, self._policy.frames_until_write(first))
+            return self._clip_given >= self._config.clip_length
+        return len(self._buffer) >= min(self._lookahead, self._affordable_frames()) or self._policy.frames_until_write(index) == 1
+
+    def _affordable_frames(self) -> int:
+        height, width = (STRIDE * side for side in self._geometry.grid)
+        return max(_PROBABILITY_PIXELS // ((len(self._object_ids) + 1) * height * width), 1)
 
     def _process_clip(self, labels: Tensor | None = None, ids: Iterable[int] = ()) -> None:
         """Predict the gathered frames together; `labels` [H, W] with objects `ids` are given for the last of them."""
-        first, last = self.frames_given - len(self._buffer), self.frames_given - 1
+        given, self._buffer = self._buffer, []
+        ends_clip = labels is not None or not self._object_ids or self._clip_given >= self._config.clip_length
+        begins_clip = not self._clip_begun
+        self._clip_given = 0 if ends_clip else self._clip_given
+        self._clip_begun = not ends_clip and (self._clip_begun or bool(given))
+        if not given:  # all of them were skipped
+            return
         with self._arithmetic():
-            self._write_pending()
+            if begins_clip:
+                self._write_pending()
             self._note_lost()
-            images = self._geometry.to_network(self._buffer)
-            self._buffer = []
-            ends_clip = labels is not None or not self._object_ids or self._clip_done + len(images) >= self._config.clip_length
-            self._clip_done = 0 if ends_clip else self._clip_done + len(images)
-            predicted = []
-            for frames in _chunks(len(images), self._frames_per_prediction()):
-                features = [self._network.encode_key(part) for part in images[frames].split(self._frames_per_batch())]
-                predicted += self._predict(first + frames.start, features) if self._read_ids() else [_background(images[frames], len(self._object_ids))]
-            probabilities = torch.cat(predicted)
-            finished = slice(0, len(images) - (labels is not None))
-            self._emit(first, self._geometry.from_network(probabilities[finished]))
-            decision = Write.NO
-            if labels is not None:
-                known, self._object_ids = self._object_ids, self._object_ids + tuple(i for i in ids if i not in self._object_ids)
-                self._emit(last, _join(self._geometry.from_network(probabilities[-1:]), known, self._object_ids, labels, ids))
-                probabilities = _join(probabilities[-1:], known, self._object_ids, self._geometry.labels_to_network(labels), ids)
-                self._policy.annotated(last, probabilities[-1, 1:], self._object_ids)
-                decision = Write.KEEP
-                self._lost -= set(ids)
-            elif self._object_ids and ends_clip:
-                decision = self._policy.memorise(last, probabilities[-1, 1:], self._object_ids)
-            if decision is not Write.NO and self._read_ids():
-                masks = _rows_of(probabilities[-1:, 1:], self._object_ids, self._read_ids())
-                self._pending = _Pending(last, images[-1:], features[-1][-1:], masks, self._read_ids(), decision is Write.TEMPORARY)
-            if self._config.enhance:
-                self._previous_masks = probabilities[-1:, 1:] if self._object_ids else None
+            for frame, seen in zip(given, self._see(given), strict=True):
+                is_last, decision = frame is given[-1], Write.NO
+                if is_last and labels is not None:
+                    seen = self._join_objects(seen, labels, ids, frame.wanted)
+                    decision = Write.KEEP
+                else:
+                    if frame.wanted:
+                        self._emit(seen.frame_index, seen.probabilities)
+                    if self._object_ids and (self._policy.is_scheduled(seen.frame_index) or (is_last and ends_clip)):
+                        decision = self._policy.memorise(seen.frame_index, seen.probabilities[0, 1:], self._object_ids)
+                if decision is not Write.NO and self._read_ids():
+                    masks = _rows_of(seen.probabilities[:, 1:], self._object_ids, self._read_ids())
+                    self._pending.append(_Pending(seen, masks, self._read_ids(), decision is Write.TEMPORARY))
+                if is_last and self._config.enhance:
+                    self._previous_masks = seen.probabilities[:, 1:] if self._object_ids else None
+
+    def _see(self, given: Sequence[_Given]) -> Iterator[_Seen]:
+        """The frames of a clip with what is predicted of them."""
+        images = self._geometry.to_network([frame.image for frame in given])
+        for frames in _chunks(len(given), self._frames_per_prediction()):
+            frame_indices = [frame.frame_index for frame in given[frames]]
+            parts = images[frames].split(self._frames_per_batch())
+            features = [self._network.encode_key(part) for part in parts]
+            predicted = self._predict(frame_indices, features) if self._read_ids() else [_background(part, len(self._object_ids)) for part in parts]
+            for part, one, probabilities in zip(parts, features, predicted, strict=True):
+                for number in range(len(part)):
+                    here = slice(number, number + 1)
+                    yield _Seen(frame_indices.pop(0), part[here], one.key[here], one.feature_s16[here], probabilities[here])
+
+    def _join_objects(self, seen: _Seen, labels: Tensor, ids: Iterable[int], wanted: bool) -> _Seen:
+        """A frame for which `labels` [H, W] of objects `ids` are given: they join, or are corrected."""
+        known, self._object_ids = self._object_ids, self._object_ids + tuple(i for i in ids if i not in self._object_ids)
+        if wanted:
+            self._emit(seen.frame_index, seen.probabilities, functools.partial(_join, known=known, all_ids=self._object_ids, labels=labels, given=ids))
+        joined = _join(seen.probabilities, known, self._object_ids, self._geometry.labels_to_network(labels), ids)
+        self._policy.annotated(seen.frame_index, joined[0, 1:], self._object_ids)
+        self._lost -= set(ids)
+        return dataclasses.replace(seen, probabilities=joined)
 
     def _read_ids(self) -> tuple[int, ...]:
         """The objects that the memory knows."""
@@ -290,12 +370,12 @@ class SegmentationSession:
     def _frames_per_batch(self) -> int:
         return max(self._frames_at_once // max(len(self._object_ids), 1), 1)
 
-    def _predict(self, first: int, features: list[FrameFeatures]) -> list[Tensor]:
-        """Aggregated probabilities [batch, K + 1, 16h, 16w], float32, of each batch of a clip's features; frame `first` is the first."""
+    def _predict(self, frame_indices: Sequence[int], features: list[FrameFeatures]) -> list[Tensor]:
+        """Aggregated probabilities [batch, K + 1, 16h, 16w], float32, of each batch of features of a clip's frames."""
         keys = torch.cat([batch.key for batch in features])
         if self._config.enhance:
             keys = self._network.enhance_query(keys, self._previous_masks)
-        readout = self._read(first, keys)
+        readout = self._read(frame_indices, keys)
         if self._config.refine:
             readout = self._network.refine(readout.unsqueeze(0), torch.cat([batch.feature_s16 for batch in features]).unsqueeze(0)).squeeze(0)
         probabilities = []
@@ -312,49 +392,66 @@ class SegmentationSession:
         complete[:, [self._object_ids.index(i) for i in self._read_ids()]] = logits
         return complete
 
-    def _read(self, first: int, keys: Tensor) -> Tensor:
-        """Readouts [L, K, C^v, h, w] for the keys [L, C^k, h, w] of the frames from `first` on."""
+    def _read(self, frame_indices: Sequence[int], keys: Tensor) -> Tensor:
+        """Readouts [L, K, C^v, h, w] for the keys [L, C^k, h, w] of these frames."""
         query_key = keys.float().permute(0, 2, 3, 1).flatten(1, 2)  # [L, M, C^k]
         segment_frames = self._config.memory.segment_frames
         if segment_frames is None:
             readout = self._bank.read(query_key.flatten(0, 1), self._read_ids(), self._config.top_k)
         else:
-            readout = self._bank.read_progressively(query_key, self._read_ids(), self._config.top_k, first_frame=first, segment_frames=segment_frames)
+            readout = self._bank.read_progressively(query_key, self._read_ids(), self._config.top_k, frame_indices=frame_indices, segment_frames=segment_frames)
         return readout.unflatten(1, (-1, *self._geometry.grid)).permute(1, 0, 4, 2, 3)
 
     def _write_pending(self) -> None:
-        """Encode and memorise the frame that waits for it."""
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
+        """Encode and memorise the frames that wait for it."""
+        waiting, self._pending = self._pending, []
+        for pending in waiting:
+            self._write(pending)
+
+    def _write(self, pending: _Pending) -> None:
+        frame, values = pending.frame, {}
         with self._arithmetic():
             others = pending.masks.sum(1, keepdim=True) - pending.masks
-            values = {}
             for objects in _chunks(pending.masks.shape[1], _OBJECT_FRAMES):
-                encoded = self._network.encode_value(pending.images, pending.features.feature_s16, pending.masks[:, objects], others[:, objects])
+                encoded = self._network.encode_value(frame.images, frame.feature_s16, pending.masks[:, objects], others[:, objects])
                 for object_id, value in zip(pending.object_ids[objects], encoded[0], strict=True):
                     values[object_id] = value.permute(1, 2, 0).flatten(0, 1)
         if self._bank is None:
-            height, width = self._geometry.grid
-            frames_held = self._policy.frames_held(self._frame_count)
-            capacity = 0 if frames_held is None else (frames_held + self._config.memory.progressive_frames) * height * width
-            self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=capacity, usage=self._policy.usage)
-        key = pending.features.key[0].float().permute(1, 2, 0).flatten(0, 1)
+            self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=self._reserved_elements(), usage=self._policy.usage)
+        key = frame.key[0].float().permute(1, 2, 0).flatten(0, 1)
         self._bank.drop_temporary()
         self._bank.prepare(key, values)
         self._policy.make_room(self._bank, len(key))
         # only a bounded memory can lose what shows an object
         shown = None if self._policy.default_capacity_frames is None else dict(zip(pending.object_ids, _shown(pending.masks[0]), strict=True))
-        self._bank.write(pending.frame_index, key, values, temporary=pending.temporary, shown=shown)
+        self._bank.write(frame.frame_index, key, values, temporary=pending.temporary, shown=shown)
         self.frames_memorised += not pending.temporary
 
-    def _emit(self, first: int, probabilities: Tensor) -> None:
-        """Queue results of frames from `first` on: probabilities [L, K + 1, H, W]."""
-        table = np.array((0, *self._object_ids), dtype=np.uint8 if max(self._object_ids, default=0) <= 255 else np.int32)
-        best = _most_probable(probabilities).cpu().numpy()
-        for offset, frame in enumerate(probabilities):
-            # a copy: what the caller does to a result changes nothing here, and a kept result keeps no other frame's memory
-            self._results.append(FrameResult(first + offset, table[best[offset]], self._object_ids, frame.clone()))
+    def _reserved_elements(self) -> int:
+        """How many elements of memory to make room for at first: as many as the video will need, if that is known and not too many."""
+        frames_held = self._policy.frames_held(self._frame_count)
+        if frames_held is None:
+            return 0
+        return (min(frames_held, _RESERVED_FRAMES) + self._config.memory.progressive_frames) * math.prod(self._geometry.grid)
+
+    def _emit(self, frame_index: int, probabilities: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Queue the result of a frame: probabilities [1, K + 1, 16h, 16w]. change: what is still to be done to them in the frame's own size."""
+        predicted = probabilities.clone()  # what is kept of a frame keeps nothing of the others of its clip
+
+        def in_own_size() -> Tensor:
+            result = self._geometry.from_network(predicted)
+            return result if change is None else change(result)
+
+        self._results.append(_Due(frame_index, self._object_ids, in_own_size))
+
+    def _take_result(self) -> FrameResult:
+        """The next result; whatever the caller does to it changes nothing here."""
+        due = self._results.popleft()
+        with self._arithmetic():
+            probabilities = due.probabilities()
+        table = np.array((0, *due.object_ids), dtype=np.uint8 if max(due.object_ids, default=0) <= 255 else np.int32)
+        labels = table[_most_probable(probabilities)[0].cpu().numpy()]
+        return FrameResult(due.frame_index, labels, due.object_ids, probabilities[0].contiguous())
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:

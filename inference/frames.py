@@ -89,9 +89,10 @@ class Geometry:
 
     def to_network(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 images, each [3, H, W] → normalised, padded [L, 3, 16h, 16w]."""
-        batch = normalise_images(torch.stack(tuple(images)))
-        if self.working_size != self.size:
-            batch = F.interpolate(batch, self.working_size, mode="bicubic", align_corners=False)
+        if self.working_size == self.size:
+            batch = normalise_images(torch.stack(tuple(images)))
+        else:  # one at a time: frames may be much larger than the working size
+            batch = torch.cat([F.interpolate(normalise_images(image[None]), self.working_size, mode="bicubic", align_corners=False) for image in images])
         return self.padding.pad(batch).contiguous(memory_format=torch.channels_last)
 
     def labels_to_network(self, labels: Tensor) -> Tensor:

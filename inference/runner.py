@@ -32,11 +32,13 @@ _FRAMES_AHEAD = 4
 class Totals:
     """What a run took. Where several processes shared it: frames are those of all, seconds those of the busiest, memory that of the largest.
 
+    frames: those segmented; frames_skipped: those besides that were neither asked for nor memorised, and changed nothing.
     seconds: inside the engine alone, without loading the network, waiting for frames, or writing. peak_memory_mb: 10^6 bytes, allocated by torch on CUDA,
     resident of the process elsewhere. memory_elements, memory_mb: the largest memory bank of any video, its elements and its tables in 10^6 bytes.
     """
 
     frames: int = 0
+    frames_skipped: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     memory_elements: int = 0
@@ -46,6 +48,7 @@ class Totals:
     def of_processes(totals: Sequence["Totals"]) -> "Totals":
         return Totals(
             frames=sum(part.frames for part in totals),
+            frames_skipped=sum(part.frames_skipped for part in totals),
             seconds=max(part.seconds for part in totals),
             peak_memory_mb=max(part.peak_memory_mb for part in totals),
             memory_elements=max(part.memory_elements for part in totals),
@@ -53,7 +56,7 @@ class Totals:
         )
 
     def as_json(self) -> str:
-        """One line: frames, seconds, fps, peak_memory_mb, memory_elements, memory_mb."""
+        """One line: frames, seconds, fps, peak_memory_mb, memory_elements, memory_mb, and frames_skipped where there are any."""
         values = {
             "frames": self.frames,
             "seconds": round(self.seconds, 4),
@@ -61,6 +64,7 @@ class Totals:
             "peak_memory_mb": round(self.peak_memory_mb, 1),
             "memory_elements": self.memory_elements,
             "memory_mb": round(self.memory_mb, 3),
+            **({"frames_skipped": self.frames_skipped} if self.frames_skipped else {}),
         }
         return json.dumps(values)
 
@@ -127,7 +131,7 @@ class _Loop:
         self._lookahead = lookahead
         self._overlays = overlays
         self._trace = trace
-        self._frames = 0
+        self._frames, self._frames_skipped = 0, 0
         self._memory_elements, self._memory_mb = 0, 0.0  # the largest so far
         self._clock = _Clock(segmenter.device)
 
@@ -140,6 +144,7 @@ class _Loop:
                 self._segment(video, progress)
         return Totals(
             frames=self._frames,
+            frames_skipped=self._frames_skipped,
             seconds=self._clock.seconds,
             peak_memory_mb=peak_memory_mb(self._segmenter.device),
             memory_elements=self._memory_elements,
@@ -148,7 +153,7 @@ class _Loop:
 
     def _segment(self, video: Video, progress: Progress) -> None:
         """One video from its first annotated frame on; its results appear once they are whole."""
-        frames_before, seconds_before = self._frames, self._clock.seconds
+        seconds_before, results_count = self._clock.seconds, 0
         loss, lost, said = None, (), 0
         self._folder.begin(video.name, video.inputs, video.frame_range)
         if video.is_live and self._memory_grows():
@@ -160,31 +165,35 @@ class _Loop:
             overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
             writer = outputs.enter_context(self._writer.video(video.name, video.palette))
             session = self._session(video)
-            results = outputs.enter_context(contextlib.closing(self._results(video, session)))
+            results = outputs.enter_context(contextlib.closing(self._results(video, session, progress)))
             try:
                 for frame, result in results:
-                    if frame.required:
-                        writer.write(frame.name, result.labels)
+                    writer.write(frame.name, result.labels)
                     if overlay is not None:
                         overlay.add(frame.name, frame.image, result.labels, frame.seconds)
-                    self._record(video, session, frame, self._frames - frames_before, self._clock.seconds - seconds_before)
-                    self._frames += 1
+                    self._record(video, session, frame, results_count, self._clock.seconds - seconds_before)
+                    results_count += 1
                     lost = self._say_lost(video, session, frame, lost, progress)
                     said = self._say_notes(video, said, progress)
-                    progress.advance(status=self._status(video, session))
+                    del result  # large frames with many objects: the next one needs the room
             except InputError as error:  # of a video that ended early it comes after the last result
-                if not isinstance(error, TruncatedVideoError) and not (video.is_live and self._frames > frames_before):
+                if not isinstance(error, TruncatedVideoError) and not (video.is_live and results_count):
                     raise
                 loss = error
                 writer.mark_incomplete(str(loss))
+            finally:
+                self._frames += session.frames_given - session.frames_skipped
+                self._frames_skipped += session.frames_skipped
             self._folder.check_untouched(video.name)
         self._say_notes(video, said, progress)
-        self._report(video, self._frames - frames_before, self._clock.seconds - seconds_before, progress)
+        self._report(video, session, self._clock.seconds - seconds_before, progress)
         if loss is not None:
             raise loss
 
-    def _report(self, video: Video, frames: int, seconds: float, progress: Progress) -> None:
-        progress.say(f"{video.name}: {counted(frames, 'frame')}, {frames / max(seconds, 1e-9):.2f} frames/s")
+    def _report(self, video: Video, session: SegmentationSession, seconds: float, progress: Progress) -> None:
+        frames = session.frames_given - session.frames_skipped
+        skipped = f", {session.frames_skipped} skipped (neither asked for nor memorised)" if session.frames_skipped else ""
+        progress.say(f"{video.name}: {counted(frames, 'frame')}, {frames / max(seconds, 1e-9):.2f} frames/s{skipped}")
         if video.ignored_masks:
             progress.say(f"{video.name}: {counted(video.ignored_masks, 'later mask')} ignored; --corrections uses them")
         if video.newest_only:
@@ -195,24 +204,29 @@ class _Loop:
             return self._segmenter.session()
         return self._segmenter.session(lookahead=self._lookahead, frame_count=None if video.frame_count is None else _frames_ahead(video))
 
-    def _results(self, video: Video, session: SegmentationSession) -> Iterator[tuple[Frame, FrameResult]]:
-        """Frames with their results, in order; then the error that ended the video early, if one did."""
-        waiting: dict[int, Frame] = {}  # by position among those given, until their result is due
+    def _results(self, video: Video, session: SegmentationSession, progress: Progress) -> Iterator[tuple[Frame, FrameResult]]:
+        """Frames that are asked for with their results, in order; then the error that ended the video early, if one did."""
+        waiting: dict[int, Frame] = {}  # by their own index, until their result is due
         loss = None
         # a live source reads ahead by itself, or does not, if only the newest frame counts
         with contextlib.closing(video.frames() if video.is_live else prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
             try:
-                for position, frame in enumerate(frames):
-                    waiting[position] = frame
-                    result = self._timed(video, lambda frame=frame: session.step(frame.image, frame.labels))
+                for frame in frames:
+                    if frame.required:
+                        waiting[frame.schedule_index] = frame
+                    result = self._timed(video, lambda frame=frame: session.step(frame.image, frame.labels, index=frame.schedule_index, wanted=frame.required))
                     self._note_memory(session)
+                    progress.advance(status=self._status(video, session))
                     if result is not None:
                         yield waiting.pop(result.frame_index), result
+                        del result
             except TruncatedVideoError as error:
                 loss = error
-        for result in self._timed(video, session.flush):
+        remaining = session.drain()
+        while (result := self._timed(video, lambda: next(remaining, None))) is not None:
             self._note_memory(session)
             yield waiting.pop(result.frame_index), result
+            del result
         if loss is not None:
             raise loss
 
@@ -263,8 +277,19 @@ class _Loop:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            remedy = "lower --resolution, raise --mem_every, use a --memory that is bounded" + ("" if self._segmenter.device.type == "cpu" else " or use --device cpu")
-            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; {remedy}") from error
+            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; {self._memory_remedy()}") from error
+
+    def _memory_remedy(self) -> str:
+        config = self._segmenter.config
+        batches = config.clip_length > 1 or self._lookahead > 1
+        remedies = [
+            "lower --resolution (frames far above it also need room themselves: make them smaller, or split objects into several runs)",
+            *((["lower --clip_length"] if config.clip_length > 1 else ["give --lookahead 1"]) if batches else []),
+            "raise --mem_every",
+            "use a --memory that is bounded",
+            *([] if self._segmenter.device.type == "cpu" else ["use --device cpu"]),
+        ]
+        return ", ".join(remedies[:-1]) + f" or {remedies[-1]}"
 
     def _overlay(self, video: Video) -> OverlayWriter:
         return OverlayWriter(self._folder.overlays, video.name, video.palette, video.frames_per_second)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -202,26 +202,25 @@ class Validator:
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
         """Write the results of the frames that are compared."""
         needed = set(self._truth[sequence])
-        with writer.video(sequence, DAVIS_PALETTE) as output, contextlib.closing(self._results(segmenter, self._videos[sequence])) as results:
+        with writer.video(sequence, DAVIS_PALETTE) as output, contextlib.closing(self._results(segmenter, self._videos[sequence], needed)) as results:
             try:
                 for name, labels in results:
-                    if name in needed:
-                        output.write(name, labels)
+                    output.write(name, labels)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 raise InputError(f"validation on {sequence}: {segmenter.device} has too little memory beside the training; validate at a lower resolution") from error
 
-    def _results(self, segmenter: VideoSegmenter, video: Video) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and labels [H, W] of each frame that counts."""
-        session, names = segmenter.session(lookahead=DEFAULT_LOOKAHEAD), []
+    def _results(self, segmenter: VideoSegmenter, video: Video, needed: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and labels [H, W] of each frame that counts and is needed."""
+        session, names = segmenter.session(lookahead=DEFAULT_LOOKAHEAD), {}
         with contextlib.closing(prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
             for frame in itertools.islice(frames, self._max_frames):
-                names.append(frame.name)
-                result = session.step(frame.image, frame.labels)
+                names[frame.schedule_index] = frame.name
+                result = session.step(frame.image, frame.labels, index=frame.schedule_index, wanted=frame.name in needed)
                 if result is not None:
                     yield names[result.frame_index], result.labels
-        for result in session.flush():
+        for result in session.drain():
             yield names[result.frame_index], result.labels
 
 

@@ -200,7 +200,7 @@ def test_progressive_reading_is_reading_with_writes_that_leave_with_the_clip(len
     pair.write(5, (1, 2, 7), elements=6)
     pair.write(6, (1, 2, 7), elements=6, temporary=True)
     clip, writes = pair.draw(length, 6, KEY_CHANNELS), list(pair.plain.writes)
-    readout = pair.bank.read_progressively(clip, (7, 1, 2), 20, first_frame=7, segment_frames=3)
+    readout = pair.bank.read_progressively(clip, (7, 1, 2), 20, frame_indices=range(7, 7 + len(clip)), segment_frames=3)
     assert readout.shape == (3, length * 6, VALUE_CHANNELS)
     for number, object_id in enumerate((7, 1, 2)):
         for index in range(length):

@@ -106,7 +106,7 @@ def test_lookahead_and_streaming_write_what_a_session_gives(segmenter, out, tmp_
 
 def test_only_the_frames_asked_for_are_written(segmenter, out, tmp_path):
     totals = run(YoutubeDataset(write_youtube(tmp_path / "data")), segmenter, out)
-    assert totals.frames == 11
+    assert (totals.frames, totals.frames_skipped) == (3, 8)
     assert file_names(out.results / "aa11") == ["00000.png", "00005.png", "00010.png"]
     assert 3 in np.asarray(Image.open(out.results / "aa11/00005.png"))
 
@@ -196,9 +196,9 @@ def test_videos_are_shared_out_evenly_each_once():
 
 
 def test_totals_add_frames_and_take_the_busiest_process():
-    one = Totals(frames=30, seconds=2.0, peak_memory_mb=100.0, memory_elements=48, memory_mb=0.5)
+    one = Totals(frames=30, frames_skipped=5, seconds=2.0, peak_memory_mb=100.0, memory_elements=48, memory_mb=0.5)
     other = Totals(frames=10, seconds=1.0, peak_memory_mb=300.0, memory_elements=36, memory_mb=0.7)
-    expected = {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0, "memory_elements": 48, "memory_mb": 0.7}
+    expected = {"frames": 40, "seconds": 2.0, "fps": 20.0, "peak_memory_mb": 300.0, "memory_elements": 48, "memory_mb": 0.7, "frames_skipped": 5}
     assert json.loads(Totals.of_processes([one, other]).as_json()) == expected
 
 

@@ -79,9 +79,9 @@ def test_no_truth_but_the_first_masks_reaches_the_engine(tmp_path, network, monk
     given = []
     step = SegmentationSession.step
 
-    def watched(session, frame, mask=None):
+    def watched(session, frame, mask=None, **keywords):
         given.append(None if mask is None else set(np.unique(mask).tolist()) - {0})
-        return step(session, frame, mask)
+        return step(session, frame, mask, **keywords)
 
     monkeypatch.setattr(SegmentationSession, "step", watched)
     Validator(davis_root).score(network)

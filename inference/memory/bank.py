@@ -240,8 +240,8 @@ class MemoryBank:
                         readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
         return readout
 
-    def read_progressively(self, query_key: Tensor, object_ids: Sequence[int], top_k: int, *, first_frame: int, segment_frames: int) -> Tensor:
-        """Readout [K, L * M, C^v] of `object_ids` for a clip's keys [L, M, C^k], frame `first_frame` being its first, segment by segment of `segment_frames`.
+    def read_progressively(self, query_key: Tensor, object_ids: Sequence[int], top_k: int, *, frame_indices: Sequence[int], segment_frames: int) -> Tensor:
+        """Readout [K, L * M, C^v] of `object_ids` for the keys [L, M, C^k] of a clip's frames, segment by segment of `segment_frames`.
 
         Of each segment the last frame's key, with its readout as value, is read by the segments after it, and leaves with the clip. `object_ids` are all that
         are here. Source: PCVOS, progressive matching.
@@ -253,7 +253,7 @@ class MemoryBank:
             for number, segment in enumerate(others, start=1):
                 latest = number * segment_frames - 1
                 values = readouts[-1][:, -query_key.shape[1] :]
-                self._append(first_frame + latest, query_key[latest], dict(zip(object_ids, values, strict=True)))
+                self._append(frame_indices[latest], query_key[latest], dict(zip(object_ids, values, strict=True)))
                 readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
         finally:
             self.size, self._lost = size, None

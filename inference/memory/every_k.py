@@ -22,6 +22,13 @@ class EveryK(MemoryPolicy):
             return Write.KEEP
         return Write.TEMPORARY if self.config.include_last else Write.NO
 
+    @property
+    def needs_every_frame(self) -> bool:
+        return super().needs_every_frame or self.config.include_last or self._sampling.needs_every_frame
+
+    def is_scheduled(self, frame_index: int) -> bool:
+        return self._sampling.is_scheduled(frame_index)
+
     def frames_until_write(self, frame_index: int) -> int:
         return 1 if self.config.include_last else self._sampling.frames_until_write(frame_index)
 

@@ -11,6 +11,7 @@ class FirstAndLatest(MemoryPolicy):
     """Annotated frames are kept; the previous frame is held for now, rewritten every frame. Two frames' worth of memory with one annotated frame."""
 
     samples = False
+    needs_every_frame = True
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)

@@ -22,8 +22,9 @@ class Write(enum.Enum):
 class MemoryPolicy(abc.ABC):
     """Decides; the bank obeys. One instance lives for one video.
 
-    The engine tells the policy of every processed frame in order, by asking `memorise`; annotated frames are always kept, and the
-    policy hears of them through `annotated`. Both get the frame's masks, probabilities [K, 16h, 16w] of the objects `object_ids`.
+    The engine asks `memorise` of each frame that may enter the memory, in order: the last of those predicted together, and others that are scheduled. Annotated frames
+    are always kept, and the policy hears of them through `annotated`. Both get the frame's masks, probabilities [K, 16h, 16w] of the objects `object_ids`. Frames are
+    counted by their own indices in the video: some may be left out, or skipped.
     """
 
     usage: ClassVar[Usage | None] = None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
@@ -38,6 +39,11 @@ class MemoryPolicy(abc.ABC):
         """Before the first frame: the network that runs, which has the policy's slot."""
 
     @property
+    def needs_every_frame(self) -> bool:
+        """Whether frames that are neither wanted nor written change what is kept, by what they read or by their masks: then none is skipped."""
+        return self.usage is not None
+
+    @property
     def capacity_frames(self) -> int | None:
         """How many frames' worth of elements are held before any must leave, with this network; None: no bound in frames."""
         return None
@@ -49,6 +55,10 @@ class MemoryPolicy(abc.ABC):
     @abc.abstractmethod
     def memorise(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> Write:
         """Whether this predicted frame enters the memory."""
+
+    def is_scheduled(self, frame_index: int) -> bool:
+        """Whether this predicted frame is kept whatever its masks are."""
+        return False
 
     @abc.abstractmethod
     def frames_until_write(self, frame_index: int) -> int:

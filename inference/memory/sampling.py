@@ -1,6 +1,7 @@
 """When a predicted frame is written: one question, asked by the policies. A new answer is a row of SAMPLINGS. Legend: K objects, h w at stride 16."""
 
 import abc
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -9,7 +10,12 @@ from inference.memory.mask_difference import Regions
 
 
 class Sampling(abc.ABC):
-    """Chooses the frames that are written for good. One instance lives for one video; it is told of frames as a MemoryPolicy is."""
+    """Chooses the frames that are written for good. One instance lives for one video; it is told of frames as a MemoryPolicy is.
+
+    needs_every_frame: it looks at the masks of frames that it then does not choose.
+    """
+
+    needs_every_frame: ClassVar[bool]
 
     def __init__(self, config: MemoryConfig):
         self.config = config
@@ -23,6 +29,10 @@ class Sampling(abc.ABC):
         """Whether this predicted frame is to be written; it is, where this says so. masks: probabilities [K, 16h, 16w] of `object_ids`."""
 
     @abc.abstractmethod
+    def is_scheduled(self, frame_index: int) -> bool:
+        """Whether this predicted frame is written whatever its masks are."""
+
+    @abc.abstractmethod
     def frames_until_write(self, frame_index: int) -> int:
         """How many frames from `frame_index` on there are up to the next that may be due, itself counted. At least 1."""
 
@@ -33,7 +43,10 @@ class Sampling(abc.ABC):
 
 
 class Every(Sampling):
-    """Whenever `write_every_frames` have passed since the last frame written; the count starts anew at an annotated frame. Source: STM, section 3.2; STCN, section 4."""
+    """Whenever `write_every_frames` of the video have passed since the last frame written, also where some were left out or skipped; the count starts anew at an
+    annotated frame. Source: STM, section 3.2; STCN, section 4."""
+
+    needs_every_frame = False
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
@@ -43,10 +56,13 @@ class Every(Sampling):
         self._last_written = frame_index
 
     def is_due(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> bool:
-        due = frame_index - self._last_written >= self.config.write_every_frames
+        due = self.is_scheduled(frame_index)
         if due:
             self._last_written = frame_index
         return due
+
+    def is_scheduled(self, frame_index: int) -> bool:
+        return frame_index - self._last_written >= self.config.write_every_frames
 
     def frames_until_write(self, frame_index: int) -> int:
         return max(self._last_written + self.config.write_every_frames - frame_index + 1, 1)
@@ -63,6 +79,8 @@ class Adaptive(Sampling):
     the 30 training sequences of DAVIS-2016, judged by their truth masks (398 of 2079 frames): `python scripts/choose_sampling_threshold.py DAVIS`.
     """
 
+    needs_every_frame = True
+
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
         self._last_written = 0
@@ -76,10 +94,13 @@ class Adaptive(Sampling):
         if gap < self.config.min_gap_frames:
             return False
         regions = Regions(masks, object_ids)
-        due = gap >= self.config.max_gap_frames or regions.difference_from(self._written) > self.config.sampling_threshold
+        due = self.is_scheduled(frame_index) or regions.difference_from(self._written) > self.config.sampling_threshold
         if due:
             self._last_written, self._written = frame_index, regions
         return due
+
+    def is_scheduled(self, frame_index: int) -> bool:
+        return frame_index - self._last_written >= self.config.max_gap_frames
 
     def frames_until_write(self, frame_index: int) -> int:
         return max(self._last_written + self.config.min_gap_frames - frame_index + 1, 1)
