@@ -50,7 +50,7 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
         yield
         return
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        torch.distributed.init_process_group(backend_of(device), timeout=patience)
     except torch.distributed.DistNetworkError as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         reason = str(error).splitlines()[0]
@@ -60,6 +60,12 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
     finally:
         torch.distributed.destroy_process_group()
         _talk.cache_clear()
+
+
+def backend_of(device: torch.device) -> str:
+    """How processes exchange tensors: NCCL where each has a GPU of its own, gloo elsewhere, since NCCL refuses a GPU that two share."""
+    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return "nccl" if device.type == "cuda" and processes_here <= torch.cuda.device_count() else "gloo"
 
 
 def select_device(name: str = "auto") -> torch.device:
