@@ -25,9 +25,9 @@ class InputFiles:
     masks: Sequence[Path] = ()
     wanted: Collection[str] | None = None
 
-    def record(self) -> dict[str, Any]:
-        """What identifies them, as plain values. Reads every file. Raises OSError where one is gone."""
-        kinds = {kind: {**self._listing(kind), "content": _content_sha256(getattr(self, kind))} for kind in _KINDS}
+    def record(self, *, read: bool = True) -> dict[str, Any]:
+        """What identifies them, as plain values. read: every file, for its content; otherwise what is touched counts as changed. Raises OSError where one is gone."""
+        kinds = {kind: {**self._listing(kind), "content": _content_sha256(getattr(self, kind)) if read else None} for kind in _KINDS}
         return {**kinds, "wanted": self._wanted_sha256()}
 
     def compared(self, recorded: Any) -> "Comparison":

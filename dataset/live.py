@@ -35,6 +35,7 @@ _LONGEST_STALL_SECONDS = 86_400  # a day
 _FRAMES_AHEAD = 4
 _POLL_SECONDS = 0.1  # how soon a wait for a frame notices that it is to end
 _TIMEOUT_SECONDS = 1.0  # how much later FFmpeg gives up than we do, so that the thread ends too
+_LONGEST_NAME = 100  # of a video, before the time
 _CLOSING_SECONDS = 15.0  # longest wait for the thread: cameras on Linux give up after 10 seconds by themselves
 _STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "tcp", "srt", "mmsh", "mmst")
 _STREAM_PROTOCOLS = ",".join((*_STREAM_SCHEMES, "tls", "crypto", "httpproxy", "rtmpt", "rtmpe", "srtp"))  # what these need; not files
@@ -430,4 +431,4 @@ def _check_stall(seconds: float) -> None:
 
 def _as_name(address: str) -> str:
     """Letters, digits, dots and hyphens; the rest is one underscore, and 'camera 0' is camera0."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", address.partition("://")[2] or address.replace(" ", "")).strip("_.") or "stream"
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", address.partition("://")[2] or address.replace(" ", "")).strip("_.")[:_LONGEST_NAME] or "stream"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, load_image, read_image
 from util.errors import InputError
-from util.files import atomic_write
+from util.files import atomic_write, remove_unfinished
 
 JPEG_QUALITY = 95
 _ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}  # what a whole file ends with
@@ -69,14 +69,15 @@ def smaller_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def resize_video(task: ResizeTask) -> ResizeResult:
-    """Write what is not there whole. A file that cannot be read is a problem and does not end the rest."""
+    """Write what is not there whole, or was made before its source was changed. A file that cannot be read is a problem and does not end the rest."""
+    remove_unfinished(task.target)
     written = present = 0
     problems = []
     for path, target in _files(task):
         try:
             stored, shown = image_sizes(path)
             size = smaller_size(stored if task.masks else shown, task.short_side)
-            if _is_whole(target, size):
+            if _is_whole(target, size) and target.stat().st_mtime >= path.stat().st_mtime:
                 present += 1
                 continue
             if size == stored and path.suffix.lower() == target.suffix:

@@ -10,7 +10,7 @@ from util.errors import InputError
 from util.names import check_plain_name
 from util.run_record import write_json
 
-CONFIG_NAME = "config.json"
+CONFIG_NAME, OVERLAYS_NAME = "config.json", "overlays"
 INCOMPLETE_NAME = "incomplete.txt"  # in a video's folder
 SUBFOLDERS = (".", "Annotations")  # of OUT, where scripts write
 MADE_SINCE = "made_since"  # of a video's inputs: when the making of its results began

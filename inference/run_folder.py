@@ -18,13 +18,13 @@ from typing import Any
 from dataset.frame_range import FrameRange
 from dataset.inputs import InputFiles
 from inference.overlay import VIDEO_SUFFIXES
-from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, SUBFOLDERS, RecordedRun
+from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, OVERLAYS_NAME, SUBFOLDERS, RecordedRun
 from util.errors import InputError
 from util.files import remove_unfinished
 from util.folder_lock import LOCK_NAME, file_lock, folder_lock
 from util.names import check_plain_name
 
-SCORES_NAMES, OVERLAYS_NAME = ("scores.json", "scores.csv"), "overlays"
+SCORES_NAMES = ("scores.json", "scores.csv")
 PART, REPLACED = "part", "old"  # .VIDEO.part is being written, .VIDEO.old is being removed
 _ELSEWHERE = "choose another --output"
 
@@ -140,13 +140,17 @@ class RunFolder:
         record.write(self.config_path)
         return unfinished
 
-    def begin(self, name: str, files: InputFiles, frame_range: FrameRange | None = None) -> None:
-        """Record what a video's results are about to be made from, and what its 16-bit frames are scaled by. By the process that makes them, whichever it is.
+    def begin(
+        self, name: str, files: InputFiles, frame_range: FrameRange | None = None, *, read: bool = True
+    ) -> None:
+        """Record what a video's results are about to be made from, and what its 16-bit frames are
+        scaled by. By the process that makes them.
 
-        Raises OSError where a file is gone.
+        read: the files' content too, for which a live source does not wait. Raises OSError where a
+        file is gone.
         """
         scale = {} if frame_range is None else {"frame_range": [frame_range.low, frame_range.high]}
-        inputs = {**files.record(), **scale, MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
+        inputs = {**files.record(read=read), **scale, MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
         with file_lock(self.root / f".{CONFIG_NAME}.lock"):
             record = RecordedRun.read(self.config_path)
             if record is None:

@@ -155,7 +155,7 @@ class _Loop:
         """One video from its first annotated frame on; its results appear once they are whole."""
         seconds_before, results_count = self._clock.seconds, 0
         loss, lost, said = None, (), 0
-        self._folder.begin(video.name, video.inputs, video.frame_range)
+        self._folder.begin(video.name, video.inputs, video.frame_range, read=not video.is_live)
         if video.is_live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
         with contextlib.ExitStack() as outputs:

@@ -98,7 +98,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())  # mkdtemp makes the folder private
@@ -138,10 +138,15 @@ def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path, name: str | None = None) -> None:
-    """Remove what atomic_write left in a folder where its process was killed, of the file `name` or of all. No other process may be writing there."""
+    """Remove what atomic_write and atomic_folder left in a folder where their process was killed, of the file or folder `name` or of all files.
+
+    No other process may be writing there.
+    """
     for path in folder.glob(f".{'' if name is None else glob.escape(name) + '.'}*{_UNFINISHED}"):
-        if path.is_file():
+        if not path.is_dir():
             path.unlink(missing_ok=True)
+        elif name is not None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _umask() -> int:

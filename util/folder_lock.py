@@ -80,8 +80,10 @@ def _opened(path: Path) -> int:
     no_link = getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
-    except PermissionError:  # another user's, left behind
-        return os.open(path, os.O_RDONLY | no_link)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | no_link)  # another user's, left behind
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

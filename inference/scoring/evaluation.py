@@ -94,7 +94,7 @@ def score_folder(
     categories = _categories(rules, meta, train_meta)
     find = videos_below if exact else find_videos
     folders = find(Path(truth), Path(results), sequences)
-    return _report(folders, rules, categories, single_object, workers, notes_on_results(folders))
+    return _report(folders, rules, categories, single_object, workers, notes_on_results(folders, all_sequences=sequences is None))
 
 
 def score_videos(folders: Sequence[VideoFolders], *, protocol: str = "davis", single_object: bool = False, workers: int | None = None) -> Report:

@@ -7,23 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from dataset.image_file import list_files
-from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, RecordedRun
+from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, OVERLAYS_NAME, RecordedRun
 from util.errors import InputError
 from util.wording import counted
 
 from .folders import VideoFolders
 
-_SLACK_SECONDS = 2.0  # what clocks and time stamps of file systems differ by
+_SLACK_SECONDS = 60.0  # what clocks of machines that share a disk differ by
 _SHOWN = 3
 
 
-def notes_on_results(folders: Sequence[VideoFolders]) -> list[str]:
-    """Notes on videos whose results are scored, all from one folder of VIDEO/FRAME.png."""
+def notes_on_results(folders: Sequence[VideoFolders], *, all_sequences: bool) -> list[str]:
+    """Notes on videos whose results are scored, all from one folder of VIDEO/FRAME.png.
+
+    all_sequences: no others were left out on purpose.
+    """
     notes = [*_notes_on_frames(folders)]
+    results = folders[0].result.parent
+    beyond = {path.name for path in results.iterdir() if any(path.glob("[!.]*.png"))}
+    beyond -= {OVERLAYS_NAME, *(folder.name for folder in folders)}
+    if all_sequences and beyond:
+        found = counted(len(beyond), "video")
+        notes.append(f"{found} of the results without truth, not scored ({_first(sorted(beyond))})")
     for folder in folders:
         if reason := incomplete_reason(folder):
             notes.append(f"{folder.name}: its results end early ({INCOMPLETE_NAME}: {reason})")
-    if (record := _record_of(folders[0].result.parent)) is not None:
+    if (record := _record_of(results)) is not None:
         notes += _notes_on_record(record, folders)
     return notes
 
@@ -45,7 +54,7 @@ def _notes_on_frames(folders: Sequence[VideoFolders]) -> Iterator[str]:
     if lacking:
         yield f"the results lack {counted(len(lacking), 'frame')} of the truth ({_first(lacking)})"
     if beyond:
-        yield f"{counted(len(beyond), 'frame')} of the results are not in the truth and not scored ({_first(beyond)})"
+        yield f"{counted(len(beyond), 'frame')} of the results without truth, not scored ({_first(beyond)})"
 
 
 def _first(names: Sequence[str]) -> str:
@@ -111,4 +120,4 @@ def _is_newer(recorded: Any, since: float) -> bool:
         except InputError:
             return True
     stamps = [path.stat() for path in files]
-    return len(files) < count or any(max(status.st_mtime, status.st_ctime) > since + _SLACK_SECONDS for status in stamps)
+    return len(files) < count or any(max(status.st_mtime, status.st_ctime) > since for status in stamps)

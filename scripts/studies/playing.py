@@ -9,7 +9,7 @@ from dataset import Layout
 from dataset.frame_source import refuse_lost_frames
 from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
 from util.errors import InputError
-from util.files import atomic_folder
+from util.files import atomic_folder, remove_unfinished
 from util.stopping import ended_by_sigterm
 
 _RECORD = "played.json"
@@ -50,6 +50,7 @@ def write_played(
     if out.exists():
         _refuse_other(out, record)
         return out
+    remove_unfinished(out.parent, out.name)
     with ended_by_sigterm(), atomic_folder(out) as unfinished:
         for name in chosen:
             _play(layout, unfinished, name, frames, times, lengthen)
