@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from dataset.frame_range import FrameRange, range_of, spread
 from util.errors import InputError
 from util.names import natural_key
+from util.texts import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
@@ -258,13 +259,7 @@ def _deep_samples(paths: list[Path]) -> Iterator[np.ndarray]:
 
 def read_names_text(path: Path) -> str:
     """The text of a list of names, in UTF-8. Raises InputError where it is something else, such as a binary file or UTF-16."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text of UTF-8 ({error.reason} at byte {error.start}); write it anew, a name a line") from error
-    if "\0" in text:
-        raise InputError(f"{path}: not a text of UTF-8 (a byte of 0 in it); write it anew, a name a line")
-    return text
+    return read_text(path, "a name a line")
 
 
 def read_sequence_list(path: Path) -> list[str]:

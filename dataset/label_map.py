@@ -9,6 +9,7 @@ from PIL import Image
 from dataset.image_file import load_image, place, size_text
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
+from util.texts import read_text
 from util.wording import counted
 
 BINARY_ID = 255
@@ -52,7 +53,9 @@ def read_palette(path: str | Path) -> bytes:
             raise InputError(f"{place(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'")
         return full_palette(bytes(image.getpalette("RGB")))
     try:
-        rows = [[int(word) for word in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
+        rows = [[int(word) for word in line.replace(",", " ").split()] for line in read_text(path, "a line 'red green blue' for each id").splitlines() if line.strip()]
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{place(path)}: cannot be read as lines 'red green blue' ({error})") from error
     if not 2 <= len(rows) <= 256 or any(len(row) != 3 or not all(0 <= value <= 255 for value in row) for row in rows):

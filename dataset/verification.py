@@ -20,6 +20,7 @@ from dataset.skipped_files import MAX_DAMAGED_SHARE
 from dataset.static_layouts import KNOWN_SETS, scan_static_root
 from dataset.video_clips import VideoLayout, find_layout
 from util.errors import InputError
+from util.texts import read_text
 
 FRAMES_NEEDED = 3
 PAIRS_A_TASK = 100
@@ -138,7 +139,7 @@ def _missing_folders(layout: VideoLayout) -> list[Finding]:
 
 def _meta_names(meta: Path) -> list[str]:
     try:
-        return [str(name) for name in json.loads(meta.read_text())["videos"]] if meta.is_file() else []
+        return [str(name) for name in json.loads(read_text(meta, "as JSON"))["videos"]] if meta.is_file() else []
     except (ValueError, KeyError, TypeError):
         return []  # training does not read it
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from util.errors import InputError
 from util.names import natural_key
+from util.texts import read_text
 
 VOID = 255
 _OFFICIAL_INDEX_LIMIT = 256  # frames, from which its 8-bit bin indices overflow
@@ -150,12 +151,14 @@ def read_categories(meta: Path, train_meta: Path | None = None) -> Categories:
 
 def _read_meta(path: Path) -> dict[tuple[str, int], tuple[str, str | None]]:
     try:
-        videos = json.loads(path.read_text())["videos"]
+        videos = json.loads(read_text(path, "as JSON"))["videos"]
         return {
             (name, int(object_id)): (entry["category"], max(entry.get("frames", ()), key=natural_key, default=None))
             for name, video in videos.items()
             for object_id, entry in video["objects"].items()
         }
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give YouTube-VOS's meta.json") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
