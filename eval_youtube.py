@@ -33,8 +33,6 @@ def main() -> None:
         )
         data = {"split": flags.split, "frames": dataset.frames_read, "output_all": flags.output_all, "required_frames_only": flags.required_frames_only}
         evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480}, subfolder="Annotations")
-    if is_main():
-        print(dataset.frames_note, file=sys.stderr)
     totals = evaluation.run()
     if flags.required_frames_only and is_main():
         print("note: only the frames that meta.json asks for were read (--required_frames_only): results differ from those of all frames", file=sys.stderr)

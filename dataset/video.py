@@ -109,10 +109,12 @@ class Video(ABC):
 
 
 class VideoDataset(Sequence[Video]):
-    """The videos of one data set. root: its folder. names: the videos' names, in order. Indexing makes a Video; a slice, a list of them."""
+    """The videos of one data set. root: its folder. names: the videos' names, in order. notes: what a user should know before a run. Indexing makes a Video;
+    a slice, a list of them."""
 
     root: Path
     names: tuple[str, ...]
+    notes: Sequence[str] = ()
 
     @abstractmethod
     def open(self, name: str) -> Video:

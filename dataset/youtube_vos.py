@@ -23,7 +23,7 @@ class YoutubeDataset(VideoDataset):
 
     All frames are read from where the archives unpack to, ROOT/all_frames/SPLIT_all_frames/JPEGImages or one of the places near it (see `_all_frames_folder`), where a
     video is there, otherwise every fifth from ROOT/SPLIT. Wanted are those that meta.json lists for any object of the video, or, with output_all, every one. An
-    id's mask counts where it first appears. frames_read: which frames the videos have, for a record; frames_note: the same and where from, for people.
+    id's mask counts where it first appears. frames_read: which frames the videos have, for a record; the same and where from is a note.
 
     required_frames_only: read the frames that are wanted, and those with masks, alone, as the published evaluation of PCVOS can. A fifth of the work; results
     differ, since what lies between is not seen. Raises InputError where the layout, meta.json or a sequence is missing or malformed.
@@ -56,7 +56,8 @@ class YoutubeDataset(VideoDataset):
         self._required = _read_meta(self._folder / "meta.json")
         self.names = select_names(sorted(self._required), sequences, str(self._folder / "meta.json"))
         self._all_frames = _all_frames_folder(self.root, split, self._required)
-        self.frames_read, self.frames_note = self._describe_frames()
+        self.frames_read, note = self._describe_frames()
+        self.notes = (note,)
 
     def _frames_folder(self, name: str) -> Path:
         complete = None if self._all_frames is None else self._all_frames / name

@@ -94,6 +94,9 @@ def run(
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
             unfinished = folder.prepare(inputs, with_overlays=overlays) if is_main() else []
+        if is_main():
+            for note in dataset.notes:
+                print(note, file=sys.stderr)
         unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
         if is_main() and len(unfinished) < len(videos):
             print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)

@@ -60,7 +60,7 @@ def test_all_frames_are_found_where_the_archives_unpack_to(tmp_path, place, spli
     shutil.copytree(tmp_path / "made/valid/JPEGImages", root / f"all_frames/{other}_all_frames/JPEGImages")
     dataset = YoutubeDataset(root, split)
     assert dataset[0].frame_count == 11
-    assert (dataset.frames_read, dataset.frames_note) == ("all", f"frames: all, from {root / place}")
+    assert (dataset.frames_read, dataset.notes) == ("all", (f"frames: all, from {root / place}",))
 
 
 def test_every_fifth_frame_alone_is_said_with_what_to_do(tmp_path):
@@ -68,7 +68,7 @@ def test_every_fifth_frame_alone_is_said_with_what_to_do(tmp_path):
     shutil.rmtree(root / "all_frames")
     dataset = YoutubeDataset(root)
     assert dataset.frames_read == "every fifth" and dataset[0].frame_count == 3
-    assert dataset.frames_note.startswith("frames every fifth: no all_frames/valid_all_frames/JPEGImages or the like in") and "results are lower" in dataset.frames_note
+    assert dataset.notes[0].startswith("frames every fifth: no all_frames/valid_all_frames/JPEGImages or the like in") and "results are lower" in dataset.notes[0]
     assert [frame.schedule_index for frame in dataset[0].frames()] == [0, 5, 10]
 
 
@@ -81,5 +81,5 @@ def test_videos_whose_frames_are_not_all_there_are_counted(tmp_path):
         shutil.copytree(root / f"valid/{folder}/aa11", root / f"valid/{folder}/bb22")
     dataset = YoutubeDataset(root)
     assert dataset.frames_read == "all, but every fifth of 1 video"
-    assert dataset.frames_note.startswith("frames every fifth of 1 video, such as bb22: not in ")
+    assert dataset.notes[0].startswith("frames every fifth of 1 video, such as bb22: not in ")
     assert [video.frame_count for video in dataset] == [11, 3]
