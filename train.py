@@ -15,7 +15,8 @@ import torch
 from dataset.image_file import read_names_text
 from dataset.skipped_files import SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training import MixedTrainingData, TrainingBatch, training_batches
+from dataset.training import WORKER_PATIENCE_SECONDS, MixedTrainingData, TrainingBatch, training_batches
+from dataset.training_record import FilesRecord, difference, record_of, summary
 from inference.config import system_config
 from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
@@ -40,11 +41,10 @@ from util.distributed import (
     select_device,
     world_size,
 )
-from util.errors import EXIT_INPUT_ERROR, InputError, run_command
+from util.errors import EXIT_INPUT_ERROR, InputError, memory_named, run_command
 from util.files import remove_unfinished
 from util.flags import FlagParser
 from util.folder_lock import folder_lock
-from util.memory import is_out_of_memory
 from util.names import check_plain_name
 from util.pictures import batch_picture
 from util.precision import AMP_DTYPES
@@ -72,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     start.add_argument("--window", type=int, nargs=3, metavar=("T", "H", "W"), help="frames, rows and columns of the refinement's windows; default: the network's (2 7 7)")
     start.add_argument("--load_network", metavar="FILE", help="start from these weights, with a fresh optimiser")
     start.add_argument("--load_model", metavar="FILE|auto", help="go on with a training checkpoint; auto: the newest whole one of this run, or afresh")
+    start.add_argument("--allow_other_data", action="store_true", help="go on though the training data are not those of the checkpoint; what differs is said")
     start.add_argument("--backbone_weights", nargs="+", metavar="none|imagenet|FILE", help="what the encoders start from without the two above; default: the stage's")
 
     data = parser.add_argument_group("data")
@@ -90,6 +91,7 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--max_skip", type=int, help="frames skipped between a sample's, at most; default: the stage's")
     data.add_argument("--max_objects", type=int, help="of a sample")
     data.add_argument("--num_workers", type=int, default=default_workers(), help="loading processes beside each training process; samples do not depend on it")
+    data.add_argument("--worker_patience", type=int, default=WORKER_PATIENCE_SECONDS, metavar="SECONDS", help="without a batch, after which loading processes count as hung")
     data.add_argument("--cache_megabytes", type=int, default=1500, help="decoded images each loading process may hold")
 
     recipe = parser.add_argument_group("recipe; defaults: the stage's")
@@ -147,6 +149,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
     if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
         config = dataclasses.replace(config, backbone_weights=("none",))
     at_least = {"batch_size": 1, "accumulate": 1, "iterations": 1, "crop_size": 1, "frames": 2, "clip_frames": 1, "max_objects": 1, "save_every": 1, "log_every": 1, "val_every": 1}
+    at_least |= {"worker_patience": 1}
     at_least |= {"keep_checkpoints": 0, "image_every": 0, "num_workers": 0, "cache_megabytes": 0, "seed": 0}
     for name, smallest in at_least.items():
         value = getattr(config if hasattr(config, name) else arguments, name)
@@ -247,12 +250,21 @@ def build_start(arguments: argparse.Namespace, config: TrainingConfig, network_c
     return network
 
 
-def fetch(batches: Iterator[TrainingBatch]) -> TrainingBatch:
-    """The next batch. An InputError met in a loading process arrives with that process's traceback; only its own line is kept."""
+def check_files(chosen: Path, state: TrainingState, files: FilesRecord, allow_others: bool) -> None:
+    """Raises InputError where the training data are not those of the checkpoint to go on with; where that is allowed, says in what they differ."""
+    if state.files is None:
+        print(f"{chosen}: does not record its training data, so whether they are the same is not checked")
+        return
     try:
-        return next(batches)
-    except InputError as error:
-        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ", 1)[-1]) from None
+        found = difference(state.files, files)
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"{chosen}: the checkpoint is damaged inside (its record of training data); go on with an earlier one") from error
+    if found is None:
+        return
+    if not allow_others:
+        remedy = "give the roots, --subset, --exclude and --mix that it had, add --allow_other_data to go on with these, or start anew with --load_network"
+        raise InputError(f"{chosen}: its training data were others ({found}); {remedy}")
+    print(f"warning: {chosen}: its training data were others ({found}); training goes on with these", file=sys.stderr, flush=True)
 
 
 def build_validator(arguments: argparse.Namespace, data: MixedTrainingData, system: str, network: NetworkConfig) -> Validator:
@@ -272,20 +284,22 @@ def build_validator(arguments: argparse.Namespace, data: MixedTrainingData, syst
 class Run:
     """What a training leaves in runs/ID: checkpoints, metrics, pictures, validation. Every process has one; the main process alone writes."""
 
-    def __init__(self, arguments: argparse.Namespace, learner: Learner, data: MixedTrainingData):
-        """Raises InputError where videos of the training would be validated on, or what validation needs is missing."""
-        self.arguments, self.learner = arguments, learner
+    def __init__(self, arguments: argparse.Namespace, learner: Learner, data: MixedTrainingData, files: FilesRecord):
+        """files: what the data are drawn from, of the main process. Raises InputError where videos of the training would be validated on, or what validation needs is missing."""
+        self.arguments, self.learner, self.files = arguments, learner, files
         self.record = {
             "training": learner.config.as_dict(),
             "network": learner.network.config.as_dict(),
             "flags": vars(arguments),
             "processes": world_size(),
+            "data": summary(files),
             "git_commit": git_commit(),
             "versions": package_versions(),
         }
         self.folder = RUNS / arguments.id
         self.skipped = SkipLog(data.total_files)
         self.saved_iteration: int | None = None
+        self.kept_iteration = learner.iteration  # of which there is a checkpoint, or was to be one
         self.validator = build_validator(arguments, data, learner.config.system, learner.network.config) if arguments.val_root else None
         if not is_main():
             return
@@ -343,7 +357,8 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint. Every process takes part. Where there is no space for it, training goes on and the older ones stay."""
-        state = self.learner.state(self.record)
+        state = self.learner.state(self.record, self.files)
+        self.kept_iteration = self.learner.iteration
         if is_main():
             with self.log.paused(), going_on_without(f"the checkpoint of iteration {self.learner.iteration}"):
                 save_in_turn(self.folder / "checkpoints", state, self.arguments.keep_checkpoints)
@@ -378,6 +393,11 @@ class Run:
             save_checkpoint(path, {"iteration": iteration, "trouble": trouble, "parts": parts})
         raise InputError(f"iteration {iteration}: {trouble}; its batch is kept in {path}, the checkpoints are as they were; look at it, or lower --lr")
 
+    def keep(self) -> None:
+        """Before an end in trouble between two iterations, of which every process knows: the iterations since the last checkpoint."""
+        if self.kept_iteration != self.learner.iteration:
+            self.stop()
+
     def stop(self) -> None:
         """Before its end: all that is needed to go on."""
         self.save()
@@ -404,27 +424,22 @@ def going_on_without(what: str) -> Iterator[None]:
         print(f"warning: {what} could not be saved ({error}); what was saved before stays", file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def memory_named(device: torch.device, config: TrainingConfig) -> Iterator[None]:
-    """A device's memory that does not suffice is said in one line, with what takes less."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        batch = f"{counted(config.batch_size, 'sample')} of {counted(config.frames, 'frame')} at {config.crop_size} pixels on network {config.network}"
-        remedy = "--accumulate N, --checkpoint_activations, a smaller -b or --crop_size, or a smaller --network"
-        raise InputError(f"{device} has too little memory for a batch ({batch}): {remedy}") from error
+def memory_for_batch(device: torch.device, config: TrainingConfig) -> contextlib.AbstractContextManager[None]:
+    """A memory that does not suffice for an iteration is said in one line, with what takes less."""
+    batch = f"{counted(config.batch_size, 'sample')} of {counted(config.frames, 'frame')} at {config.crop_size} pixels on network {config.network}"
+    remedy = "--accumulate N, --checkpoint_activations, a smaller -b or --crop_size, or a smaller --network"
+    return memory_named(str(device), remedy, purpose=f"a batch ({batch})")
 
 
-def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData]:
-    """All that a training needs, in every process; what is wrong in one of them ends all, with one line."""
+def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learner, MixedTrainingData, FilesRecord]:
+    """All that a training needs, in every process (the record of its files in the main one); what is wrong in one of them ends all, with one line."""
     with in_all_processes():
         check_agreement(vars(arguments))
     with in_all_processes():
         config = resolve_config(arguments, device)
         network_config = resolve_network(arguments, config)
         data = build_data(arguments, config)
+        files = record_of(data.kinds) if is_main() else {}
         chosen = choose_checkpoint(arguments) if is_main() else None
     with in_all_processes():
         check_agreement({"files of training data": data.total_files})
@@ -439,26 +454,34 @@ def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learne
     with in_all_processes():
         if state is not None:
             learner.restore(state)
-    return learner, data
+            if is_main():
+                check_files(chosen, state, files, arguments.allow_other_data)
+    return learner, data, files
 
 
 def train(arguments: argparse.Namespace, device: torch.device) -> int:
     """Returns the exit code: 0 where training is done, 128 and the signal's number where it was asked to stop."""
-    learner, data = prepare(arguments, device)
+    learner, data, files = prepare(arguments, device)
     config = learner.config
     watch = LossWatch()
-    with StopSignals() as signals:
+    with StopSignals() as signals, contextlib.ExitStack() as opened:
         with in_all_processes():
-            run = Run(arguments, learner, data)
-        loader = iter(training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate))
+            run = Run(arguments, learner, data, files)
+        share = training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate, arguments.worker_patience)
+        loader = opened.enter_context(contextlib.closing(share))
         while learner.iteration < config.iterations:
             asked = time.perf_counter()
-            with in_all_processes():
-                batches = [fetch(loader) for _ in range(config.accumulate)]
-                waited_seconds = time.perf_counter() - asked
-                run.note_skipped([file for batch in batches for file in batch.skipped])
+            try:
+                with in_all_processes():
+                    batches = [next(loader) for _ in range(config.accumulate)]
+                    waited_seconds = time.perf_counter() - asked
+                    run.note_skipped([file for batch in batches for file in batch.skipped])
+            except (InputError, OSError, SystemExit):
+                run.check_losses(watch, data)
+                run.keep()
+                raise
             results = []
-            with memory_named(device, config):
+            with memory_for_batch(device, config):
                 for batch in batches:
                     results.append(learner.forward(batch.tensors))
                     learner.backward(results[-1].loss)
@@ -466,7 +489,8 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
             (signal_number,) = largest_of_processes(signals.received or 0)
             if signal_number or run.reads_losses(learner.iteration + 1, device):
                 run.check_losses(watch, data)
-            learner.step()
+            with memory_for_batch(device, config):
+                learner.step()
             run.after_step(waited_seconds, results, batches)
             if signal_number and learner.iteration < config.iterations:
                 run.stop()

@@ -82,7 +82,10 @@ def build_training_data(
             raise InputError(f"samples of kind {kind!r} need folders; give {_FLAGS[kind]}")
     videos = {video for source in clips.values() for video in source.videos}
     total_files = 2 * sum(len(video) for video in videos) + 2 * (stills.distinct_samples if stills else 0)
-    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed, total_files, {video.image_folder for video in videos})
+    drawn_from = {*mix, "static", "video"} if "synthetic" in mix else set(mix)  # made-up clips use cut-outs of both
+    kinds = {kind: source for kind, source in {"static": stills, **clips}.items() if source is not None and kind in drawn_from}
+    folders = {video.image_folder for video in videos}
+    return MixedTrainingData([(sources[kind], share) for kind, share in mix.items()], samples, seed, total_files, folders, kinds)
 
 
 _FLAGS = {"static": "--static_root", "video": "--davis_root, --yv_root, --bl_root or --video_root"}

@@ -48,7 +48,8 @@ class StaticDataset:
         min_object_area: float = 0.0,
         cache: ImageCache | None = None,
     ):
-        found = (pair for root in roots for pair in scan_static_root(Path(root)).pairs)
+        self.roots = tuple(map(Path, roots))
+        found = (pair for root in self.roots for pair in scan_static_root(root).pairs)
         self.pairs = [(pair.image, pair.mask) for pair in found for _ in range(pair.repeats)]
         if not self.pairs:
             raise InputError("no folder of still images given; name at least one")

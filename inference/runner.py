@@ -19,8 +19,8 @@ from inference.run_folder import RunFolder
 from inference.trace import FrameTrace, Trace
 from inference.writer import ResultWriter
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
-from util.errors import EXIT_INPUT_ERROR, InputError
-from util.memory import is_out_of_memory, peak_memory_mb
+from util.errors import EXIT_INPUT_ERROR, InputError, memory_named
+from util.memory import peak_memory_mb
 from util.progress import Progress
 from util.stopping import StopSignals
 from util.wording import counted
@@ -144,7 +144,8 @@ class _Loop:
         known = all(video.frame_count is not None for video in videos)
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
-                self._segment(video, progress)
+                with memory_named(f"{video.name}: {self._segmenter.device}", self._memory_remedy()):
+                    self._segment(video, progress)
         return Totals(
             frames=self._frames,
             frames_skipped=self._frames_skipped,
@@ -277,10 +278,6 @@ class _Loop:
                 return work()
         except InputError as error:
             raise InputError(f"{video.name}: {error}") from error
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise InputError(f"{video.name}: {self._segmenter.device} has too little memory; {self._memory_remedy()}") from error
 
     def _memory_remedy(self) -> str:
         config = self._segmenter.config

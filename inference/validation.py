@@ -33,8 +33,7 @@ from inference.writer import ResultWriter
 from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
-from util.errors import InputError
-from util.memory import is_out_of_memory
+from util.errors import InputError, memory_named
 from util.names import natural_key
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
@@ -202,14 +201,13 @@ class Validator:
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
         """Write the results of the frames that are compared."""
         needed = set(self._truth[sequence])
-        with writer.video(sequence, DAVIS_PALETTE) as output, contextlib.closing(self._results(segmenter, self._videos[sequence], needed)) as results:
-            try:
-                for name, labels in results:
-                    output.write(name, labels)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise InputError(f"validation on {sequence}: {segmenter.device} has too little memory beside the training; validate at a lower resolution") from error
+        with (
+            memory_named(f"validation on {sequence}: {segmenter.device}", "validate at a lower --val_resolution", purpose="it beside the training"),
+            writer.video(sequence, DAVIS_PALETTE) as output,
+            contextlib.closing(self._results(segmenter, self._videos[sequence], needed)) as results,
+        ):
+            for name, labels in results:
+                output.write(name, labels)
 
     def _results(self, segmenter: VideoSegmenter, video: Video, needed: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Name and labels [H, W] of each frame that counts and is needed."""

@@ -186,6 +186,7 @@ class TrainingState:
     network_config: dict[str, Any]
     training_config: dict[str, Any]
     record: dict[str, Any]  # what else the run says of itself: roots, git commit, package versions
+    files: dict[str, list[list[str]]] | None = None  # what the samples are drawn from (dataset.training_record); None in older checkpoints
 
     @staticmethod
     def from_checkpoint(path: str | os.PathLike) -> "TrainingState":

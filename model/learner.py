@@ -208,8 +208,8 @@ class Learner:
         """The weights to keep: their average where there is one."""
         return self.network if self.average is None else self.average.module
 
-    def state(self, record: Mapping[str, Any]) -> TrainingState:
-        """All that changes, for a checkpoint, with what a run says of itself. Every process must ask, since each has random states of its own."""
+    def state(self, record: Mapping[str, Any], files: dict[str, list[list[str]]] | None = None) -> TrainingState:
+        """All that changes, for a checkpoint, with what a run says of itself and of the files it draws from. Every process must ask, since each has random states of its own."""
         return TrainingState(
             network=self.network.state_dict(),
             average=None if self.average is None else self.average.state_dict(),
@@ -221,6 +221,7 @@ class Learner:
             network_config=self.network.config.as_dict(),
             training_config=self.config.as_dict(),
             record=dict(record),
+            files=files,
         )
 
     def restore(self, state: TrainingState) -> None:

@@ -117,7 +117,7 @@ def test_too_little_memory_for_a_batch_is_one_line(davis_root, tmp_path, monkeyp
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
     monkeypatch.setattr("model.learner.Learner.forward", forward)
-    with pytest.raises(InputError, match=r"cpu has too little memory for a batch \(2 samples of 3 frames at 64 pixels on network tiny\): --accumulate N"):
+    with pytest.raises(InputError, match=r"cpu has too little memory for a batch \(2 samples of 3 frames at 64 pixels on network tiny\); --accumulate N"):
         run(monkeypatch, tmp_path, "--id", "run", "--stage", "3", "--davis_root", str(davis_root), *QUICK)
 
 

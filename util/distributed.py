@@ -4,35 +4,55 @@ import contextlib
 import datetime
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 
 import torch
 import torch.distributed
 
-from util.errors import EXIT_INPUT_ERROR, InputError
+from util.errors import EXIT_INPUT_ERROR, InputError, reason_in_one_line
 from util.wording import counted
+
+_LAST_PORT = 65_535
+_LOST_PROCESS = re.compile("gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|processgroup", re.IGNORECASE)
+
+
+def _number(name: str, default: int, least: int, most: int | None = None) -> int:
+    """A number in the environment, which torchrun sets. Raises InputError where it is none, or out of its range."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    found = int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else None
+    if found is None or found < least or (most is not None and found > most):
+        wanted = f"a whole number of at least {least}" + ("" if most is None else f" and at most {most}")
+        raise InputError(f"{name} is {text!r} in the environment; it must be {wanted}: start by torchrun, which sets it, or unset it to run one process")
+    return found
 
 
 def rank() -> int:
     """This process's number, from 0; torchrun sets it."""
-    return int(os.environ.get("RANK", 0))
+    return _number("RANK", 0, 0, world_size() - 1)
 
 
 def is_first_of_machine() -> bool:
     """True in one process of each machine: the one that fetches what all of its processes need."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+    return _local_rank() == 0
+
+
+def _local_rank() -> int:
+    return _number("LOCAL_RANK", 0, 0)
 
 
 def world_size() -> int:
     """Number of processes; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _number("WORLD_SIZE", 1, 1)
 
 
 def default_workers() -> int:
     """Loading processes for each of the processes of this machine: a core for each, one left for the process itself, 1 to 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1, 1), 8)
+    return min(max(cores // _number("LOCAL_WORLD_SIZE", 1, 1) - 1, 1), 8)
 
 
 def is_main() -> bool:
@@ -44,19 +64,27 @@ def is_main() -> bool:
 def process_group(device: torch.device, patience: datetime.timedelta | None = None) -> Iterator[None]:
     """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end.
 
-    patience: how long one waits for the others before it gives up; None: torch's own limit, which suits training.
+    patience: how long one waits for the others before it gives up; None: torch's own limit, which suits training. Raises InputError where the others cannot be
+    joined, and where one of them is lost: its death is noticed at once, its silence when the patience is over.
     """
+    rank()  # is checked, alone too: a process that is no main one would say and write nothing
     if world_size() == 1:
         yield
         return
+    place = _meeting_place()
     try:
         torch.distributed.init_process_group(backend_of(device), timeout=patience)
-    except torch.distributed.DistNetworkError as error:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    except torch.distributed.DistError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere") from error
     try:
         yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and not _LOST_PROCESS.search(str(error)):
+            raise
+        reason = str(error).splitlines()[0]
+        remedy = "look at what the lost one said, then start all of them again (a training goes on by --load_model auto)"
+        raise InputError(f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}") from error
     finally:
         torch.distributed.destroy_process_group()
         _talk.cache_clear()
@@ -64,8 +92,16 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
 
 def backend_of(device: torch.device) -> str:
     """How processes exchange tensors: NCCL where each has a GPU of its own, gloo elsewhere, since NCCL refuses a GPU that two share."""
-    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    processes_here = _number("LOCAL_WORLD_SIZE", 1, 1)
     return "nccl" if device.type == "cuda" and processes_here <= torch.cuda.device_count() else "gloo"
+
+
+def _meeting_place() -> str:
+    """HOST:PORT where several processes meet. Raises InputError where the environment does not say it, or not this process's number."""
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise InputError(f"WORLD_SIZE is {world_size()} and {missing[0]} is not set; start by torchrun, which sets it, or unset WORLD_SIZE to run one process")
+    return f"{os.environ['MASTER_ADDR']}:{_number('MASTER_PORT', 0, 1, _LAST_PORT)}"
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -73,7 +109,7 @@ def select_device(name: str = "auto") -> torch.device:
 
     Raises InputError for a name that is not a device, or a device that is not there.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank = _local_rank()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -121,15 +157,15 @@ def gather_objects(value: object) -> list[object]:
 def in_all_processes() -> Iterator[None]:
     """A part of a program that every process goes through: where it fails in one, all end, and the reason is said once.
 
-    Alone, a process raises its error as ever; of several, the main one prints the first InputError or OSError and each exits with code 2.
+    Alone, a process raises its error as ever; of several, the main one prints the first that is no defect (see reason_in_one_line) and each exits with code 2.
     """
     failure = None
     try:
         yield
-    except (InputError, OSError) as error:
-        if world_size() == 1:
+    except Exception as error:
+        failure = reason_in_one_line(error)
+        if world_size() == 1 or failure is None:
             raise
-        failure = " ".join(str(error).split())
     if world_size() == 1:
         return
     failures = [reason for reason in gather_objects(failure) if reason is not None]

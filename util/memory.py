@@ -1,10 +1,14 @@
 """How much memory a process has used."""
 
-import resource
 import sys
 from pathlib import Path
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _STATUS = Path("/proc/self/status")
 
@@ -17,10 +21,12 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def peak_resident_mb() -> float:
-    """The most memory this process has held resident, in 10^6 bytes."""
+    """The most memory this process has held resident, in 10^6 bytes; 0 where the system (Windows) does not say."""
     known = _status_mb("VmHWM")  # rather than ru_maxrss, which a process on Linux inherits from the one that started it
     if known is not None:
         return known
+    if resource is None:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
@@ -42,7 +48,3 @@ def _status_mb(name: str) -> float | None:
     lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name + ":")), None)
 
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch says that a device has too little memory, which it does in two ways."""
-    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

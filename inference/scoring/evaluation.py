@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.recorded_run import INCOMPLETE_NAME
-from util.errors import InputError
+from util.errors import InputError, memory_named
 
 from .folders import VideoFolders, find_videos, ids_in, read_labels, videos_below
 from .metrics import boundary_accuracy, region_similarity, statistics
@@ -170,7 +170,7 @@ def _measured_videos(
     folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None
 ) -> Iterator[Iterator[_MeasuredVideo]]:
     """The videos one after another, measured on threads of their own."""
-    with ThreadPoolExecutor(workers or _core_count()) as pool:
+    with memory_named("scoring: this machine", "give fewer --workers, or fewer --sequences at once"), ThreadPoolExecutor(workers or _core_count()) as pool:
         try:
             yield _measure_videos(folders, rules, categories, single_object, pool.map)
         except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting

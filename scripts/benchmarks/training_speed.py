@@ -7,7 +7,7 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class OurLoop:
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
         self.learner, self.watch = Learner(build_network(config.network), config, workload.device), LossWatch()
-        self.loader: DataLoader = training_batches(our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate)
+        self.loader: Iterable[TrainingBatch] = training_batches(our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate)
 
     def step(self, batches: Iterator[TrainingBatch]) -> float:
         """One iteration. Returns the seconds it waited for data."""
