@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.image_file import load_image, place, read_image, size_text
+from dataset.label_map import BINARY_ID, indexed_label_map, is_binary
 from dataset.skipped_files import UnusableFileError
 from util.errors import InputError
 
@@ -17,9 +18,9 @@ DEFAULT_CACHE_BYTES = 1_500_000_000
 def read_labels(path: Path) -> np.ndarray:
     """Object ids uint8 [H, W], 0 background, of an indexed mask, or of a grey one.
 
-    255 as the only id means the one object (1), beside other ids it is void (0). Grey masks reaching 128 are binary, cut there
-    however soft their edges.
-    Raises InputError naming a file that is missing, damaged, coloured or of more than 8 bits.
+    255 as the only id means the one object (1), beside other ids it is void (0). A grey mask of one object with soft edges (see is_binary) is cut at 128;
+    otherwise greys are ids, as in evaluation.
+    Raises InputError naming a file that is missing, damaged, coloured, of more than 8 bits, or indexed with smooth edges or another background than index 0.
     """
     return labels_of(load_image(path), path)
 
@@ -28,15 +29,17 @@ def labels_of(image: Image.Image, path: Path) -> np.ndarray:
     """read_labels of an image already decoded; `path` names it in errors."""
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{path}: mask of more than 8 bits with labels up to {np.asarray(image).max()}; save it as an 8-bit indexed PNG of ids 1..254")
-    indexed = image.mode == "P"
-    pixels = np.array(image if image.mode in ("P", "L") else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
-    if pixels.ndim == 3:
-        if (pixels[..., :1] != pixels).any():
-            raise InputError(f"{path}: coloured mask; training masks must be indexed PNGs of object ids, or black and white")
-        pixels = np.ascontiguousarray(pixels[..., 0])
-    if not indexed and pixels.max() >= 128:
-        return (pixels >= 128).astype(np.uint8)
-    void = pixels == 255
+    if image.mode == "P":
+        pixels = indexed_label_map(image, path).labels
+    else:
+        pixels = np.array(image if image.mode == "L" else image.convert("L" if image.mode in ("1", "LA") else "RGB"))
+        if pixels.ndim == 3:
+            if (pixels[..., :1] != pixels).any():
+                raise InputError(f"{path}: coloured mask; training masks must be indexed PNGs of object ids, or black and white")
+            pixels = np.ascontiguousarray(pixels[..., 0])
+        if is_binary(pixels):
+            return (pixels >= 128).astype(np.uint8)
+    void = pixels == BINARY_ID
     if void.any():
         pixels[void] = 0 if ((pixels > 0) & ~void).any() else 1
     return pixels
