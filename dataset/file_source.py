@@ -76,8 +76,7 @@ class FileSource(NumberedSource):
         self._notes[range_note(str(self._path), frame_range, self._given_range is not None, SAMPLED_FRAMES, None)] = None
         return frame_range
 
-    def index_of(self, mask: Path) -> int:
-        index = super().index_of(mask)
+    def _within(self, index: int, mask: Path) -> int:
         if index > 0 and index >= self._packet_count:
             raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self._packet_count, 'frame')}; name masks by frame, from 00000.png")
         return index
@@ -154,8 +153,7 @@ class StackSource(NumberedSource):
         with open_image(self._path) as image:
             return range_of(self._values(image, page) for page in spread(self._pages))
 
-    def index_of(self, mask: Path) -> int:
-        index = super().index_of(mask)
+    def _within(self, index: int, mask: Path) -> int:
         if index >= self.count:
             raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'image')}; name masks by image, from 00000.png")
         return index

@@ -10,6 +10,7 @@ import numpy as np
 
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
 from dataset.image_file import deep_values, image_sizes, is_deep, list_files, load_image, open_image, place, read_image, refuse_stack, size_text
+from dataset.mask_names import number_in, position_in
 from dataset.video import MINIMUM_SIDE_PIXELS
 from util.errors import InputError
 
@@ -45,6 +46,10 @@ class FrameSource(ABC):
     @abstractmethod
     def index_of(self, mask: Path) -> int:
         """The position a mask file belongs to by its name. Raises InputError where there is none."""
+
+    @abstractmethod
+    def position_of(self, mask: Path) -> int:
+        """The position that a single mask belongs to: its frame's by name or number, the first for any other name. Raises InputError for a number that is not there."""
 
     @abstractmethod
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
@@ -112,6 +117,13 @@ class FolderSource(FrameSource):
             raise InputError(f"{place(mask)}: no frame {mask.stem} in {self._paths[0].parent}; put the frame back or remove the mask")
         return self._positions[mask.stem]
 
+    def position_of(self, mask: Path) -> int:
+        try:
+            return position_in(mask.stem, [path.stem for path in self._paths]) or 0
+        except ValueError as error:
+            found = f"no frame of number {error} in {self._paths[0].parent}, or several"
+            raise InputError(f"{place(mask)}: {found}; name the mask as its frame, or without a number for the first frame") from error
+
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
         stored, shown = image_sizes(self._paths[index])
         self._is_deep(self._paths[index])
@@ -166,7 +178,15 @@ class NumberedSource(FrameSource):
     def index_of(self, mask: Path) -> int:
         if not (mask.stem.isascii() and mask.stem.isdigit()):
             raise InputError(f"{place(mask)}: not the number of a frame; name masks of a video file or live source by frame, from 00000.png")
-        return int(mask.stem)
+        return self._within(int(mask.stem), mask)
+
+    def position_of(self, mask: Path) -> int:
+        number = number_in(mask.stem)
+        return 0 if number is None else self._within(number, mask)
+
+    def _within(self, index: int, mask: Path) -> int:
+        """The position itself. Raises InputError, naming the mask, where it is known to be past the end."""
+        return index
 
 
 def range_note(name: str, frame_range: FrameRange, given: bool, looked_at: int, count: int | None) -> str:

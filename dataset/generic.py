@@ -5,6 +5,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from dataset.file_source import open_source
 from dataset.frame_range import FrameRange
@@ -28,7 +29,7 @@ class GenericDataset(VideoDataset):
         sequences: Sequence[str] | None = None,
         corrections: bool = False,
         *,
-        colours: bytes | None = None,
+        colours: bytes | Literal["auto"] | None = None,
         frame_range: FrameRange | None = None,
     ):
         self.root = Path(root)
@@ -52,8 +53,8 @@ class GenericDataset(VideoDataset):
 class VideoFile(MaskedVideo):
     """A video file (anything FFmpeg reads), a stack of images (multi-page TIFF, animated PNG, WebP or GIF) or a folder of images, with its masks.
 
-    masks: a folder of PNGs, named as their frames (by number for a file); or one PNG, which belongs to the folder's frame of its name, and to the
-    first frame where there is none such or the video is a file. Frames of a file are named by number: 00000, 00001, …
+    masks: a folder of PNGs, named as their frames (by number for a file); or one PNG, which belongs to the frame of its name or number, and to the
+    first frame where it is named otherwise, or as the video itself. Frames of a file are named by number: 00000, 00001, …
     frame_range: what 16-bit frames are scaled by; their own range where None.
     """
 
@@ -64,13 +65,12 @@ class VideoFile(MaskedVideo):
         corrections: bool = False,
         name: str | None = None,
         *,
-        colours: bytes | None = None,
+        colours: bytes | Literal["auto"] | None = None,
         frame_range: FrameRange | None = None,
     ):
         path, masks = local_path(path), Path(masks)
         source = open_source(path, frame_range)
-        named = isinstance(source, FolderSource) and masks.stem in source
-        positions = find_masks(masks, source, source.index_of(masks) if named else 0)
+        positions = find_masks(masks, source, path.stem)
         full_path = path.resolve()
         super().__init__(name or (full_path.name if path.is_dir() else full_path.stem), source, positions, corrections=corrections, colours=colours)
 

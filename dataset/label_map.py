@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from dataset.image_file import load_image, open_image, place, size_text
+from dataset.image_file import load_image, open_image, pages_of, place, size_text
 from dataset.mask_checks import has_smooth_edges, misplaced_background
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -20,6 +20,7 @@ MAX_COLOURS = 64
 """Of an RGB mask whose colours are not in a palette; with more, it is a photograph, which may be cut out, or has smooth edges."""
 
 _ALPHA_VISIBLE = 128
+_PIXELS_A_COLOUR = 4  # a drawing has more of each
 _WHITE = 0xFFFFFF
 _SMOOTH_REMEDY = "export it without anti-aliasing, blur or dithering (a grey mask of one object: threshold it), one value per object"
 
@@ -135,7 +136,7 @@ def read_label_map(path: str | Path, frame_size: tuple[int, int] | None = None, 
 def _refuse_header(image: Image.Image, path: Path, frame_size: tuple[int, int] | None) -> None:
     if image.format in ("JPEG", "MPO"):
         raise InputError(f"{place(path)}: a JPEG file, whose compression blurs object ids; save the mask as an indexed PNG")
-    if (pages := getattr(image, "n_frames", 1)) > 1:
+    if (pages := len(pages_of(image))) > 1:
         raise InputError(f"{place(path)}: {pages} images in one file; a mask is a single one: save each as an indexed PNG, named as its frame")
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{place(path)}: more than 8 bits a pixel; save the mask as an 8-bit indexed PNG of ids 1..254")
@@ -162,7 +163,7 @@ def _is_cut_out(image: Image.Image, alpha: np.ndarray, colours: Colours) -> bool
     if len(shown) == 1:
         hard = np.isin(alpha, (0, 255)).all()
         return not (hard and (shown[0] == _WHITE or image.mode in ("P", "PA", "L", "LA")))
-    if len(shown) <= MAX_COLOURS or (isinstance(colours, bytes) and set(shown.tolist()) <= set(_codes_to_ids(colours))):
+    if len(shown) <= min(MAX_COLOURS, visible.sum() / _PIXELS_A_COLOUR) or (isinstance(colours, bytes) and set(shown.tolist()) <= set(_codes_to_ids(colours))):
         return False
     return image.mode in ("RGB", "RGBA") or has_smooth_edges(np.asarray(image.getchannel(0)) * visible.astype(np.uint8))
 

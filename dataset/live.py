@@ -22,9 +22,9 @@ import numpy as np
 from dataset.file_source import FileSource
 from dataset.frame_source import NumberedSource, Picture, refuse_tiny
 from dataset.generic import local_path
-from dataset.image_file import place, size_text
+from dataset.image_file import size_text
 from dataset.masked_video import MaskedVideo, find_masks
-from dataset.video import MaskSelection, TruncatedVideoError
+from dataset.video import TruncatedVideoError
 from dataset.video_reader import DecodedFrame, VideoReader
 from util.errors import InputError
 from util.secrets import without_secrets
@@ -347,7 +347,7 @@ class LiveSource(NumberedSource):
 class LiveVideo(MaskedVideo):
     """A live source with masks from files; its frames() can be read once, and are named by number, so that dropped ones leave gaps.
 
-    masks: one PNG, for the first frame that comes, or a folder of them named by frame number, from 00000.png; their frames are never dropped. newest_only and
+    masks: one PNG, for the first frame that comes unless a number names another, or a folder of them, named 00000.png and so on; their frames are never dropped. newest_only and
     stall_seconds: see LiveSource. What was read until the source failed counts: frames() then raises TruncatedVideoError. Raises InputError for masks that are not right.
     """
 
@@ -393,10 +393,6 @@ class LiveVideo(MaskedVideo):
         """Open the source, wait for its first frame, and look at every mask: a wrong one must not end a recording that cannot be made again."""
         super().validate()
         self.frames_per_second = self._live.feed.frames_per_second
-        size = self._live.size(self.first_index, (0, 0))
-        selection = MaskSelection(self._corrections)
-        for index in sorted(self._masks):
-            selection.select(self._read(index, size).labels, place(self._masks[index]))
 
 
 def open_live(

@@ -5,7 +5,7 @@ import datetime
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -70,7 +70,8 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--lookahead", type=int, default=DEFAULT_LOOKAHEAD, metavar="N", help="frames computed as one batch, at most (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
-    parser.add_argument("--palette", metavar="FILE", help="colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', or davis")
+    palette = "colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', davis, or auto (numbered by size)"
+    parser.add_argument("--palette", metavar="FILE", help=palette)
     parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.mp4 and a sheet of frames, VIDEO.png")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
@@ -87,7 +88,7 @@ def start(main: Callable[[], None]) -> None:
     run_command(joined)
 
 
-def palette_of(flags: argparse.Namespace) -> bytes | None:
+def palette_of(flags: argparse.Namespace) -> bytes | Literal["auto"] | None:
     """The colours of --palette. Raises InputError where the file is none."""
     return None if flags.palette is None else read_palette(flags.palette)
 

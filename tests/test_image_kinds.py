@@ -91,15 +91,11 @@ def test_a_malformed_palette_file_is_refused(tmp_path, content):
         read_palette(tmp_path / "colours.txt")
 
 
-def test_clear_pixels_are_background_and_half_clear_ones_are_refused(tmp_path):
+def test_clear_pixels_are_background_where_what_shows_is_white(tmp_path):
     pixels = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
     pixels[:, 10:, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "mask.png")
     np.testing.assert_array_equal(read_label_map(tmp_path / "mask.png").labels, np.where(pixels[:, :, 3] > 0, 255, 0))
-    pixels[0, 10, 3] = 128
-    Image.fromarray(pixels).save(tmp_path / "mask.png")
-    with pytest.raises(InputError, match="half-clear"):
-        read_label_map(tmp_path / "mask.png")
 
 
 @pytest.mark.parametrize("indexed", [False, True])
