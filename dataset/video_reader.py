@@ -4,6 +4,7 @@ Frames are counted as FFmpeg and players count them: those that are decoded, in 
 number, so that the numbers after it are those of the whole file; which ones these are is told by the times of the packets that the decoder was given.
 """
 
+import contextlib
 import heapq
 import itertools
 from collections import deque
@@ -25,10 +26,11 @@ _BUFFER_BYTES = 1 << 18
 _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")  # demuxers that make pictures of texts
 _UNORDERED_FORMATS = ("avi",)  # whose times are those of decoding, not of showing
 _CONTIGUOUS_FORMATS = ("matroska,webm", "flv")  # whose packets follow one another but for their headers
-_OVERHEAD_BYTES = 512
+_OVERHEAD_BYTES, _TRAILER_BYTES = 96, 512  # what lies between packets at most, and behind the last
 _DEMUXING_ATTEMPTS = 20
 _REORDERED_FRAMES = 16  # how far a lost packet's frame may be shown after that of the packet behind it
 _LONGEST_GAP_FRAMES = 250
+_FRAMES_OF_A_SHORT_FILE = 512
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 _DEEP_BITS = 16
 _NUMBERS_SHOWN = 5
@@ -156,7 +158,7 @@ class VideoReader:
         """Whether packets must follow those that the demuxer found."""
         if self._container.format.name not in _CONTIGUOUS_FORMATS or self._read_to is None:
             return False
-        return end_of_media(path) - self._read_to > _OVERHEAD_BYTES
+        return end_of_media(path) - self._read_to > _TRAILER_BYTES
 
     def about_how_many(self) -> int | None:
         """How many frames the header states, or its duration and rate make; None where it says neither."""
@@ -177,20 +179,19 @@ class VideoReader:
         return sum(1 for packet in self._packets() if packet.size and not packet.is_discard)
 
     def sampled(self, count: int) -> Iterator[np.ndarray]:
-        """About `count` frames from all over the file, of 16 bits if it is deep: uint16 or uint8 [H, W, 3]. For looking at values, not for counting."""
+        """All frames of a short file, or about `count` from all over a long one, uint16 [H, W, 3] where it is deep. For looking at values, not for counting."""
         conversion = _Conversion([], self.name)
-        duration = self._container.duration
+        duration, expected = self._container.duration, self.about_how_many()
+        if not duration or expected is None or expected <= _FRAMES_OF_A_SHORT_FILE:
+            for number, frame in itertools.islice(self._numbered(), _FRAMES_OF_A_SHORT_FILE):
+                yield from (pixels for *_, pixels in conversion.converted(number, frame))
+            return
         for number in range(count):
-            try:
-                if duration:
-                    self._container.seek(duration * number // count + (self._container.start_time or 0))
+            with contextlib.suppress(*DECODING_ERRORS):
+                self._container.seek(duration * number // count + (self._container.start_time or 0))
                 frame = next((frame for _, frame in self._numbered() if frame is not None), None)
-            except DECODING_ERRORS:
-                continue
-            if frame is None:
-                return
-            for *_, converted in (*conversion.converted(0, frame), *conversion.converted(0, None)):
-                yield converted
+                if frame is not None:
+                    yield from (pixels for *_, pixels in (*conversion.converted(0, frame), *conversion.converted(0, None)))
 
     def _array(self, pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
         if pixels.dtype != np.uint8:
@@ -456,7 +457,7 @@ class _Conversion:
             yield from self._rest()
             return
         properties = (frame.width, frame.height, frame.format.name)
-        if properties != self._properties or (frame.interlaced_frame and not self._interlaced):
+        if self._graph is None or properties != self._properties or (frame.interlaced_frame and not self._interlaced):
             yield from self._rest()
             self._begin(frame, properties)
         self._graph.push(frame)

@@ -87,6 +87,7 @@ SYSTEMS: dict[str, SystemConfig] = {
     )
 }
 
+MAX_WORKING_PIXELS = 1 << 25  # a frame of 8K UHD has about as many
 _FIXED = ("name", "shipped_weights")
 _ADAPTIVE = ("memory.sampling_threshold", "memory.min_gap_frames", "memory.max_gap_frames")  # what no other sampling asks
 
@@ -130,9 +131,11 @@ def system_config(system: str, **overrides: Any) -> SystemConfig:
 
 
 def check_resolution(resolution: int) -> None:
-    """Raise InputError for what is no working resolution."""
-    if resolution != -1 and resolution < 16:
-        raise InputError(f"resolution is {resolution}; it is the shorter side in pixels, at least 16, or -1 for frames as they are")
+    """Raise InputError for what is no working resolution, or too large for frames of any shape. Those of one shape are checked when the first is seen (see Geometry)."""
+    largest = math.isqrt(MAX_WORKING_PIXELS)
+    if resolution != -1 and not 16 <= resolution <= largest:
+        bound = "at least 16" if resolution < 16 else f"at most {largest}"
+        raise InputError(f"resolution is {resolution}; it is the shorter side in pixels, {bound}, or -1 for frames as they are")
 
 
 def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:

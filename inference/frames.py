@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.config import MAX_WORKING_PIXELS
 from model.network import STRIDE
 from util.errors import InputError
 from util.images import normalise_images
@@ -76,9 +77,16 @@ class Geometry:
 
     @staticmethod
     def of(size: tuple[int, int], resolution: int) -> "Geometry":
-        """resolution: the working shorter side in pixels, the longer truncated to an integer; -1 leaves the size as it is."""
+        """resolution: the working shorter side in pixels, the longer truncated to an integer; -1 leaves the size as it is.
+
+        Raises InputError where frames of that size would have more than 2^25 pixels, too many for any memory to be read.
+        """
         shorter = min(size)
         working = size if resolution == -1 else tuple(int(resolution * side / shorter) if side != shorter else resolution for side in size)
+        if working[0] * working[1] > MAX_WORKING_PIXELS:
+            asked = "as they are" if resolution == -1 else f"at resolution {resolution}"
+            found = f"frames of {size[1]}×{size[0]} pixels {asked} are {working[1]}×{working[0]}, more than {MAX_WORKING_PIXELS >> 20} megapixels"
+            raise InputError(f"{found}; give a lower resolution, or cut long frames")
         return Geometry(size, working, Padding.to_multiple(*working, STRIDE))
 
     @property

@@ -108,7 +108,7 @@ class Report:
         frames = sum(row.frames for row in self.objects)
         writer.writerow([self.protocol, "overall", "", frames, *(getattr(self.overall, name) for name in names)])
         with atomic_write(path) as file:
-            file.write(text.getvalue().encode())
+            file.write(text.getvalue().encode(errors="surrogateescape"))  # a name's own bytes, where they are not UTF-8
 
 
 def overall_scores(objects: Sequence[ObjectScores], youtube: bool) -> OverallScores:
