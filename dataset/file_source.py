@@ -132,6 +132,7 @@ class StackSource(NumberedSource):
         self.count = len(pages)
         with open_image(path) as image:
             image.seek(pages[0])
+            image.load()  # only then does a WebP say how long it is shown
             self._deep = is_deep(image)
             self._clear = "A" in image.getbands() or "transparency" in image.info
             duration = image.info.get("duration")

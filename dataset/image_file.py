@@ -24,10 +24,11 @@ MASK_SUFFIXES = (".png",)
 EXIF_ORIENTATION = 0x0112
 EXIF_QUARTER_TURNS = (5, 6, 7, 8)  # the orientations that swap width and height
 _STACK_FORMATS = ("TIFF", "PNG", "WEBP", "GIF")  # several pages or frames in a file; those of MPO, a camera's JPEG, are previews and depth maps
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_SUBFILE_TYPE, _TIFF_REDUCED_OR_MASK = 254, 1 | 4
 _FOLDER_SAMPLES = 16
 _DEEP_RAW_MODE = re.compile(r"(RGB|RGBA|RGBX|RGBa|LA|CMYK);(12|16)")
-_DEEP_COLOUR = "16-bit colours"
+_DEEP_COLOUR = "16-bit colours"  # a note in an open image, whose value is its orientation
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """The contents that are decoded, whatever a file is called. Pillow knows many more, and runs Ghostscript for one of them (EPS)."""
@@ -131,9 +132,10 @@ def open_image(path: Path, where: str | None = None) -> Iterator[Image.Image]:
     where = where or place(path)
     refuse_no_file(path, where)
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
+        # given a file's name, Pillow maps an uncompressed TIFF into memory, and scrambles it where its orientation is a quarter turn
+        with path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as image:
             if any(_DEEP_RAW_MODE.search(str(tile)) for tile in image.tile):
-                image.info[_DEEP_COLOUR] = True  # kept, since the tiles are gone once the pixels are there
+                image.info[_DEEP_COLOUR] = image.getexif().get(EXIF_ORIENTATION, 1)  # both are gone once the pixels are there
             yield image
     except InputError:
         raise
@@ -154,10 +156,13 @@ def load_image(path: Path, where: str | None = None) -> Image.Image:
 
 
 def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(H, W) as stored and (H, W) as shown, that is, after the turn its EXIF data asks for. Reads the header alone."""
+    """(H, W) as stored and (H, W) as shown, that is, after the turn its EXIF data asks for; the same for a TIFF. Reads the header alone."""
     with open_image(path) as image:
-        width, height = image.size
         turned = image.getexif().get(EXIF_ORIENTATION) in EXIF_QUARTER_TURNS
+        if image.format == "TIFF":  # Pillow always turns it
+            width, height = int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])
+            return ((width, height) if turned else (height, width),) * 2
+        width, height = image.size
     return (height, width), ((width, height) if turned else (height, width))
 
 
@@ -213,7 +218,7 @@ def refuse_stack(image: Image.Image, path: Path) -> None:
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image not yet loaded, or loaded, has more than 8 bits a value."""
-    return image.mode.startswith(("I", "F")) or image.info.get(_DEEP_COLOUR, False)
+    return image.mode.startswith(("I", "F")) or _DEEP_COLOUR in image.info
 
 
 def deep_values(image: Image.Image, path: Path, upright: bool) -> np.ndarray:
@@ -221,17 +226,18 @@ def deep_values(image: Image.Image, path: Path, upright: bool) -> np.ndarray:
     if image.mode == "F":
         raise InputError(f"{place(path)}: floating-point pixels; frames are of 8 or 16 bits: save them as whole numbers")
     if image.mode.startswith("I"):
-        values = np.asarray(image)
+        values, orientation = np.asarray(image), image.getexif().get(EXIF_ORIENTATION, 1)
     else:  # Pillow cuts 16-bit colours to 8 bits
         if len(pages_of(image)) > 1:
             raise InputError(f"{place(path)}: a stack of 16-bit colour images; save each as a file in a folder")
-        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-        if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != image.size[::-1]:
+        decoded, orientation = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED), image.info[_DEEP_COLOUR]
+        upright = upright or image.format == "TIFF"
+        if decoded is None or decoded.dtype != np.uint16 or sorted(decoded.shape[:2]) != sorted(image.size):
             raise InputError(f"{place(path)}: 16-bit pixels of a kind that is not read ({image.mode}); save the image with 8 bits, or as a PNG")
         values = decoded if decoded.ndim == 2 else decoded[:, :, 2::-1]
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
         raise InputError(f"{place(path)}: values from {values.min()} to {values.max()}; frames are of 8 or 16 bits, without a sign")
-    return _turned(values.astype(np.uint16), image.getexif().get(EXIF_ORIENTATION, 1) if upright else 1)
+    return _turned(values.astype(np.uint16), orientation if upright else 1)
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

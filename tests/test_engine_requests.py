@@ -36,6 +36,15 @@ def test_frames_of_any_size_give_results_of_their_size(make_segmenter, size, res
     assert np.array_equal(results[0].labels, mask)
 
 
+def test_a_working_size_beyond_any_memory_is_refused_in_words(make_segmenter):
+    with pytest.raises(InputError, match=r"resolution is 100000; .*at most 5792"):
+        make_segmenter(resolution=100_000)
+    long = np.zeros((16, 100_000, 3), np.uint8)
+    mask = np.ones((16, 100_000), np.uint8)
+    with pytest.raises(InputError, match="frames of 100000×16 pixels at resolution 480 are 3000000×480, more than 32 megapixels"):
+        make_segmenter(resolution=480).session().step(long, mask)
+
+
 def test_working_resolution_makes_the_shorter_side_that_long(make_segmenter):
     session = make_segmenter(resolution=48).session()
     for frame in noise(2, (20, 33)):

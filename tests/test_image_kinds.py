@@ -24,7 +24,7 @@ def test_frames_of_any_mode_become_rgb(tmp_path, mode):
     np.testing.assert_allclose(image[5, 5], colour, atol=8)
 
 
-def test_16_bit_grey_frames_keep_their_upper_8_bits(tmp_path):
+def test_16_bit_grey_frames_of_one_value_keep_their_upper_8_bits(tmp_path):
     Image.fromarray(np.full((HEIGHT, WIDTH), 0x80FF, np.uint16)).save(tmp_path / "frame.png")
     assert (read_image(tmp_path / "frame.png") == 0x80).all()
 
