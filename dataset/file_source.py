@@ -26,7 +26,7 @@ def open_source(path: Path, frame_range: FrameRange | None = None) -> FrameSourc
     """
     if path.is_dir():
         return FolderSource.of_folder(path, frame_range=frame_range)
-    if not _is_image(path):
+    if not is_image_file(path):
         return FileSource(path, frame_range)
     with open_image(path) as image:
         pages = pages_of(image)
@@ -35,7 +35,7 @@ def open_source(path: Path, frame_range: FrameRange | None = None) -> FrameSourc
     return StackSource(path, pages, frame_range)
 
 
-def _is_image(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """By its content; by its name where that may also begin a video (JPEG, of which Motion JPEG is made)."""
     if not path.is_file():
         return False

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataset.file_source import FileSource
+from dataset.file_source import FileSource, is_image_file
 from dataset.frame_source import NumberedSource, Picture, refuse_tiny
 from dataset.generic import local_path
 from dataset.image_file import size_text
@@ -176,6 +176,8 @@ class FileFeed(Feed):
 
     def __init__(self, path: Path):
         self.address = str(path)
+        if is_image_file(path):
+            raise InputError(f"{path}: images have no rate to be played at; leave --realtime out")
         self._source = FileSource(path)
         self.files = self._source.files
         self._reader: VideoReader | None = None

@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,7 @@ class VideoReader:
         self.notes: list[str] = []
         self.frame_range: FrameRange | None = None
         self._container = container
+        self._file: BinaryIO | None = None
         self._stream = _chosen_stream(container, name, self.notes)
         # Threads of one frame each report an error beside another packet than the one that is damaged, and lose frames with it
         self._stream.thread_type = "SLICE"
@@ -92,11 +93,13 @@ class VideoReader:
         try:
             if container.format.name in _TEXT_FORMATS:
                 raise _not_a_video(path, "it is a text")
-            return cls(container, str(path))
+            reader = cls(container, str(path))
         except BaseException:
             container.close()
             file.close()
             raise
+        reader._file = file
+        return reader
 
     @classmethod
     def of_stream(cls, url: str, name: str, timeout_seconds: float, protocols: str) -> "VideoReader":
@@ -112,6 +115,8 @@ class VideoReader:
     def close(self) -> None:
         """Give the file or connection free."""
         self._container.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -227,7 +232,7 @@ class VideoReader:
             except DECODING_ERRORS as error:
                 failures += 1
                 self._numbering.suspect()
-                if failures == _DEMUXING_ATTEMPTS:
+                if failures == _DEMUXING_ATTEMPTS or not isinstance(error, av.InvalidDataError):  # a connection is lost, or stalls
                     self._failure = error.strerror or str(error)
                     return
 

@@ -57,7 +57,9 @@ cd "$caller" # paths on the command line are the caller's
 name=$("$PYTHON" -I -c 'import pathlib, sys; path = pathlib.Path(sys.argv[1]).resolve(); print(path.name if path.is_dir() else path.stem)' "$video")
 echo
 echo "masks:   $output/$name"
-echo "overlay: $output/overlays/$name.mp4 (opens in a browser)"
+overlay=$output/overlays/$name.mp4
+[ -e "$overlay" ] || overlay=${overlay%.mp4}.webm
+echo "overlay: $overlay (opens in a browser)"
 echo "sheet:   $output/overlays/$name.png"
 if [ -e "$output/scores.json" ]; then
     echo "scores:  $output/scores.json"

@@ -9,7 +9,7 @@ import pytest
 from media_trees import HEIGHT, WIDTH, save_mask
 from PIL import Image
 
-from dataset import FrameRange, GenericDataset, VideoFile
+from dataset import FrameRange, GenericDataset, VideoFile, open_live
 from dataset.file_source import open_source
 from dataset.frame_range import range_of
 from dataset.image_cache import ImageCache
@@ -74,6 +74,8 @@ def test_what_is_no_stack_or_has_pages_of_several_sizes_is_refused(tmp_path):
     save_stack(tmp_path / "two.tif", [pages()[0], Image.new("RGB", (WIDTH, HEIGHT + 8))])
     with pytest.raises(InputError, match=r"two\.tif: image 1 of 40x32 in a stack of 40x24"):
         list(VideoFile(tmp_path / "two.tif", tmp_path / "mask.png").frames())
+    with pytest.raises(InputError, match=r"two\.tif: images have no rate to be played at"):
+        open_live(str(tmp_path / "two.tif"), tmp_path / "mask.png", newest_only=True, stall_seconds=1)
     save_mask(tmp_path / "masks/00004.png", 1)
     with pytest.raises(InputError, match=r"no frame 4 in four\.tif, which has 4 images"):
         VideoFile(save_stack(tmp_path / "four.tif", pages()), tmp_path / "masks")
