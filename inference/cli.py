@@ -15,16 +15,17 @@ from inference.config import SHORT_NAMES, SYSTEMS, system_config
 from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from inference.memory import POLICIES, SAMPLINGS
 from inference.run_folder import SCORES_NAMES, RunFolder
-from inference.runner import Totals, in_all_processes
+from inference.runner import FailedVideosError, Totals, in_all_processes
 from inference.scoring import score_folder
 from model import PRESETS
 from model.config import Similarity
 from model.network import SLOT_TITLES
-from util.distributed import is_main, process_group, world_size
-from util.errors import InputError, run_command
+from util.distributed import gather_objects, is_main, process_group, world_size
+from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import file_sha256
 from util.flags import FlagParser
 from util.run_record import git_commit
+from util.secrets import without_secrets
 from util.settings import parse_settings
 
 # flags that are settings by their short names
@@ -158,8 +159,17 @@ class Evaluation:
         self._folder = RunFolder(flags.output, settings, run=run, subfolder=subfolder, overwrite=flags.overwrite)
 
     def run(self) -> Totals:
-        """Segment what is not finished yet."""
-        totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
+        """Segment what is not finished yet. Where some of several videos are at fault, ends the program once the others are done, with a line for each and exit code 2."""
+        try:
+            totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
+        except FailedVideosError as error:
+            if is_main():
+                for failure in error.failures:
+                    print(f"error: {without_secrets(failure)}", file=sys.stderr, flush=True)
+                if error.totals.frames:
+                    finish(error.totals)
+            gather_objects(None)  # no process ends before that is said: the launcher ends all with the first
+            raise SystemExit(EXIT_INPUT_ERROR) from None
         if is_main():
             for line in _unused_slots(self._segmenter):
                 print(line, file=sys.stderr)

@@ -2,16 +2,17 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataset import Frame, TruncatedVideoError, Video, VideoDataset, check_masks, prefetch
+from dataset import Frame, TruncatedVideoError, Video, VideoDataset, prefetch
 from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
 from inference.memory import POLICIES
 from inference.overlay import OverlayWriter, require_encoder
@@ -26,6 +27,7 @@ from util.stopping import StopSignals
 from util.wording import counted
 
 _FRAMES_AHEAD = 4
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,44 +71,104 @@ class Totals:
         return json.dumps(values)
 
 
+class FailedVideosError(InputError):
+    """Some of several videos could not be segmented; the others were. failures: a line for each. totals: of those that were."""
+
+    def __init__(self, failures: Sequence[str], totals: Totals):
+        super().__init__("; ".join(failures))
+        self.failures = tuple(failures)
+        self.totals = totals
+
+
 def run(
     dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False, trace: Path | None = None
 ) -> Totals:
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
     overlays: also draw pictures of the results (see OverlayWriter). trace: a file to which what each frame took is appended (see Trace).
-    Every video is looked at before the first is begun. Raises InputError and OSError for what is wrong with the data or the folder: finished videos stay, the one at fault
-    is absent; of a video file that ends early, and of a live source that fails, the frames read are written. A live source is segmented until it ends, or SIGINT (Ctrl-C)
+    Every video is looked at before the first is begun. One that is at fault is absent and costs the others nothing: they are finished, then FailedVideosError tells what was
+    wrong (of a data set of one video, its own error is raised); of a video file that ends early, and of a live source that fails, the frames read are written.
+    Raises InputError and OSError for what is wrong with the request or the folder; finished videos stay. A live source is segmented until it ends, or SIGINT (Ctrl-C)
     or SIGTERM comes, which is its proper end.
     """
     with contextlib.ExitStack() as stack:
         with in_all_processes():
             if overlays:
                 require_encoder()
-            videos = {video.name: video for video in dataset}
+            videos, failures = _opened(dataset)
             inputs = {name: video.inputs for name, video in videos.items()}
             folder.check_request(inputs, data_root=dataset.root, trace=trace)
             if is_main():
                 stack.enter_context(folder.held())
             folder.check(inputs)
-            check_masks(list(videos.values())[rank() :: world_size()])
+            refused = _refused(list(videos.values())[rank() :: world_size()])
+        failures |= _gathered(refused)
+        videos = {name: video for name, video in videos.items() if name not in failures}
+        if not videos:
+            _raise(failures, dataset.names, Totals())
         with in_all_processes():
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
-            unfinished = folder.prepare(inputs, with_overlays=overlays) if is_main() else []
+            unfinished = folder.prepare({name: inputs[name] for name in videos}, with_overlays=overlays) if is_main() else []
         if is_main():
             for note in dataset.notes:
                 print(note, file=sys.stderr)
         unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
         if is_main() and len(unfinished) < len(videos):
-            print(f"{len(videos) - len(unfinished)} of {len(videos)} videos are finished already and left as they are", file=sys.stderr)
+            print(f"{len(videos) - len(unfinished)} of {len(dataset)} videos are finished already and left as they are", file=sys.stderr)
         share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
-        totals = _Loop(segmenter, folder, writer, lookahead, overlays, frame_trace).run([videos[name] for name in unfinished if name in share])
+        loop = _Loop(segmenter, folder, writer, lookahead, overlays, frame_trace)
+        loop.run([videos[name] for name in unfinished if name in share])
         try:
-            return Totals.of_processes(gather_objects(totals))
+            totals = Totals.of_processes(gather_objects(loop.totals))
+            failures |= _gathered(loop.failures)
         except RuntimeError as error:  # the connection is gone
             print("stopped, since another process of this run was", file=sys.stderr)
             raise SystemExit(EXIT_INPUT_ERROR) from error
+        _raise(failures, dataset.names, totals)
+        return totals
+
+
+def _opened(dataset: VideoDataset) -> tuple[dict[str, Video], dict[str, Exception]]:
+    """The videos by name, and what is wrong with those that cannot be opened."""
+    videos, failures = {}, {}
+    for name in dataset.names:
+        try:
+            videos[name] = dataset.open(name)
+        except (InputError, OSError) as error:
+            failures[name] = error
+            videos.pop(name, None)
+    return videos, failures
+
+
+def _refused(videos: Iterable[Video]) -> dict[str, Exception]:
+    """What is wrong with masks and first frames, by the videos' names."""
+    failures: dict[str, Exception] = {}
+    for video in videos:
+        try:
+            video.validate()
+        except (InputError, OSError) as error:
+            failures[video.name] = error
+    return failures
+
+
+def _gathered(failures: dict[str, Exception]) -> dict[str, Exception]:
+    """Those of all processes."""
+    return {name: error for part in gather_objects(failures) for name, error in part.items()}
+
+
+def _raise(failures: Mapping[str, Exception], names: Sequence[str], totals: Totals) -> None:
+    """In every process, raise what is wrong with a data set's only video, or with all of them alike, as a setting is; or FailedVideosError; nothing where nothing is wrong."""
+    if failures.keys() == set(names) and len({_line(name, error).removeprefix(f"{name}: ") for name, error in failures.items()}) == 1:
+        with in_all_processes():
+            raise failures[names[0]]
+    if failures:
+        raise FailedVideosError([_line(name, failures[name]) for name in names if name in failures], totals)
+
+
+def _line(name: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if name in text else f"{name}: {text}"
 
 
 def share_out(frame_counts: Mapping[str, int], processes: int) -> list[list[str]]:
@@ -137,15 +199,24 @@ class _Loop:
         self._frames, self._frames_skipped = 0, 0
         self._memory_elements, self._memory_mb = 0, 0.0  # the largest so far
         self._clock = _Clock(segmenter.device)
+        self.failures: dict[str, Exception] = {}  # by the names of the videos at fault
 
-    def run(self, videos: Sequence[Video]) -> Totals:
+    def run(self, videos: Sequence[Video]) -> None:
         if self._segmenter.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._segmenter.device)
         known = all(video.frame_count is not None for video in videos)
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
-                with memory_named(f"{video.name}: {self._segmenter.device}", self._memory_remedy()):
-                    self._segment(video, progress)
+                try:
+                    with memory_named(f"{video.name}: {self._segmenter.device}", self._memory_remedy()):
+                        self._segment(video, progress)
+                except (InputError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:  # no other video can be written either
+                        raise
+                    self.failures[video.name] = error
+
+    @property
+    def totals(self) -> Totals:
         return Totals(
             frames=self._frames,
             frames_skipped=self._frames_skipped,

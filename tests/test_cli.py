@@ -318,3 +318,15 @@ def test_as_a_program_it_exits_with_its_code_and_without_a_traceback(davis, weig
     assert json.loads(done.stdout)["frames"] == 4 and done.stderr.startswith("bear: 4 frames, ") and done.stderr.count("\n") == 1
     wrong = subprocess.run([*shared, "--top_k", "3"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("error: ") and "Traceback" not in wrong.stderr
+
+
+def test_one_bad_video_costs_the_others_nothing_and_is_named_at_the_end(command, tmp_path):
+    root = write_davis(tmp_path / "data", {"bear": 3, "camel": 3, "dog": 3})
+    (root / "JPEGImages/480p/bear/00001.jpg").write_bytes(b"no image")
+    (root / "Annotations/480p/camel/00000.png").write_bytes(b"no image")
+    code, out, err = command(eval_davis, "--davis_path", root)
+    assert code == 2 and json.loads(out)["frames"] >= 3
+    lines = err.splitlines()
+    assert [line.startswith("error: ") for line in lines[-3:]] == [False, True, True]
+    assert "bear/00001.jpg: not an image" in lines[-2] and "camel/00000.png: not an image" in lines[-1]
+    assert file_names(tmp_path / "out") == ["config.json", "dog"]

@@ -21,7 +21,7 @@ from PIL import Image
 from dataset import DavisDataset, Frame, GenericDataset, SingleVideoDataset, TruncatedVideoError, Video, YoutubeDataset
 from inference import SegmentationSession, VideoSegmenter
 from inference.run_folder import RunFolder
-from inference.runner import Totals, run, share_out
+from inference.runner import FailedVideosError, Totals, run, share_out
 from model import build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -117,12 +117,30 @@ def test_later_masks_are_ignored_and_counted_aloud(segmenter, out, tmp_path, cap
     assert "clip: 3 later masks ignored; --corrections uses them" in capsys.readouterr().err
 
 
-def test_a_wrong_mask_in_the_last_video_fails_before_any_work(segmenter, out, tmp_path):
+def test_a_wrong_mask_costs_its_video_alone(segmenter, out, tmp_path):
+    root = write_davis(tmp_path / "data", {"bear": 3, "camel": 3, "dog": 3})
+    write_png(root / "Annotations/480p/bear/00000.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    (root / "Annotations/480p/camel/00000.png").unlink()
+    with pytest.raises(FailedVideosError) as failed:
+        run(DavisDataset(root), segmenter, out)
+    assert [re.sub(r".*/(?=\w+/\w+\.png)", "", line) for line in failed.value.failures] == [
+        "bear/00000.png: no object in the video's first mask; draw one, or remove masks that precede the first object",
+        "camel/00000.png: no such mask; DAVIS gives the first frame's",
+    ]
+    assert failed.value.totals.frames == 3
+    assert file_names(out.results) == ["config.json", "dog"]
+
+
+def test_where_every_video_is_wrong_nothing_is_written(segmenter, out, tmp_path):
     root = write_davis(tmp_path / "data", {"bear": 3, "camel": 3})
-    write_png(root / "Annotations/480p/camel/00000.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(InputError, match=r"camel/00000\.png: no object"):
+    for name in ("bear", "camel"):
+        write_png(root / f"Annotations/480p/{name}/00000.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(FailedVideosError, match=r"bear/00000\.png: no object.*; camel/00000\.png: no object"):
         run(DavisDataset(root), segmenter, out)
     assert not out.root.exists()
+    with pytest.raises(InputError, match=r"^bear/00000\.png: no object") as alone:
+        run(DavisDataset(root, sequences=["bear"]), segmenter, out)
+    assert not isinstance(alone.value, FailedVideosError) and not out.root.exists()
 
 
 def test_a_damaged_frame_leaves_its_video_absent_and_a_later_run_goes_on_there(segmenter, out, tmp_path):
@@ -131,10 +149,10 @@ def test_a_damaged_frame_leaves_its_video_absent_and_a_later_run_goes_on_there(s
     whole = damage(frame)
     with pytest.raises(InputError, match=r"camel/00002\.jpg"):
         run(DavisDataset(root), segmenter, out)
-    assert file_names(out.results) == ["bear", "config.json"]
+    assert file_names(out.results) == ["bear", "config.json", "dog"]
     first_result = (out.results / "bear/00000.png").stat()
     frame.write_bytes(whole)
-    assert run(DavisDataset(root), segmenter, out).frames == 8
+    assert run(DavisDataset(root), segmenter, out).frames == 4
     assert (out.results / "bear/00000.png").stat().st_mtime_ns == first_result.st_mtime_ns
     assert file_names(out.results) == ["bear", "camel", "config.json", "dog"]
     assert run(DavisDataset(root), segmenter, out).frames == 0
@@ -281,7 +299,8 @@ def test_what_is_wrong_for_all_processes_is_said_once_and_ends_them_all(tmp_path
     said = "".join(end.stderr for end in ends)
     assert [end.returncode for end in ends] == [2, 2], said
     assert said.count("error:") == 1 and said.count("camel/00000.png") == 1 and "Traceback" not in said
-    assert not (tmp_path / "out").exists()
+    assert file_names(tmp_path / "out") == ["bear", "config.json"]
+    assert json.loads("".join(end.stdout for end in ends))["frames"] == 3
 
 
 def test_a_process_that_fails_on_its_own_does_not_hang_the_others(tmp_path):
