@@ -137,7 +137,6 @@ def _opened(dataset: VideoDataset) -> tuple[dict[str, Video], dict[str, Exceptio
             videos[name] = dataset.open(name)
         except (InputError, OSError) as error:
             failures[name] = error
-            videos.pop(name, None)
     return videos, failures
 
 
