@@ -78,11 +78,29 @@ def _residual_stages(block: type[BasicBlock] | type[Bottleneck], config: Encoder
     return stages
 
 
+class _SubsampledConv2d(nn.Conv2d):
+    """A 1×1 convolution with a stride, computed as one without on the pixels that it looks at."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B, C', ⌈H / stride⌉, ⌈W / stride⌉]."""
+        rows, columns = self.stride
+        return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
+
+
+# The weight gradient of a strided 1×1 convolution of fewer input channels than oneDNN's block (16
+# with AVX-512, 8 with AVX2), channels last, writes beyond its workspace: segmentation faults and
+# wrong gradients, also with one image and one thread. Seen with torch 2.4.0, 2.13.0 and 2.14.1;
+# oneDNN's issue 6035. No other convolution of ours was seen to, nor one without gradients.
+_SAFE_STRIDED_CHANNELS = 16
+
+
 def _residual_stage(block: type[BasicBlock] | type[Bottleneck], in_channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
     out_channels = planes * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+        few = stride != 1 and in_channels < _SAFE_STRIDED_CHANNELS
+        convolution = _SubsampledConv2d if few else nn.Conv2d
+        downsample = nn.Sequential(convolution(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
     blocks = [block(in_channels, planes, stride, downsample)]
     return nn.Sequential(*blocks, *(block(out_channels, planes) for _ in range(depth - 1)))
 

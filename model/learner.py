@@ -123,9 +123,7 @@ class Learner:
         if config.checkpoint_activations and config.learn_batch_norms:
             raise InputError("--checkpoint_activations computes activations twice, which would count them twice in batch norms; give it up, or use --no-learn_batch_norms")
         self.config, self.device = config, device
-        # one sample at a time, torch's CPU convolutions of few channels write beyond their memory in the other format where several threads run them (torch 2.15)
-        one_by_one = device.type == "cpu" and config.batch_size == config.accumulate * world_size()
-        self.network = network.to(device, memory_format=torch.contiguous_format if one_by_one else torch.channels_last)
+        self.network = network.to(device, memory_format=torch.channels_last)
         still, fixed_norms = named_parts(network, config.frozen, "frozen"), named_parts(network, config.frozen_norms, "frozen_norms")
         for part in still:
             part.requires_grad_(False)
