@@ -467,7 +467,8 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
     with StopSignals() as signals, contextlib.ExitStack() as opened:
         with in_all_processes():
             run = Run(arguments, learner, data, files)
-        share = training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate, arguments.worker_patience)
+        pinned = {"pin_memory": device.type == "cuda"}
+        share = training_batches(data, config.batch_size, learner.iteration, arguments.num_workers, config.accumulate, arguments.worker_patience, **pinned)
         loader = opened.enter_context(contextlib.closing(share))
         while learner.iteration < config.iterations:
             asked = time.perf_counter()

@@ -176,6 +176,8 @@ def training_batches(
     workers: int = 1,
     accumulate: int = 1,
     patience_seconds: int = WORKER_PATIENCE_SECONDS,
+    *,
+    pin_memory: bool = False,
 ) -> Iterator[TrainingBatch]:
     """This process's share of every batch from an iteration on, as `accumulate` TrainingBatches an iteration.
 
@@ -183,6 +185,7 @@ def training_batches(
     seen: iteration i covers items i * batch_size onwards, a process a contiguous share of them, a TrainingBatch a contiguous part of that.
     patience_seconds: without a batch, after which loading processes count as hung. Raises InputError where the batch does not divide so, and at the next batch
     where a loading process met one, has died, hangs, or has too little memory.
+    pin_memory: for copies to a CUDA device; it opens a context there, so not where training is elsewhere.
     """
     processes = world_size()
     if batch_size % (processes * accumulate):
@@ -198,7 +201,7 @@ def training_batches(
         num_workers=workers,
         worker_init_fn=prepare_worker if workers else None,
         prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
         generator=torch.Generator(),  # else it draws from the global one, which a training that goes on must find as it was
     )
     return _each_batch(loader, patience_seconds if workers else 0)

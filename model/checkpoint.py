@@ -23,6 +23,8 @@ from util.files import atomic_write
 _MASK_WEIGHT = "value_encoder.conv1.weight"
 _KEY_WEIGHT = "key_proj.key_proj.weight"
 _NOT_LEARNED = ("relative_position_index", "n_averaged")  # a constant of the window size in public PCVOS checkpoints; a counter beside averaged weights
+_OTHERS_CHANNEL = 4  # of that convolution's inputs: after the image and the object's mask, the sum of the other objects' masks
+_WIPED_OUT = 0.05  # of the size of the object's channel, beside which it starts at the same and learns
 _SHOWN = 3
 
 
@@ -108,7 +110,8 @@ def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
 
 def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", *, train_on: bool = False) -> tuple[str, ...]:
     """Load `state` strictly. A 4-channel first convolution of the value encoder (single-object pretraining) is widened: with zeros for inference,
-    with an orthogonal initialisation if `train_on`.
+    with an orthogonal initialisation if `train_on`, which also replaces a channel of the other objects
+    that single-object pretraining has wiped out (by weight decay, in earlier versions).
 
     If `train_on`, slots of the network (SLOT_MODULES) of which the state has nothing keep their initialisation; returns their names. Raises InputError naming the
     first entries that do not fit.
@@ -119,14 +122,21 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
     wrong = _misfits(state, network.config)
     if wrong:
         raise InputError(f"{path}: entries that do not fit network {network.config.name}: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}")
-    weight = state[_MASK_WEIGHT]
-    missing = network.value_encoder.conv1.weight.shape[1] - weight.shape[1]
-    if missing:
-        weight = weight.float()  # the orthogonal initialisation needs it
-        others = weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])
-        state = {**state, _MASK_WEIGHT: torch.cat([weight, nn.init.orthogonal_(others) if train_on else others], dim=1)}
+    state = {**state, _MASK_WEIGHT: _with_others_channel(state[_MASK_WEIGHT], train_on)}
     network.load_state_dict(state)
     return fresh
+
+
+def _with_others_channel(weight: Tensor, train_on: bool) -> Tensor:
+    """The value encoder's first convolution, [C, 4 or 5, 7, 7], with five input channels."""
+    learned, others = weight[:, :_OTHERS_CHANNEL], weight[:, _OTHERS_CHANNEL:]
+    if others.shape[1] == 0:
+        others = torch.zeros_like(learned[:, :1])
+    elif not train_on or others.float().norm() > _WIPED_OUT * learned[:, -1].float().norm():
+        return weight
+    if train_on:
+        others = nn.init.orthogonal_(others.float().contiguous())  # needs single precision
+    return torch.cat([learned.float(), others.float()], dim=1)
 
 
 def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A network being trained: what TrainingConfig says, done."""
 
 import contextlib
+import functools
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import TrainingState
-from model.network import PART_MODULES, SLOT_MODULES, VOSNetwork, freeze_batch_norms, named_parts
+from model.network import PART_MODULES, VOSNetwork, batch_norm_statistics, freeze_batch_norms, named_parts
+from model.optimizer import Adam, AdamW
 from model.rollout import Rollout, RolloutResult
 from model.training import TrainingConfig
-from util.distributed import gather_objects, rank, world_size
+from util.distributed import average_over_processes, gather_objects, rank, world_size
 from util.errors import InputError
 from util.precision import AMP_DTYPES, cuda_arithmetic
 from util.random_state import random_states, restore_random_states
@@ -25,8 +27,9 @@ _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations",
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW (betas 0.9, 0.999) over all parameters, those of one learning rate moved by one kernel."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    """Adam or AdamW (betas 0.9, 0.999) over all parameters, those of one learning rate moved by one kernel.
+    Weight decay acts only where there is a gradient; see model.optimizer."""
+    kind = {"adam": Adam, "adamw": AdamW}[config.optimizer]
     factors = {module: getattr(config.slot_rates, part) for part, modules in PART_MODULES.items() for module in modules}
     groups: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in network.named_parameters():
@@ -35,18 +38,6 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
         groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
     parameters = [{"params": of_one_rate, "lr": factor * config.learning_rate} for factor, of_one_rate in groups.items()]
     return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-
-def leave_unused_out(network: VOSNetwork) -> None:
-    """Let no step move what is in a slot of the network and had no part in the batch, its gradient being zero throughout, such as a reduction that was not chosen.
-
-    Weight decay would: Adam takes it for a gradient, and divides it by its own size, so that decay alone moves weights by the whole learning rate, towards zero.
-    """
-    modules = [getattr(network, module, None) for modules in SLOT_MODULES.values() for module in modules]
-    learned = [parameter for module in modules if module is not None for parameter in module.parameters() if parameter.grad is not None]
-    if learned:
-        for parameter, used in zip(learned, torch.stack([parameter.grad.any() for parameter in learned]).tolist(), strict=True):
-            parameter.grad = parameter.grad if used else None
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> torch.optim.lr_scheduler.LambdaLR:
@@ -147,7 +138,9 @@ class Learner:
         for part in (*still, *fixed_norms) if config.learn_batch_norms else (rollout,):
             freeze_batch_norms(part)
         devices = [device.index] if device.type == "cuda" else None
-        self.rollout = DistributedDataParallel(rollout, device_ids=devices, gradient_as_bucket_view=True) if world_size() > 1 else rollout
+        # buffers are not sent from the first process at each forward: frozen statistics are alike anyway (published: not sent), learning ones are averaged in each step
+        wrap = functools.partial(DistributedDataParallel, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+        self.rollout = wrap(rollout) if world_size() > 1 else rollout
         self.iteration = 0  # steps done
         self._parts = 0  # of the present batch, whose gradients are there
 
@@ -170,15 +163,20 @@ class Learner:
         self._parts += 1
 
     def step(self) -> None:
-        """Move the weights, their average and the schedule on. The gradients' norm is bounded first where the configuration says so."""
-        leave_unused_out(self.network)
+        """Move the weights, their average and the schedule on. The gradients' norm is bounded first where the configuration says so.
+
+        Statistics of batch norms that learn become the mean of all processes' (ours: published ones
+        are frozen), so that every process validates and keeps the same network.
+        """
+        self.scaler.unscale_(self.optimizer)
         if self.config.clip_gradient_norm is not None:
-            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
+        if self.config.learn_batch_norms:
+            average_over_processes(batch_norm_statistics(self.network))
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.iteration += 1

@@ -117,6 +117,12 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def batch_norm_statistics(network: nn.Module) -> list[torch.Tensor]:
+    """The running means and variances of its batch norms, to be changed in place."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    return [statistics for norm in norms for statistics in (norm.running_mean, norm.running_var)]
+
+
 def freeze_batch_norms(network: nn.Module) -> None:
     """Evaluation mode for every batch norm: its statistics stay fixed; scale and shift still learn (STCN's published training)."""
     for module in network.modules():

@@ -71,6 +71,24 @@ def test_four_channel_weights_are_widened_orthogonally_for_training_on(state, pa
     torch.testing.assert_close(weight[:, :4], state[MASK_WEIGHT][:, :4].to(dtype).float(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("left", [0.0, 3e-7])
+def test_a_channel_of_the_other_objects_that_was_wiped_out_starts_orthogonal_where_training_goes_on(state, path, left):
+    """Weight decay left so little of it in single-object training; for inference it stays."""
+    state[MASK_WEIGHT][:, 4] = left * torch.randn_like(state[MASK_WEIGHT][:, 4])
+    torch.save(state, path)
+    weight = load_network(path, train_on=True).state_dict()[MASK_WEIGHT]
+    rows = weight[:, 4].flatten(1)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows)), rtol=0, atol=1e-5)
+    assert torch.equal(weight[:, :4], state[MASK_WEIGHT][:, :4])
+    assert_holds(load_network(path), state)
+
+
+def test_a_channel_of_the_other_objects_that_learned_is_kept_where_training_goes_on(state, path):
+    state[MASK_WEIGHT][:, 4] *= 0.2
+    torch.save(state, path)
+    assert_holds(load_network(path, train_on=True), state)
+
+
 def test_a_slot_the_weights_lack_starts_fresh_where_training_goes_on(network):
     refined = build_network("tiny_pcvos")
     fresh = {name: value.clone() for name, value in refined.state_dict().items()}

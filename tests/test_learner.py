@@ -241,6 +241,110 @@ def test_a_reduction_that_is_not_chosen_stays_as_it_is_whatever_the_weight_decay
     assert not torch.equal(start.gate.conv1.weight, reduction.gate.conv1.weight), "the gate learns of both"
 
 
+DECAYS = {"adam": {"optimizer": "adam", "weight_decay": 1e-7}, "adamw": {"optimizer": "adamw", "weight_decay": 0.1}}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("decay", DECAYS)
+def test_samples_of_one_object_leave_the_channel_of_the_other_objects_as_it_starts(batch, decay):
+    """Its gradient is exactly zero: stage 0 hands it on orthogonal, whatever the weight decay and however long."""
+    learner = learner_of(build_network("tiny"), stage="0", max_objects=1, **DECAYS[decay])
+    single = {**batch, "labels": batch["labels"].clamp(max=1), "num_objects": torch.ones(4, dtype=torch.int64)}
+    before = learner.network.value_encoder.conv1.weight.detach().clone()
+    steps(learner, single, 3)
+    after = learner.network.value_encoder.conv1.weight.detach()
+    assert torch.equal(after[:, 4], before[:, 4]) and not torch.equal(after[:, 3], before[:, 3])
+    orthogonal = torch.nn.init.orthogonal_(torch.empty(8, 2, 7, 7))
+    assert float(after[:, 4].std()) == pytest.approx(float(orthogonal[:, 1].std()), rel=0.3)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("decay", DECAYS)
+def test_weight_decay_moves_only_what_has_a_gradient_and_that_as_torch_does(network, decay):
+    ours = learner_of(network, **DECAYS[decay])
+    theirs = copy.deepcopy(ours.network)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[decay]
+    optimizer = kind(theirs.parameters(), lr=1e-3, weight_decay=DECAYS[decay]["weight_decay"], fused=True)
+    start = copy.deepcopy(theirs.state_dict())
+    for _ in range(3):
+        torch.manual_seed(0)
+        for mine, plain in zip(ours.network.parameters(), theirs.parameters(), strict=True):
+            gradient = torch.randn_like(mine) * 1e-6
+            gradient[: len(gradient) // 2] = 0
+            mine.grad, plain.grad = gradient.clone(), gradient.clone()
+        ours.step()
+        optimizer.step()
+    assert {group["weight_decay"] for group in ours.optimizer.param_groups} == {DECAYS[decay]["weight_decay"]}
+    for name, parameter in ours.network.named_parameters():
+        half = len(parameter) // 2
+        assert torch.equal(parameter[:half], start[name][:half]), name
+        torch.testing.assert_close(parameter[half:], dict(theirs.named_parameters())[name][half:], rtol=1e-4, atol=1e-7)
+    assert any(not torch.equal(parameter[: len(parameter) // 2], start[name][: len(parameter) // 2]) for name, parameter in theirs.named_parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_step_whose_half_precision_gradients_overflowed_decays_nothing(network, bad):
+    learner = learner_of(network, amp="fp16", **DECAYS["adamw"])
+    start = copy.deepcopy(learner.network.state_dict())
+    learner.scaler.scale(torch.zeros(()))  # as a backward pass does
+    for parameter in learner.network.parameters():
+        parameter.grad = torch.full_like(parameter, bad)
+    learner.step()
+    assert_same(dict(learner.network.state_dict()), dict(start))
+
+
+STATISTICS_OF_SHARES = """
+import torch
+from model.config import PRESETS
+from model import build_network
+from model.learner import Learner
+from model.training import TrainingConfig
+from util.distributed import process_group, rank
+task = torch.load("task.pth", weights_only=False)
+torch.set_num_threads(1)
+with process_group(torch.device("cpu")):
+    for name, config in task["configs"].items():
+        network = build_network("tiny")
+        network.load_state_dict(task["network"])
+        learner = Learner(network, config, torch.device("cpu"))
+        for _ in range(2):
+            for part in range(config.accumulate):
+                share = {name: values[2 * rank() : 2 * rank() + 2] for name, values in task["batch"].items()}
+                learner.backward(learner.forward(share).loss)
+            learner.step()
+        average = None if learner.average is None else learner.average.state_dict()
+        torch.save((learner.network.state_dict(), average, learner.rollout.broadcast_buffers), f"{name}{rank()}.pth")
+"""
+
+
+def test_processes_whose_batch_norms_learn_have_the_same_statistics_and_averages(network, batch, tmp_path):
+    """The mean of all processes' statistics, so that each validates the network that is kept."""
+    learning = config(learn_batch_norms=True, average_decay=0.9)
+    configs = {"learning": learning, "frozen": config(average_decay=0.9)}
+    torch.save({"configs": configs, "network": network.state_dict(), "batch": make_batch()}, tmp_path / "task.pth")
+    ended = run_by_hand([tmp_path] * 2, [("-c", STATISTICS_OF_SHARES)] * 2)
+    assert [process.code for process in ended] == [0, 0], ended
+    found = {name: [torch.load(tmp_path / f"{name}{rank}.pth", weights_only=False) for rank in (0, 1)] for name in configs}
+    for one, other in found.values():
+        assert_same(dict(one[0]), dict(other[0]))
+        assert_same(dict(one[1]), dict(other[1]))
+        assert not one[2] and not other[2], "buffers are not sent at every forward"
+    halves = []
+    for rank in (0, 1):
+        alone = learner_of(network, batch_size=2, learn_batch_norms=True)
+        with torch.no_grad():
+            alone.forward({name: values[2 * rank : 2 * rank + 2] for name, values in batch.items()})
+        halves.append(alone.network.key_encoder.bn1.running_mean)
+    first = torch.stack(halves).mean(0)
+    assert not torch.allclose(*halves, rtol=1e-3)
+    momentum, kept = 0.1, found["learning"][0][0]["key_encoder.bn1.running_mean"]
+    start = network.key_encoder.bn1.running_mean
+    after_two = first + (1 - momentum) * (first - start)  # the images are the same, the stem hardly moved
+    torch.testing.assert_close(kept, after_two, rtol=0.05, atol=0.01)
+    assert torch.equal(found["frozen"][0][0]["key_encoder.bn1.running_mean"], start)
+
+
 def test_what_reducing_the_memory_costs_is_weighted_as_the_configuration_says():
     rollout = learner_of(build_network("tiny_remn"), reduce_frames=4, reduction_weight=0.25).rollout
     assert (rollout.reduce_frames, rollout.reduction_weight) == (4, 0.25)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -270,6 +271,27 @@ def test_batches_do_not_depend_on_where_training_went_on():
     whole, resumed = (list(training_batches(data, 2, first, workers=0)) for first in (0, 2))
     assert len(whole) == 4 and len(resumed) == 2
     assert all(torch.equal(ours.tensors["frames"], theirs.tensors["frames"]) for ours, theirs in zip(whole[2:], resumed, strict=True))
+
+
+def test_memory_is_pinned_for_cuda_alone_wherever_cuda_is_there(tmp_path, monkeypatch):
+    """Pinning opens a context on the GPU, which a training on the CPU has no part in."""
+
+    class Asked(Exception):
+        pass
+
+    def asked(*_, **settings):
+        raise Asked(settings["pin_memory"])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--stage", "synthetic", "--id", "x", *QUICK])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(train, "training_batches", asked)
+    with pytest.raises(Asked, match="False"):
+        train.main()
+    data = build_training_data(TrainingRoots(), SampleConfig(crop_size=32, frames=2), mix={"synthetic": 1.0}, samples=8, seed=1)
+    loader = mock.Mock(return_value=[])
+    monkeypatch.setattr("dataset.training.DataLoader", loader)
+    assert list(training_batches(data, 2, workers=0)) == [] and loader.call_args.kwargs["pin_memory"] is False
 
 
 def test_published_stages_keep_batch_norm_statistics_and_still_learn_their_scale():

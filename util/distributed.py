@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.distributed
@@ -142,6 +142,17 @@ def largest_of_processes(*numbers: int) -> tuple[int, ...]:
     largest = torch.tensor(numbers, dtype=torch.int64)
     torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=_talk())
     return tuple(largest.tolist())
+
+
+def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
+    """Make each tensor the mean of all processes', to the bit the same in all of them. Every process must ask, with tensors of the same shapes, type and device."""
+    if world_size() == 1 or not tensors:
+        return
+    joined = torch.cat([tensor.flatten() for tensor in tensors])
+    torch.distributed.all_reduce(joined)
+    joined /= world_size()
+    for tensor, mean in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
 
 
 def gather_objects(value: object) -> list[object]:

@@ -253,6 +253,6 @@ class PlainLearner:
         return loss.detach()
 
 
-def plain_batches(data: PlainData, batch_size: int, workers: int) -> DataLoader[Mapping[str, Tensor]]:
+def plain_batches(data: PlainData, batch_size: int, workers: int, *, pin_memory: bool = False) -> DataLoader[Mapping[str, Tensor]]:
     """Batches as torch's loader makes them by default."""
-    return DataLoader(data, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available(), drop_last=True)
+    return DataLoader(data, batch_size, num_workers=workers, pin_memory=pin_memory, drop_last=True)

@@ -68,7 +68,9 @@ class OurLoop:
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
         self.learner, self.watch = Learner(build_network(config.network), config, workload.device), LossWatch()
-        self.loader: Iterable[TrainingBatch] = training_batches(our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate)
+        self.loader: Iterable[TrainingBatch] = training_batches(
+            our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate, pin_memory=workload.device.type == "cuda"
+        )
 
     def step(self, batches: Iterator[TrainingBatch]) -> float:
         """One iteration. Returns the seconds it waited for data."""
@@ -90,7 +92,7 @@ class PlainLoop:
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
         self.learner = PlainLearner(build_network(config.network), config, workload.device)
-        self.loader: DataLoader = plain_batches(plain_data(workload), config.batch_size, workload.workers)
+        self.loader: DataLoader = plain_batches(plain_data(workload), config.batch_size, workload.workers, pin_memory=workload.device.type == "cuda")
 
     def step(self, batches: Iterator[Mapping[str, Tensor]]) -> float:
         """One iteration. Returns the seconds it waited for data."""
