@@ -1,6 +1,7 @@
 """Segment any video: folders of frames with masks where objects first appear, or one video file with its mask.
 
 python eval_generic.py --data_path ROOT --output OUT            # ROOT/JPEGImages/VIDEO/*.jpg, ROOT/Annotations/VIDEO/*.png
+python eval_generic.py --data_path DIR_OF_MP4 --output OUT      # DIR_OF_MP4/VIDEO.mp4 and, beside it, VIDEO.png or VIDEO/00000.png, …
 python eval_generic.py --video FILE_OR_FOLDER --mask PNG_OR_FOLDER --output OUT [--overlay]
 python eval_generic.py --video 0|rtsp://…  --mask PNG_OR_FOLDER --output OUT [--realtime]      # until Ctrl-C
 """
@@ -38,7 +39,7 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
 def main() -> None:
     """Flags, data set, run, scores."""
     parser = cli.evaluation_parser("eval_generic.py", "Segment folders of frames, or a video file, from each object's first mask.")
-    parser.add_argument("--data_path", type=Path, metavar="ROOT", help="holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png")
+    parser.add_argument("--data_path", type=Path, metavar="ROOT", help="holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png, or VIDEO.mp4 and VIDEO.png")
     sources = "a video file, a stack of images, or a folder of frames; a camera's number, or a stream's URL (rtsp://…): until Ctrl-C"
     parser.add_argument("--video", metavar="FILE_OR_FOLDER", help=sources)
     parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help="the first frame's mask, or a folder of masks named as their frames")

@@ -10,15 +10,21 @@ from typing import Literal
 from dataset.file_source import open_source
 from dataset.frame_range import FrameRange
 from dataset.frame_source import FolderSource
-from dataset.image_file import list_folders
+from dataset.image_file import MASK_SUFFIXES, list_folders, place
 from dataset.masked_video import MaskedVideo, find_masks, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+)
+
 
 class GenericDataset(VideoDataset):
-    """Folders: ROOT/JPEGImages/VIDEO/*.jpg (or .png, …) and ROOT/Annotations/VIDEO/*.png, a mask named as its frame.
+    """Folders of frames, ROOT/JPEGImages/VIDEO/*.jpg (or .png, …) with ROOT/Annotations/VIDEO/*.png, a mask named as its frame; or video files with masks of their names.
 
+    Video files lie in ROOT/Videos or in ROOT itself, the masks of VIDEO.mp4 in ROOT/Annotations or beside it: VIDEO.png, of its first frame, or VIDEO/00000.png, …
     An id's mask counts where that id first appears; with corrections, every mask counts. sequences: some of the videos, all where None.
     frame_range: what 16-bit frames are scaled by; each video's own range where None.
     """
@@ -33,21 +39,59 @@ class GenericDataset(VideoDataset):
         frame_range: FrameRange | None = None,
     ):
         self.root = Path(root)
-        self._frames, self._masks = self.root / "JPEGImages", self.root / "Annotations"
         self._corrections = corrections
         self._colours = colours
         self._frame_range = frame_range
+        self._frames, self._masks = self.root / "JPEGImages", self.root / "Annotations"
+        self._files: dict[str, Path] = {}
+        if not self._frames.is_dir():
+            self._frames = next((folder for folder in (self.root / "Videos", self.root) if folder.is_dir() and _holds_video_files(folder)), self._frames)
+            self._files = _video_files(self._frames)
         for folder in (self._frames, self._masks):
-            if not folder.is_dir():
-                raise InputError(f"{folder}: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO")
-        available = list_folders(self._frames)
+            if not self._files and not folder.is_dir():
+                raise InputError(f"{folder}: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO, or video files with masks of their names")
+        available = sorted(self._files) or list_folders(self._frames)
         if not available:
             raise InputError(f"{self._frames}: no video; each is a folder of frames in here")
         self.names = select_names(available, sequences, str(self._frames))
 
     def open(self, name: str) -> Video:
+        if name in self._files:
+            masks = _masks_of_file(self._files[name], (self._masks, self._frames))
+            return VideoFile(self._files[name], masks, self._corrections, name, colours=self._colours, frame_range=self._frame_range)
         source = FolderSource.of_folder(self._frames / name, frame_range=self._frame_range)
         return MaskedVideo(name, source, masks_of_folder(self._masks / name, source), corrections=self._corrections, colours=self._colours)
+
+
+def _holds_video_files(folder: Path) -> bool:
+    return any(_is_video_file(path) for path in folder.iterdir())
+
+
+def _is_video_file(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def _video_files(folder: Path) -> dict[str, Path]:
+    """The video files of a folder by their names without endings. Raises InputError where two have the same."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if _is_video_file(path):
+            other = files.setdefault(path.stem, path)
+            if other is not path:
+                raise InputError(f"{place(path)}: {other.name} has the same name but for its ending; keep one of them")
+    return files
+
+
+def _masks_of_file(video: Path, folders: Sequence[Path]) -> Path:
+    """The mask, or folder of masks, of a video file, by its name. Raises InputError where there is none, or more than one."""
+    there = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    found = [path for path in there if path.name == video.stem or (path.stem == video.stem and path.suffix.lower() in MASK_SUFFIXES)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        places = " or ".join(f"{folder.name}/{video.stem}.png" for folder in folders if folder.is_dir())
+        raise InputError(f"{place(video)}: no mask; draw its first frame's as {places}, or several in a folder {video.stem}/, named by frame from 00000.png")
+    raise InputError(f"{place(video)}: masks in {' and in '.join(place(path) for path in found)}; keep one of them")
 
 
 class VideoFile(MaskedVideo):
