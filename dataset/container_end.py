@@ -7,6 +7,7 @@ Sources: ISO 14496-12 (MP4, QuickTime), Microsoft's RIFF and ASF specifications,
 from pathlib import Path
 from typing import BinaryIO
 
+_EBML_HEADER_BYTES = 1 << 16
 _RIFF_UNFINISHED = (0, 0xFFFFFFFF)  # sizes that are written first and replaced when a recording is finished
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -49,7 +50,7 @@ def _end_of_clusters(file: BinaryIO) -> int:
         if kind[:1] == b"\xec":  # Void, the one element here whose ID is of one byte
             file.seek(-3, 1)
         size = _ebml_size(file)
-        if size is None:
+        if size is None or file.tell() + size > end:
             break
         file.seek(size, 1)
         if kind == _CLUSTER:
@@ -90,7 +91,7 @@ def _end_of_segment(file: BinaryIO) -> int:
     """Of the Matroska segment that holds everything; 0 where it is of open length, as browsers record it."""
     file.seek(4)
     header_size = _ebml_size(file)
-    if header_size is None:
+    if header_size is None or header_size > _EBML_HEADER_BYTES:
         return 0
     file.seek(header_size, 1)
     if file.read(4) != _SEGMENT:

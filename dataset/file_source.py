@@ -140,7 +140,7 @@ class StackSource(NumberedSource):
 
     @property
     def notes(self) -> list[str]:
-        notes = [f"{self._path}: has transparency, which is left out: clear pixels show the colour stored there"] if self._clear else []
+        notes = [f"{self._path}: has an alpha channel, which is left out: clear pixels show the colour stored there"] if self._clear else []
         if self.frame_range is not None:
             notes.append(range_note(str(self._path), self.frame_range, self._given_range is not None, min(self.count, SAMPLED_FRAMES), self.count))
         return notes

@@ -318,7 +318,7 @@ def _colour_notes(stream: Any, name: str) -> list[str]:
     pixel_format = stream.codec_context.format
     clear = pixel_format is not None and any(component.is_alpha for component in pixel_format.components)
     if clear or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":  # WebM keeps it beside the frames
-        notes.append(f"{name}: has transparency, which is left out: clear pixels show the colour stored there")
+        notes.append(f"{name}: has an alpha channel, which is left out: clear pixels show the colour stored there")
     if (transfer := _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0))) is not None:
         notes.append(f"{name}: HDR ({transfer}); read without tone mapping, so that colours look paler than on a screen for it")
     return notes

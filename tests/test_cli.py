@@ -315,7 +315,7 @@ def test_as_a_program_it_exits_with_its_code_and_without_a_traceback(davis, weig
     shared = [sys.executable, str(REPOSITORY / "eval_davis.py"), "--davis_path", str(davis), "--model", str(weights), "--output", str(tmp_path / "out"), "--device", "cpu"]
     done = subprocess.run([*shared, "--sequences", "bear"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["frames"] == 4 and done.stderr.startswith("bear: 4 frames, ") and done.stderr.count("\n") == 1
+    assert json.loads(done.stdout)["frames"] == 4 and "\nbear: 4 frames, " in done.stderr and done.stderr.count("\n") == 2  # the mask, the frames
     wrong = subprocess.run([*shared, "--top_k", "3"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("error: ") and "Traceback" not in wrong.stderr
 

@@ -256,7 +256,7 @@ def test_what_is_left_out_of_the_colours_is_said(tmp_path):
     rgba = np.concatenate([moving_bar(3), np.full((3, HEIGHT, WIDTH, 1), 100, np.uint8)], axis=3)
     pictures, notes, _ = read(write(tmp_path / "a.mkv", rgba, "ffv1", "bgra", array_format="rgba"))
     assert_alike(pictures, moving_bar(3), mean=0.1)
-    assert "has transparency, which is left out" in notes[0]
+    assert "has an alpha channel, which is left out" in notes[0]
 
 
 @pytest.mark.parametrize("given", [None, FrameRange(0, 1023)])
@@ -311,6 +311,20 @@ def test_a_playlist_opens_nothing_else_and_texts_and_sounds_are_no_videos(tmp_pa
         output.mux(stream.encode(None))
     with pytest.raises(InputError, match="holds no video"):
         VideoReader.of_file(tmp_path / "sound.m4a")
+
+
+def test_damage_anywhere_ends_in_frames_or_in_words(tmp_path):
+    codecs = {"a.mp4": "libx264", "a.mkv": "mpeg4", "a.avi": "mpeg4", "a.ts": "mpeg2video"}
+    whole = {name: write(tmp_path / name, moving_bar(12), codec).read_bytes() for name, codec in codecs.items()}
+    random = np.random.default_rng(0)
+    for name, content in whole.items():
+        for _ in range(40):
+            damaged = bytearray(content)
+            for position in random.integers(0, len(content), 4):
+                damaged[position] = random.integers(0, 256)
+            (tmp_path / name).write_bytes(damaged[: random.integers(len(content) // 2, len(content) + 1)])
+            with contextlib.suppress(InputError):
+                assert len(read(tmp_path / name)[0]) <= 14
 
 
 def test_without_pyav_everything_but_video_files_works(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """PyAV, FFmpeg for Python: reads and writes video files. It may be missing where frames come as images and no overlay is drawn."""
 
+import errno
 from types import ModuleType
 from typing import BinaryIO
 
@@ -44,4 +45,12 @@ class Nameless:
     """A file for PyAV to read, whose name FFmpeg does not see: it would have to be UTF-8, and would tell it what to expect, or be an address to it (a:b.mp4)."""
 
     def __init__(self, file: BinaryIO):
-        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+        self._file = file
+        self.read, self.tell, self.close = file.read, file.tell, file.close
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new position; FFmpeg's code for a wrong one where a damaged file sends it there."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
