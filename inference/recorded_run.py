@@ -41,6 +41,8 @@ class RecordedRun:
     def read(path: Path) -> "RecordedRun | None":
         """None where there is no such file. Raises InputError for one that no run wrote."""
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("no regular file")
             content = json.loads(path.read_text(encoding="utf-8"))
             sequences, former, inputs = content.pop(_SEQUENCES), content.pop(_FORMER, []), content.pop(_INPUTS, None)
             subfolder, run = content.pop(_SUBFOLDER, None), content.pop(_RUN, {})
@@ -50,7 +52,7 @@ class RecordedRun:
                 raise ValueError("values of other kinds")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IsADirectoryError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: was not written by an evaluation; choose another --output") from error
         subfolders = SUBFOLDERS if subfolder is None else (subfolder,)
         return RecordedRun(settings=content, sequences=tuple(sequences), former=tuple(former), subfolders=subfolders, inputs=inputs, run=run)

@@ -95,6 +95,11 @@ def test_results_that_config_json_does_not_know_are_named(made):
         score_folder(root, out)
 
 
+def test_the_truth_taken_for_results_is_named(made):
+    root, _ = made
+    assert doubts(root, root / "Annotations/480p") == ["bear, camel: the results are the truth's own files"]
+
+
 def test_scores_without_the_data_at_hand_doubt_nothing(made, tmp_path):
     root, out = made
     shutil.copytree(root / "Annotations/480p", tmp_path / "truth")

@@ -368,6 +368,11 @@ def test_a_config_json_that_no_run_wrote_is_refused(command, tmp_path, content):
     for flags in ([], ["--overwrite"]):
         assert "not written by an evaluation" in refused(command(eval_davis, "--davis_path", root, *flags))
     assert (tmp_path / "out/config.json").read_text() == content
+    if content == "[]":
+        for make in (os.mkfifo, os.mkdir):
+            (tmp_path / "out/config.json").unlink()
+            make(tmp_path / "out/config.json")
+            assert "not written by an evaluation" in refused(command(eval_davis, "--davis_path", root))
 
 
 def test_scores_are_of_the_folder_and_the_videos_that_the_run_wrote(command, tmp_path):

@@ -134,6 +134,16 @@ def test_the_newest_checkpoints_are_kept_of_both_and_nothing_half_written(stoppe
         assert names == [f"{iteration:06d}.pth" for iteration in (ITERATIONS - 4, ITERATIONS - 2, ITERATIONS)]
 
 
+def test_two_trainings_of_one_id_do_not_mix_and_ids_stay_below_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with train.run_held("run"), pytest.raises(InputError, match=r"runs/run: another run \(process \d+ on .*\) is writing here; .* choose another --id"), train.run_held("run"):
+        pass
+    for name in ("../victim", "..", "", "/tmp/victim", "a/../../victim", ".hidden"):
+        with pytest.raises(InputError, match="--id"), train.run_held(name):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 # Two processes
 
 

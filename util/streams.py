@@ -74,6 +74,11 @@ def steady_streams() -> Iterator[None]:
     Standard error that is closed or full loses messages; the rest of an output whose reader has gone is dropped. Another output that cannot be written raises
     OSError, naming it, when it is flushed.
     """
+    for number in range(3):  # a file that took the number of a closed stream would receive what libraries print
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     output, messages = sys.stdout, sys.stderr
     steady = None if output is None else _Output(output)
     sys.stdout, sys.stderr = steady, _Messages(messages)

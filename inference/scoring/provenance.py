@@ -29,6 +29,8 @@ def notes_on_results(folders: Sequence[VideoFolders], *, all_sequences: bool) ->
     if all_sequences and beyond:
         found = counted(len(beyond), "video")
         notes.append(f"{found} of the results without truth, not scored ({_first(sorted(beyond))})")
+    if same := [folder.name for folder in folders if folder.truth.resolve() == folder.result.resolve()]:
+        notes.append(f"{_first(same)}: the results are the truth's own files")
     for folder in folders:
         if reason := incomplete_reason(folder):
             notes.append(f"{folder.name}: its results end early ({INCOMPLETE_NAME}: {reason})")
