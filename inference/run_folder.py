@@ -153,8 +153,8 @@ class RunFolder:
         inputs = {**files.record(read=read), **scale, MADE_SINCE: datetime.datetime.now(datetime.timezone.utc).isoformat()}
         with file_lock(self.root / f".{CONFIG_NAME}.lock"):
             record = RecordedRun.read(self.config_path)
-            if record is None:
-                raise InputError(f"{self.config_path}: was removed while the run went on; start it again")
+            if record is None or name not in record.sequences:
+                raise InputError(f"{self.config_path}: was removed or replaced while the run went on; start it again")
             dataclasses.replace(record, inputs={**record.inputs, name: inputs}).write(self.config_path)
         self._begun = files, inputs
 

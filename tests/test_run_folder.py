@@ -19,7 +19,7 @@ from PIL import Image
 import eval_davis
 import eval_generic
 import eval_youtube
-from dataset import DavisDataset, GenericDataset, YoutubeDataset
+from dataset import DavisDataset, GenericDataset, SingleVideoDataset, TruncatedVideoError, YoutubeDataset
 from inference import VideoSegmenter, cli
 from inference.run_folder import RunFolder
 from inference.runner import run
@@ -114,10 +114,10 @@ def test_names_of_videos_and_frames_in_meta_json_are_refused_alike(command, tmp_
 
 def test_whoever_gives_a_run_videos_of_such_names_is_refused_too(segmenter, out, tmp_path):
     dataset = DavisDataset(write_davis(tmp_path / "data", {"bear": 3}))
-    video = dataset[0]
-    video.name = "../victim"
+    dataset = SingleVideoDataset(dataset[0], tmp_path / "data")
+    dataset.names = ("../victim",)
     with pytest.raises(InputError, match="leads to another folder"):
-        run(type("Videos", (list,), {"root": tmp_path / "data"})([video]), segmenter, out)
+        run(dataset, segmenter, out)
     assert file_names(tmp_path) == ["data"]
 
 
@@ -332,7 +332,7 @@ def test_inputs_that_change_while_they_are_segmented_leave_no_results(segmenter,
 
     video.frames = changing
     with pytest.raises(InputError, match="bear: its frames or masks changed while it was segmented; start again"):
-        run(type("Videos", (list,), {"root": root})([video]), segmenter, out)
+        run(SingleVideoDataset(video, root), segmenter, out)
     assert file_names(out.results) == ["config.json"]
     assert run(dataset, segmenter, out).frames == 4
 
@@ -447,7 +447,7 @@ def test_results_that_another_program_removed_meanwhile_are_not_taken_for_whole(
 
     video.frames = interfered
     with pytest.raises(InputError, match=r"bear: 3 of 4 results are there"):
-        run(type("Videos", (list,), {"root": tmp_path / "data"})([video]), segmenter, out)
+        run(SingleVideoDataset(video, tmp_path / "data"), segmenter, out)
     assert file_names(out.results) == ["config.json"]
 
 
@@ -540,9 +540,7 @@ def test_a_video_that_ends_early_is_never_there_without_saying_so(segmenter, out
     assert seen == [["00000.png", "00001.png", "incomplete.txt"]]
 
 
-def ending_early(dataset: GenericDataset) -> list:
-    from dataset import TruncatedVideoError
-
+def ending_early(dataset: GenericDataset) -> SingleVideoDataset:
     video = dataset[0]
     frames = video.frames
 
@@ -553,7 +551,7 @@ def ending_early(dataset: GenericDataset) -> list:
             yield frame
 
     video.frames = two
-    return type("Videos", (list,), {"root": dataset.root})([video])
+    return SingleVideoDataset(video, dataset.root)
 
 
 def test_what_a_killed_run_left_is_cleared_by_the_next_and_nothing_else(segmenter, out, tmp_path):
