@@ -21,8 +21,8 @@ from inference.config import system_config
 from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
-from model.checkpoint import TrainingState, load_state, network_state, newest_checkpoint, read_checkpoint, save_checkpoint, save_in_turn, set_aside_beyond
-from model.config import Similarity, with_window
+from model.checkpoint import StoredNetwork, TrainingState, load_state, newest_checkpoint, read_network, save_checkpoint, save_in_turn, set_aside_beyond
+from model.config import MOST_KEY_CHANNELS, Similarity, with_window
 from model.learner import Learner, LossWatch
 from model.network import SLOT_TITLES
 from model.rollout import RolloutResult, check_frames, check_slots
@@ -57,7 +57,6 @@ from util.wording import counted
 
 RUNS = Path("runs")
 _MOST = 2**31  # of any count
-_MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gigabytes
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -173,14 +172,17 @@ def _share(text: str) -> tuple[str, float]:
         raise InputError(f"--mix {text}: write KIND=SHARE, for instance video=0.4") from error
 
 
-def resolve_network(arguments: argparse.Namespace, config: TrainingConfig) -> NetworkConfig:
-    """The preset with what the command line changes."""
+def resolve_network(arguments: argparse.Namespace, config: TrainingConfig, start: NetworkConfig | None = None) -> NetworkConfig:
+    """The preset with what the command line changes. start: of the weights it starts from, which say what is not seen in their names and shapes where no flag does."""
     given = {name: getattr(arguments, name) for name in ("similarity", "key_channels") if getattr(arguments, name) is not None}
-    if not 1 <= given.get("key_channels", 1) <= _MOST_KEY_CHANNELS:
-        raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1 and at most {_MOST_KEY_CHANNELS:,}")
+    if start is not None:
+        given.setdefault("similarity", start.similarity)
+    if not 1 <= given.get("key_channels", 1) <= MOST_KEY_CHANNELS:
+        raise InputError(f"key_channels is {arguments.key_channels}; it must be at least 1 and at most {MOST_KEY_CHANNELS:,}")
     if arguments.window is not None and PRESETS[config.network].refiner is None:
         raise InputError(f"--window: network {config.network} has no refinement; leave it out, or choose another --network")
-    network = with_window(dataclasses.replace(PRESETS[config.network], **given), arguments.window)
+    window = start.refiner.window if arguments.window is None and start is not None and start.refiner is not None else arguments.window
+    network = with_window(dataclasses.replace(PRESETS[config.network], **given), window)
     for slot, title in SLOT_TITLES.items():
         rate = getattr(config.slot_rates, slot)
         if rate != 1 and getattr(network, slot) is None:
@@ -234,20 +236,31 @@ def choose_checkpoint(arguments: argparse.Namespace) -> Path | None:
     return wanted and Path(wanted)
 
 
-def build_start(arguments: argparse.Namespace, config: TrainingConfig, network_config: NetworkConfig, fresh: bool) -> VOSNetwork:
+def build_start(arguments: argparse.Namespace, config: TrainingConfig, network_config: NetworkConfig, start: StoredNetwork | None, fresh: bool) -> VOSNetwork:
     """The network a training starts from: from weights given, or fresh."""
     seed_everything(config.seed)
     network = build_network(network_config)
-    if arguments.load_network:
-        state = network_state(read_checkpoint(arguments.load_network), arguments.load_network)
-        for slot in load_state(network, state, arguments.load_network, train_on=True):
+    if start is not None:
+        lines = [f"has no weights of the network's {slot}, which starts fresh" for slot in load_state(network, start.state, arguments.load_network, train_on=True)]
+        for line in lines + unlike_preset(start.config, network_config):
             if is_main():
-                print(f"{arguments.load_network}: has no weights of the network's {slot}, which starts fresh")
+                print(f"{arguments.load_network}: {line}")
     elif fresh:
         for line in load_backbones(network, config.backbone_weights):
             if is_main():
                 print(line)
     return network
+
+
+def unlike_preset(start: NetworkConfig | None, network: NetworkConfig) -> list[str]:
+    """What to say of the weights a training starts from: where they were trained otherwise than the preset, or than this training goes on."""
+    if start is None:
+        return []
+    ours, preset = network, PRESETS.get(network.name, network)
+    parts = {"similarity": tuple(config.similarity for config in (start, ours, preset))}
+    if start.refiner is not None and ours.refiner is not None and preset.refiner is not None:
+        parts["windows of"] = tuple("×".join(map(str, config.refiner.window)) for config in (start, ours, preset))
+    return [f"was trained with {part} {theirs}; this training goes on with {own}" for part, (theirs, own, usual) in parts.items() if theirs != own or own != usual]
 
 
 def check_files(chosen: Path, state: TrainingState, files: FilesRecord, allow_others: bool) -> None:
@@ -437,7 +450,8 @@ def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learne
         check_agreement(vars(arguments))
     with in_all_processes():
         config = resolve_config(arguments, device)
-        network_config = resolve_network(arguments, config)
+        start = read_network(arguments.load_network) if arguments.load_network else None
+        network_config = resolve_network(arguments, config, start and start.config)
         data = build_data(arguments, config)
         files = record_of(data.kinds) if is_main() else {}
         chosen = choose_checkpoint(arguments) if is_main() else None
@@ -449,7 +463,7 @@ def prepare(arguments: argparse.Namespace, device: torch.device) -> tuple[Learne
             fetch_backbones(build_network(network_config), config.backbone_weights)
     with in_all_processes():
         state = TrainingState.from_checkpoint(chosen) if chosen else None
-        network = build_start(arguments, config, network_config, fresh=state is None)
+        network = build_start(arguments, config, network_config, start, fresh=state is None)
     learner = Learner(network, config, device)
     with in_all_processes():
         if state is not None:

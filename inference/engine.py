@@ -445,13 +445,24 @@ class SegmentationSession:
         self._results.append(_Due(frame_index, self._object_ids, in_own_size))
 
     def _take_result(self) -> FrameResult:
-        """The next result; whatever the caller does to it changes nothing here."""
+        """The next result; whatever the caller does to it changes nothing here. Raises InputError where its probabilities are no numbers."""
         due = self._results.popleft()
         with self._arithmetic():
             probabilities = due.probabilities()
+            self._check_finite(due.frame_index, probabilities)
         table = np.array((0, *due.object_ids), dtype=np.uint8 if max(due.object_ids, default=0) <= 255 else np.int32)
         labels = table[_most_probable(probabilities)[0].cpu().numpy()]
         return FrameResult(due.frame_index, labels, due.object_ids, probabilities[0].contiguous())
+
+    def _check_finite(self, frame_index: int, probabilities: Tensor) -> None:
+        """Of a frame, [1, K + 1, H, W]: raise InputError where they are not, since its mask would be blank. By the softmax, what is not finite is so in every object."""
+        if probabilities[:, 0].isfinite().all():
+            return
+        if self._config.amp:
+            remedy = "mixed precision may have overflowed: leave out --amp"
+        else:
+            remedy = "the network's weights are damaged, or their training had gone wrong: use another checkpoint"
+        raise InputError(f"frame {frame_index}: the probabilities are not finite; {remedy}")
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:

@@ -229,6 +229,7 @@ class _Loop:
         """One video from its first annotated frame on; its results appear once they are whole."""
         seconds_before, results_count = self._clock.seconds, 0
         loss, lost, said = None, (), 0
+        empty_from: str | None = None  # since which frame no result has held an object
         self._folder.begin(video.name, video.inputs, video.frame_range, read=not video.is_live)
         if video.is_live and self._memory_grows():
             progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
@@ -249,6 +250,7 @@ class _Loop:
                     results_count += 1
                     lost = self._say_lost(video, session, frame, lost, progress)
                     said = self._say_notes(video, said, progress)
+                    empty_from = None if result.labels.any() else empty_from or frame.name
                     del result  # large frames with many objects: the next one needs the room
             except InputError as error:  # of a video that ended early it comes after the last result
                 if not isinstance(error, TruncatedVideoError) and not (video.is_live and results_count):
@@ -261,6 +263,8 @@ class _Loop:
             self._folder.check_untouched(video.name)
         self._say_notes(video, said, progress)
         self._report(video, session, self._clock.seconds - seconds_before, progress)
+        if empty_from is not None:
+            progress.say(f"{video.name}: no object left from {empty_from} on")
         if loss is not None:
             raise loss
 

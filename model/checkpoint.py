@@ -1,56 +1,71 @@
 """Loading and saving weights: our own files and the public checkpoints of STCN and PCVOS, by the same names."""
 
 import dataclasses
-import errno
 import functools
-import io
+import math
 import os
-import pickle
 import sys
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model.config import PRESETS, NetworkConfig, Similarity, preset, with_window
+from model.archive import read_archive, write_archive
+from model.config import MOST_KEY_CHANNELS, PRESETS, NetworkConfig, Similarity, preset, with_window
 from model.network import SLOT_MODULES, VOSNetwork, build_network
 from util.errors import InputError
-from util.files import atomic_write
+from util.wording import shown
 
 _MASK_WEIGHT = "value_encoder.conv1.weight"
 _KEY_WEIGHT = "key_proj.key_proj.weight"
 _NOT_LEARNED = ("relative_position_index", "n_averaged")  # a constant of the window size in public PCVOS checkpoints; a counter beside averaged weights
 _OTHERS_CHANNEL = 4  # of that convolution's inputs: after the image and the object's mask, the sum of the other objects' masks
 _WIPED_OUT = 0.05  # of the size of the object's channel, beside which it starts at the same and learns
+_COUNTERS = ("num_batches_tracked", "n_averaged")  # entries of whole numbers
+_LARGEST_VARIANCE = 1e12  # of features that a batch norm divides by; some thousands are seen
+_MOST_VALUES = 500_000_000  # of a network: 2 GB in single precision; 54 million are published
 _SHOWN = 3
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """The dictionary in a .pth file, on the CPU. Nothing pickled is run. Raises InputError where the file is missing or is not a checkpoint."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
-    with path.open("rb"):  # a file that may not be read is another matter than a damaged one
-        pass
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) or ("weights only" in str(error).lower() and _looks_pickled(path)):
-            raise InputError(f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))") from error
-        raise InputError(f"{path}: not a checkpoint (a .pth file made by torch.save was expected)") from error
-    except Exception as error:  # nothing is run, so whatever fails, the content is at fault; torch raises a dozen types for damaged files
-        raise InputError(f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)") from error
+    """The dictionary in a .pth file, on the CPU. Nothing pickled is run. Raises InputError where the file is missing, damaged or no checkpoint."""
+    content, _ = read_archive(Path(path))
+    return _dictionary(content, path)
+
+
+def _dictionary(content: Any, path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}; a dictionary of names and tensors was expected")
     return content
 
 
-def _looks_pickled(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"  # the opcode that starts every pickle since protocol 2
+@dataclasses.dataclass(frozen=True)
+class StoredNetwork:
+    """A network as a file holds it."""
+
+    state: dict[str, Tensor]
+    config: NetworkConfig | None  # None: the file, of another program or of an earlier version of this one, does not say
+
+
+def read_network(path: str | os.PathLike) -> StoredNetwork:
+    """The weights in a file and what the file says of their network. Raises InputError as read_checkpoint and network_state do, and for a network that none can be."""
+    content, description = read_archive(Path(path))
+    content = _dictionary(content, path)
+    state = network_state(content, path)
+    stored = description.get("network", content.get("network_config"))
+    try:
+        return StoredNetwork(state, None if stored is None else _possible(NetworkConfig.from_dict(stored)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _possible(config: NetworkConfig) -> NetworkConfig:
+    values = sum(map(math.prod, _shapes(config).values()))
+    if values > _MOST_VALUES:
+        raise InputError(f"network configuration: {values:,} values; at most {_MOST_VALUES:,} are possible")
+    return config
 
 
 def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint") -> dict[str, Tensor]:
@@ -62,13 +77,41 @@ def network_state(content: dict[str, Any], path: str | os.PathLike = "checkpoint
             break
     unnamed = [name for name in content if not isinstance(name, str)]
     if unnamed:
-        raise InputError(f"{path}: holds no network's weights ({unnamed[0]!r} is not a name)")
+        raise InputError(f"{path}: holds no network's weights ({shown(unnamed[0])} is not a name)")
     state = {name.removeprefix("module."): value for name, value in content.items() if not name.endswith(_NOT_LEARNED)}
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange or not state:
-        found = f"{strange[0]!r} is not a tensor" if strange else "it is empty"
+        found = f"{shown(strange[0])} is not a tensor" if strange else "it is empty"
         raise InputError(f"{path}: holds no network's weights ({found})")
     return state
+
+
+def check_values(state: Mapping[str, Tensor], path: str | os.PathLike = "checkpoint") -> None:
+    """Raise InputError, naming the first entry, for weights that are no weights: of another type than floating-point numbers, not finite in single precision, variances
+    of batch norms below zero or beyond all bounds. Counters of batches may be whole numbers."""
+    wrong = _first_wrong(state)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong}; the file is damaged, or its training had gone wrong: use another checkpoint")
+
+
+def _first_wrong(state: Mapping[str, Tensor]) -> str | None:
+    found = ((name, _wrong_values(name, value)) for name, value in state.items())
+    return next((f"{name:.200} {wrong}" for name, wrong in found if wrong is not None), None)
+
+
+def _wrong_values(name: str, value: Tensor) -> str | None:
+    if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
+        return "is no plain tensor of numbers"
+    if not value.is_floating_point() and (value.is_complex() or value.dtype == torch.bool or not name.endswith(_COUNTERS)):
+        return f"is of type {str(value.dtype).removeprefix('torch.')}; weights are floating-point numbers"
+    if not value.numel():
+        return None
+    least, most = (float(bound) for bound in value.detach().to(torch.float32).aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        return "is not finite"
+    if name.endswith("running_var") and not 0 <= least <= most <= _LARGEST_VARIANCE:
+        return f"holds a variance of {least if least < 0 else most:g}; from 0 to {_LARGEST_VARIANCE:g} are possible"
+    return None
 
 
 def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkpoint", window: Sequence[int] | None = None) -> NetworkConfig:
@@ -78,7 +121,7 @@ def recognise_preset(state: dict[str, Tensor], path: str | os.PathLike = "checkp
     Raises InputError naming the first entries that fit no preset.
     """
     projection = state.get(_KEY_WEIGHT)
-    channels = {} if projection is None or projection.ndim != 4 else {"key_channels": len(projection)}
+    channels = {} if projection is None or projection.ndim != 4 or len(projection) > MOST_KEY_CHANNELS else {"key_channels": len(projection)}
     presets = {name: with_window(dataclasses.replace(config, **channels), window) for name, config in PRESETS.items()}
     misfits = {name: _misfits(state, config) for name, config in presets.items()}
     for name, wrong in misfits.items():
@@ -99,7 +142,7 @@ def _shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
     expected = _shapes(config)
     wrong = [f"{name} is missing" for name in expected if name not in state]
-    wrong += [f"{name} is not known" for name in state if name not in expected]
+    wrong += [f"{name:.200} is not known" for name in state if name not in expected]
     for name in [name for name in expected if name in state]:
         found = tuple(state[name].shape)
         four_channels = expected[name][:1] + (expected[name][1] - 1,) + expected[name][2:] if name == _MASK_WEIGHT else None
@@ -122,6 +165,7 @@ def load_state(network: VOSNetwork, state: dict[str, Tensor], path: str | os.Pat
     wrong = _misfits(state, network.config)
     if wrong:
         raise InputError(f"{path}: entries that do not fit network {network.config.name}: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}")
+    check_values(state, path)
     state = {**state, _MASK_WEIGHT: _with_others_channel(state[_MASK_WEIGHT], train_on)}
     network.load_state_dict(state)
     return fresh
@@ -147,39 +191,74 @@ def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tup
 def load_network(
     path: str | os.PathLike, network: str | NetworkConfig | None = None, *, similarity: Similarity | None = None, window: Sequence[int] | None = None, train_on: bool = False
 ) -> VOSNetwork:
-    """The network in a checkpoint, on the CPU. Its preset is `network` where given, else the checkpoint's own configuration, else recognised by names and shapes.
-    similarity, and window of the refinement: what it was trained with, where that is not the preset's and the file, of weights alone, does not say so."""
-    content = read_checkpoint(path)
-    state = network_state(content, path)
-    if network is None:
-        stored = content.get("network_config")
-        network = NetworkConfig.from_dict(stored) if isinstance(stored, dict) else recognise_preset(state, path, window)
-    config = with_window(preset(network), window) if isinstance(network, str) else network
-    built = build_network(config if similarity is None else dataclasses.replace(config, similarity=similarity))
-    load_state(built, state, path, train_on=train_on)
+    """The network in a checkpoint, on the CPU, as the file says; where it does not: of preset `network`, or else recognised by names and shapes, with `similarity`, and
+    `window` of its refinement, where they are not the preset's. Raises InputError where what is given contradicts what the file says, or its refinement is none."""
+    stored = read_network(path)
+    given = {"network": network, "similarity": similarity, "window": None if window is None else tuple(window)}
+    config = _assumed(stored.state, path, **given) if stored.config is None else _agreed(stored.config, path, **given)
+    built = build_network(config)
+    load_state(built, stored.state, path, train_on=train_on)
     return built
 
 
-def save_weights(path: str | os.PathLike, network: nn.Module, *, half: bool = False) -> None:
-    """Write the network alone as a flat name → tensor dict in the public naming, atomically. `half`: 16-bit floats and compressed, for shipping."""
+def _assumed(
+    state: dict[str, Tensor], path: str | os.PathLike, *, network: str | NetworkConfig | None, similarity: Similarity | None, window: tuple[int, ...] | None
+) -> NetworkConfig:
+    """What the file does not say, as given, or as in the presets."""
+    if network is None:
+        config = recognise_preset(state, path, window)
+    else:
+        config = with_window(preset(network) if isinstance(network, str) else network, window)
+    if window is not None and config.refiner is None:
+        raise InputError(f"{path}: {_without_refinement(config)}")
+    return config if similarity is None else dataclasses.replace(config, similarity=similarity)
+
+
+def _agreed(
+    stored: NetworkConfig, path: str | os.PathLike, *, network: str | NetworkConfig | None, similarity: Similarity | None, window: tuple[int, ...] | None
+) -> NetworkConfig:
+    """What the file says, if nothing that is given contradicts it."""
+    if isinstance(network, NetworkConfig):
+        differs = dataclasses.replace(network, name=stored.name) != stored
+        network = network.name
+    else:
+        differs = network not in (None, stored.name)
+    if differs:
+        raise InputError(f"{path}: holds network {stored.name}, not {network} as asked for; leave that out (--network)")
+    if similarity not in (None, stored.similarity):
+        raise InputError(f"{path}: was trained with similarity {stored.similarity}, not {similarity} as asked for; leave that out (--similarity)")
+    if window is not None and stored.refiner is None:
+        raise InputError(f"{path}: {_without_refinement(stored)}")
+    if window is not None and window != stored.refiner.window:
+        ours, asked = ("×".join(map(str, sides)) for sides in (stored.refiner.window, window))
+        raise InputError(f"{path}: was trained with windows of {ours}, not {asked} as asked for; leave that out (--window)")
+    return stored
+
+
+def _without_refinement(config: NetworkConfig) -> str:
+    return f"is a network without refinement ({config.name}), which has no windows; leave them out (--window)"
+
+
+def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = False) -> None:
+    """Write the network alone as a flat name → tensor dict in the public naming, atomically, with its configuration and a checksum beside the entries (model/archive.py).
+
+    half: 16-bit floats and compressed, for shipping. Raises InputError for weights that are not finite, or are beyond what 16-bit floats hold.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    if not half:
-        save_checkpoint(path, state)
-        return
-    whole = io.BytesIO()
-    torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, whole)
-    with atomic_write(path) as file, zipfile.ZipFile(whole) as stored, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as compressed:
-        for entry in stored.infolist():  # torch.load reads compressed entries as it reads stored ones
-            compressed.writestr(entry.filename, stored.read(entry))
+    wrong = _first_wrong(state)
+    if wrong is not None:
+        raise InputError(f"{path}: not written, since {wrong}")
+    if half:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        overflows = [name for name, value in state.items() if not value.isfinite().all()]
+        if overflows:
+            raise InputError(f"{path}: not written, since {overflows[0]} holds numbers that 16-bit floats cannot; leave out --half")
+    write_archive(path, state, {"network": network.config.as_dict()}, compress=half)
 
 
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
-    """torch.save, atomically: the file is whole or absent."""
-    with atomic_write(path) as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # how torch reports a write that failed; the system's reason is lost
-            raise OSError(errno.EIO, f"could not be written whole, is the disk full? ({str(error).splitlines()[0]})", str(path)) from error
+    """torch.save with a checksum, atomically: the file is whole or absent."""
+    write_archive(path, content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,12 +282,19 @@ class TrainingState:
         """Raises InputError where the file holds only a network, or is damaged."""
         content = read_checkpoint(path)
         try:
-            return TrainingState(**content)
+            state = TrainingState(**content)
         except TypeError as error:
             raise InputError(f"{path}: not a training checkpoint ({error}); to start from its network alone use --load_network") from error
+        for name in ("network", "average"):
+            if getattr(state, name) is not None:
+                check_values(network_state({name: getattr(state, name)}, path), path)
+        return state
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write atomically."""
+        """Write atomically. Raises InputError for weights that are not finite: earlier checkpoints stay as they are."""
+        wrong = _first_wrong(self.network) or _first_wrong(self.average or {})
+        if wrong is not None:
+            raise InputError(f"{path}: not written, since {wrong}: this training has gone wrong; go on with an earlier checkpoint, at a lower --lr")
         save_checkpoint(path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 

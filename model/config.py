@@ -1,12 +1,32 @@
 """What a network is made of: frozen descriptions, and the presets as values. Legend: C channels."""
 
 import dataclasses
+import math
+import types
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from util.errors import InputError
+from util.wording import shown
 
 Similarity = Literal["l2", "dot", "cosine"]
+
+MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gigabytes
+_MOST_WINDOW_TOKENS = 4096  # positions of a refinement's window, which are compared pair by pair; 98 are published
+_NOT_OURS = "the file was written by another version of this project, or is damaged"
+_LONGEST_NAME, _LONGEST_TUPLE = 100, 16
+_BOUNDS = {  # least and most of each number of a configuration, by its field
+    "stem_channels": (1, 4096),
+    "planes": (1, 4096),
+    "depths": (1, 100),
+    "key_channels": (1, MOST_KEY_CHANNELS),
+    "value_channels": (1, 4096),
+    "decoder_channels": (1, 4096),
+    "attention_reduction": (1, 4096),
+    "window": (1, 64),  # frames, or positions at stride 16
+    "depth": (1, 100),
+    "policies": (1, 6),  # 2^6 frames become one
+}
 
 
 Block = Literal["basic", "bottleneck", "inverted"]
@@ -114,23 +134,18 @@ class NetworkConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "NetworkConfig":
-        """The inverse of as_dict. Raises InputError where a field is unknown or missing."""
+        """The inverse of as_dict. The values are data: raises InputError where a field is unknown, missing, of another type or out of bounds (see check)."""
+        config = _read(NetworkConfig, values, "network configuration")
+        config.check()
+        return config
 
-        def tuples(fields: dict[str, Any]) -> dict[str, Any]:
-            return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    def check(self) -> None:
+        """Raise InputError for sizes that no network has: building it would take the machine's memory, or for ever."""
+        _check_bounds(self, "network configuration")
+        if self.refiner is not None and math.prod(self.refiner.window) > _MOST_WINDOW_TOKENS:
+            window = "×".join(map(str, self.refiner.window))
+            raise InputError(f"network configuration: refiner.window is {window}; at most {_MOST_WINDOW_TOKENS:,} positions are possible, 2×7×7 are published")
 
-        try:
-            encoders = {key: EncoderConfig(**tuples(values[key])) for key in ("key_encoder", "value_encoder")}
-            slots = {slot: kind(**tuples(values[slot])) for slot, kind in SLOTS.items() if values.get(slot) is not None}
-            config = NetworkConfig(**{**tuples(values), **encoders, **slots})
-            if config.similarity not in get_args(Similarity):
-                raise ValueError("unknown similarity")
-            return config
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"network configuration: {error}; it was written by another version of this project") from error
-
-
-SLOTS = {"refiner": RefinerConfig, "enhancer": EnhancerConfig, "reducer": ReducerConfig}  # parts a network may do without: fields of NetworkConfig
 
 _STCN = NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
     name="stcn",
@@ -188,13 +203,61 @@ def preset(name: str) -> NetworkConfig:
     return PRESETS[name]
 
 
-_LARGEST_WINDOW = 64  # frames, or positions at stride 16; 2, 7 and 7 are published
-
-
 def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkConfig:
-    """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes below 1."""
+    """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes that
+    no window has."""
     if window is None or config.refiner is None:
         return config
-    if len(window) != 3 or min(window) < 1 or max(window) > _LARGEST_WINDOW:
-        raise InputError(f"window {' '.join(map(str, window))}: frames, rows and columns are needed, each at least 1 and at most {_LARGEST_WINDOW}")
+    largest = _BOUNDS["window"][1]
+    if len(window) != 3 or min(window) < 1 or max(window) > largest or math.prod(window) > _MOST_WINDOW_TOKENS:
+        text = f"window {' '.join(map(str, window))}: frames, rows and columns are needed"
+        raise InputError(f"{text}, each at least 1 and at most {largest}, and together at most {_MOST_WINDOW_TOKENS:,} positions")
     return dataclasses.replace(config, refiner=dataclasses.replace(config.refiner, window=tuple(window)))
+
+
+def _check_bounds(config: Any, place: str) -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_bounds(value, f"{place}: {field.name}")
+        elif field.name in _BOUNDS:
+            least, most = _BOUNDS[field.name]
+            for number in value if isinstance(value, tuple) else (value,):
+                if not least <= number <= most:
+                    raise InputError(f"{place}: {field.name} is {shown(value)}; {least} to {most:,} are possible")
+
+
+def _read(kind: Any, value: Any, place: str) -> Any:
+    """`value`, which may be anything, as one of `kind`: a dataclass, int, bool, str, a Literal, a tuple of these (a list counts too), or one of them and None."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        if isinstance(value, str) and value in arguments:
+            return value
+        raise InputError(f"{place} {shown(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}")
+    elif get_origin(kind) in (Union, types.UnionType):
+        return None if value is None else _read(next(one for one in arguments if one is not type(None)), value, place)
+    elif get_origin(kind) is tuple:
+        if arguments[-1] is Ellipsis and isinstance(value, (list, tuple)) and len(value) <= _LONGEST_TUPLE:
+            arguments = arguments[:1] * len(value)
+        if isinstance(value, (list, tuple)) and len(value) == len(arguments):
+            return tuple(_read(one, item, place) for one, item in zip(arguments, value, strict=True))
+    elif dataclasses.is_dataclass(kind):
+        if isinstance(value, dict):
+            return _read_fields(kind, value, place)
+    elif type(value) is kind and (kind is not str or (len(value) <= _LONGEST_NAME and value.isprintable())):
+        return value
+    raise InputError(f"{place} is {shown(value)}, which is none; {_NOT_OURS}")
+
+
+def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
+    kinds = get_type_hints(kind)
+    unknown = [name for name in values if name not in kinds]
+    missing = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING and field.name not in values]
+    for names, wrong in ((unknown, "unknown"), (missing, "missing")):
+        if names:
+            raise InputError(f"{place}: {shown(names[0])} is {wrong}; {_NOT_OURS}")
+    fields = {name: _read(kinds[name], value, f"{place}: {name}") for name, value in values.items()}
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; {_NOT_OURS}") from error

@@ -21,6 +21,8 @@ from util.distributed import average_over_processes, gather_objects, rank, world
 from util.errors import InputError
 from util.precision import AMP_DTYPES, cuda_arithmetic
 from util.random_state import random_states, restore_random_states
+from util.settings import check_plain
+from util.wording import shown
 
 _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations", "backbone_weights"}
 """What may differ from the run a checkpoint comes from: how long it goes on, and how, not what, it computes."""
@@ -54,10 +56,19 @@ def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) ->
 
 
 def build_average(network: nn.Module, config: TrainingConfig) -> AveragedModel | None:
-    """Exponential moving average of weights and batch-norm statistics, where the configuration asks for one."""
+    """Exponential moving average of weights and batch-norm statistics, where the configuration asks for one. What is no floating-point number, such as an index or a
+    counter, has no average and is the network's own."""
     if config.average_decay is None:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
+    of_numbers = get_ema_multi_avg_fn(config.average_decay)
+
+    def average(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
+        if averaged[0].is_floating_point():  # they come by type
+            of_numbers(averaged, current, count)
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 class LossWatch:
@@ -223,26 +234,33 @@ class Learner:
     def restore(self, state: TrainingState) -> None:
         """Go on where a checkpoint stopped. Raises InputError where it is of another stage, network, number of processes or other settings that would
         change the result; the number of iterations and what only changes speed may differ."""
+        check_plain({"training_config": state.training_config, "network_config": state.network_config, "scheduler": state.scheduler, "scaler": state.scaler})
         with _damage_named():
             old = {**_completed(state.training_config, TrainingConfig.defaults()), "network_config": state.network_config, "processes": len(state.random_states)}
         new = {**self.config.as_dict(), "network_config": self.network.config.as_dict(), "processes": world_size()}
         changed = [name for name in new if name not in _MAY_CHANGE and _plain(old.get(name)) != _plain(new[name])]
         if changed:
-            shown = ", ".join(f"{name} {_shown(old.get(name), new[name])}" for name in changed[:3])
-            raise InputError(f"the checkpoint was made with {shown}; go on with the same settings, or start anew with --load_network")
-        if not isinstance(state.iteration, int) or not 0 <= state.iteration <= self.config.iterations:
-            raise InputError(f"the checkpoint is of iteration {state.iteration}, the training ends at {self.config.iterations}: raise --iterations, or take an earlier checkpoint")
+            differences = ", ".join(f"{name} {_shown(old.get(name), new[name])}" for name in changed[:3])
+            raise InputError(f"the checkpoint was made with {differences}; go on with the same settings, or start anew with --load_network")
+        if type(state.iteration) is not int or not 0 <= state.iteration <= self.config.iterations:
+            place = f"the checkpoint is of iteration {shown(state.iteration)}, the training ends at {self.config.iterations}"
+            raise InputError(f"{place}: raise --iterations, or take an earlier checkpoint")
         with _damage_named():
             self._load(state)
 
     def _load(self, state: TrainingState) -> None:
+        optimizer = _like_ours(state.optimizer, self.optimizer)
+        schedule = _known(state.scheduler, self.scheduler.state_dict(), "last_epoch", "_step_count", "_last_lr")
+        if schedule["last_epoch"] != state.iteration:
+            raise ValueError(f"the schedule is at iteration {schedule['last_epoch']}, the training at {state.iteration}")
         self.network.load_state_dict(state.network)
-        if self.average is not None and state.average is not None:
+        if self.average is not None:
             self.average.load_state_dict(state.average)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.scheduler.load_state_dict(state.scheduler)
-        if state.scaler:  # empty where training was not in fp16
-            self.scaler.load_state_dict(state.scaler)
+        self.optimizer.load_state_dict(optimizer)
+        self.scheduler.load_state_dict(schedule)
+        if state.scaler and self.scaler.is_enabled():  # empty where training was not in fp16
+            _number(state.scaler["scale"], "the scale of gradients")
+            self.scaler.load_state_dict(_known(state.scaler, self.scaler.state_dict(), "scale", "_growth_tracker"))
         restore_random_states(state.random_states[rank()])
         self.iteration = state.iteration
 
@@ -252,9 +270,69 @@ def _damage_named() -> Iterator[None]:
     """A checkpoint whose content is not what it should be is refused in one line, however the parts of torch say so."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"the checkpoint is damaged inside ({first}); go on with an earlier one, or start anew with --load_network") from error
+
+
+def _like_ours(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A stored state of Adam for `optimizer`: its learning rates and moments, all else as ours is configured.
+
+    Each moment gets its parameter's memory format: torch's fused step takes both for arrays of the same order, and does not look. Raises ValueError for moments that do
+    not fit the parameters, since the step would read and write beyond their memory.
+    """
+    ours = optimizer.state_dict()
+    groups = stored["param_groups"]
+    if not isinstance(groups, list) or [len(group["params"]) for group in groups] != [len(group["params"]) for group in ours["param_groups"]]:
+        raise ValueError("the optimiser's groups of parameters are others")
+    if not isinstance(stored["state"], dict):
+        raise ValueError("the optimiser's state is none")
+    for group, own in zip(groups, ours["param_groups"], strict=True):
+        own["lr"] = _number(group["lr"], "the learning rate")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = [name for group in groups for name in group["params"]]
+    if not all(type(name) is int for name in names) or len(set(names)) < len(names) or not set(stored["state"]) <= set(names):
+        raise ValueError("the optimiser's parameters are not numbered")
+    ours["state"] = {
+        number: _moments(stored["state"][name], parameter, number)
+        for number, (name, parameter) in enumerate(zip(names, parameters, strict=True))
+        if name in stored["state"]
+    }
+    return ours
+
+
+def _moments(stored: Mapping[str, Any], parameter: Tensor, number: int) -> dict[str, Tensor]:
+    """Adam's count of steps and its two moments of one parameter."""
+    if not isinstance(stored, dict) or set(stored) != {"step", "exp_avg", "exp_avg_sq"}:
+        raise ValueError(f"the optimiser's state of parameter {number} is not Adam's")
+    moments = {}
+    for name in ("exp_avg", "exp_avg_sq"):
+        value = stored[name]
+        if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.is_floating_point() or value.is_meta or value.layout != torch.strided:
+            found = f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else shown(value)
+            raise ValueError(f"the optimiser's {name} of parameter {number} is {found}, the parameter {list(parameter.shape)} of {parameter.dtype}")
+        if not value.isfinite().all() or (name == "exp_avg_sq" and (value < 0).any()):
+            raise ValueError(f"the optimiser's {name} of parameter {number} is not finite, or below zero where it is a square")
+        moments[name] = torch.empty_like(parameter, requires_grad=False, memory_format=torch.preserve_format).copy_(value)
+    step = _number(stored["step"], f"the optimiser's count of steps of parameter {number}")
+    return {"step": torch.tensor(step, dtype=torch.float32), **moments}
+
+
+def _number(value: Any, what: str) -> float:
+    """A finite number of at least 0, also in a tensor of one."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
+        value = value.item()
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise ValueError(f"{what} is {shown(value)}")
+    return float(value)
+
+
+def _known(stored: Mapping[str, Any], own: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Our values, with those of `names` as stored: the rest is as configured, or differs by the version of torch."""
+    for name in names:
+        if type(stored[name]) is not type(own[name]):
+            raise ValueError(f"{name} is {shown(stored[name])}")
+    return {**own, **{name: stored[name] for name in names}}
 
 
 def _completed(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,4 +352,4 @@ def _shown(old: Any, new: Any) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
         name = next(name for name in new if _plain(old.get(name)) != _plain(new[name]))
         return f"{name} {_shown(old.get(name), new[name])}"
-    return f"{old} (now {new})"
+    return f"{old:.200} (now {new})" if isinstance(old, str) else f"{old} (now {new})"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model import build_network, save_weights
+from model import NetworkConfig, build_network, save_weights
 from util.palette import DAVIS_PALETTE
 
 HEIGHT, WIDTH = 48, 64
@@ -78,7 +78,7 @@ def write_youtube(root: Path) -> Path:
     return root
 
 
-def write_tiny_weights(path: Path, seed: int = 0, network: str = "tiny") -> Path:
+def write_tiny_weights(path: Path, seed: int = 0, network: str | NetworkConfig = "tiny") -> Path:
     """An untrained tiny network's weights file."""
     torch.manual_seed(seed)
     save_weights(path, build_network(network))

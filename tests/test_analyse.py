@@ -1,5 +1,6 @@
 """Analyses: their figures against plain computations, and the commands with their tables, JSON files and pictures."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from PIL import Image
 from dataset import DavisDataset, Frame, Video
 from inference import SegmentationSession, VideoSegmenter
 from inference.validation import Validator
-from model import build_network, load_network
+from model import PRESETS, build_network, load_network
 from scripts import analyse
 from scripts.analysis import affinity, correspondence, memory_use
 from scripts.analysis.grid import Grid
@@ -220,8 +221,9 @@ def pictures_of(folder: Path) -> list[str]:
 
 
 def test_affinity_compares_networks(command, davis, weights, tmp_path):
-    other = write_tiny_weights(tmp_path / "other.pth", seed=1)
-    code, out, err = command("affinity", "--data_path", davis, "--model", f"one={weights}", f"two={other}", "--similarity", "two=dot", "--mem_every", "2")
+    other = write_tiny_weights(tmp_path / "other.pth", seed=1, network=dataclasses.replace(PRESETS["tiny"], similarity="dot"))
+    compared = ("affinity", "--data_path", davis, "--model", f"one={weights}", f"two={other}", "--mem_every", "2")
+    code, out, err = command(*compared)
     assert code == 0, err
     report = json.loads((tmp_path / "out/affinity.json").read_text())
     assert [(name, figures["similarity"], figures["elements"]) for name, figures in report["figures"].items()] == [("one", "l2", 84), ("two", "dot", 84)]
@@ -230,6 +232,8 @@ def test_affinity_compares_networks(command, davis, weights, tmp_path):
         assert figures["sequences"]["bear"]["elements"] == 48
         assert f"| {name} | {figures['similarity']} | 84 | {100 * figures['above_0.01']:.1f} | {100 * figures['above_0.1']:.1f} | {100 * figures['gini']:.1f} |" in out
     assert pictures_of(tmp_path / "out") == ["affinity.png"] and "analyse.py affinity" in report["command"]
+    code, out, err = command(*compared, "--similarity", "two=cosine")
+    assert code == 2 and "was trained with similarity dot, not cosine as asked for" in err
 
 
 def test_correspondence_follows_points_on_objects_and_says_how_many_stayed_on_them(command, davis, weights, tmp_path):

@@ -4,7 +4,9 @@ import copy
 import dataclasses
 import json
 import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference import SYSTEMS, VideoSegmenter
+from inference.engine import WEIGHTS_FOLDER
 from model import PRESETS, NetworkConfig, build_network, load_network, parameter_count, save_weights
-from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint, recognise_preset
+from model.checkpoint import TrainingState, load_state, network_state, read_checkpoint, read_network, recognise_preset
+from model.config import with_window
+from scripts import export_weights
 from util.errors import InputError
 
 MASK_WEIGHT = "value_encoder.conv1.weight"
@@ -313,9 +318,192 @@ def test_the_public_names_load_into_the_published_preset(path):
     assert load_network(path).config == PRESETS["stcn"]
 
 
-def test_key_channels_are_seen_in_the_weights_and_the_similarity_is_told(tmp_path):
+def test_key_channels_are_seen_in_the_weights_and_the_similarity_is_told_where_the_file_does_not_say(tmp_path):
     config = dataclasses.replace(PRESETS["tiny"], key_channels=5, similarity="dot")
-    save_weights(tmp_path / "weights.pth", build_network(config))
+    torch.save(build_network(config).state_dict(), tmp_path / "weights.pth")
     assert load_network(tmp_path / "weights.pth").config == dataclasses.replace(config, similarity="l2")
     assert load_network(tmp_path / "weights.pth", similarity="dot").config == config
     assert VideoSegmenter.from_checkpoint(tmp_path / "weights.pth", similarity="dot", device="cpu").network.config == config
+
+
+# What is not seen in names and shapes travels with the weights
+
+TRAINED_OTHERWISE = {
+    "similarity": dataclasses.replace(PRESETS["tiny"], similarity="cosine"),
+    "window": with_window(PRESETS["tiny_pcvos"], (3, 2, 2)),
+    "size": dataclasses.replace(PRESETS["tiny"], name="mine", key_channels=5, attention_reduction=2),
+}
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("trained", TRAINED_OTHERWISE)
+def test_weights_say_what_was_trained(path, trained, half):
+    config = TRAINED_OTHERWISE[trained]
+    save_weights(path, build_network(config), half=half)
+    assert load_network(path).config == config
+    assert VideoSegmenter.from_checkpoint(path, device="cpu").network.config == config
+
+
+def test_exported_weights_say_what_was_trained(tmp_path, monkeypatch):
+    config = TRAINED_OTHERWISE["window"]
+    network = build_network(config)
+    state = {**network.state_dict(), "n_averaged": torch.tensor(3)}
+    torch.save({"network": state, "average": state, "network_config": config.as_dict()}, tmp_path / "checkpoint.pth")
+    for flags in ([], ["--half"]):
+        monkeypatch.setattr("sys.argv", ["export_weights.py", str(tmp_path / "checkpoint.pth"), str(tmp_path / "weights.pth"), *flags])
+        export_weights.main()
+        assert load_network(tmp_path / "weights.pth").config == config
+
+
+@pytest.mark.parametrize("asked", [{"similarity": "l2"}, {"window": (2, 2, 3)}, {"network": "tiny"}, {"network": PRESETS["tiny_pcvos"]}])
+def test_what_contradicts_the_file_is_refused(path, asked):
+    config = dataclasses.replace(TRAINED_OTHERWISE["window"], similarity="dot")
+    save_weights(path, build_network(config))
+    with pytest.raises(InputError, match=f"{path}: .*as asked for; leave that out"):
+        load_network(path, **asked)
+    assert load_network(path, "tiny_pcvos", similarity="dot", window=(3, 2, 2)).config == config
+
+
+@pytest.mark.parametrize("save", [save_weights, lambda path, network: torch.save(network.state_dict(), path)], ids=["said", "not said"])
+def test_windows_are_refused_for_a_network_without_refinement(path, network, save):
+    save(path, network)
+    with pytest.raises(InputError, match="without refinement"):
+        load_network(path, window=(2, 2, 3))
+
+
+def test_the_shipped_weights_say_what_they_are_and_are_the_same_tensors():
+    for system in SYSTEMS.values():
+        file = WEIGHTS_FOLDER / system.shipped_weights
+        assert read_network(file).config == PRESETS[file.stem]
+        assert b'"sha256": ' in zipfile.ZipFile(file).comment
+
+
+# Numbers that are no weights
+
+BAD_VALUES = {
+    "nan": (lambda value: value.fill_(float("nan")), "is not finite"),
+    "one nan": (lambda value: value.index_fill_(0, torch.tensor(0), float("nan")), "is not finite"),
+    "infinite": (lambda value: value.fill_(float("-inf")), "is not finite"),
+    "beyond single precision": (lambda value: value.double() * 0 + 1e300, "is not finite"),
+    "integer": (lambda value: value.to(torch.int32), "is of type int32"),
+    "boolean": (lambda value: value > 0, "is of type bool"),
+    "complex": (lambda value: value.to(torch.complex64), "is of type complex64"),
+    "sparse": (lambda value: value.to_sparse(), "is no plain tensor"),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("bad", BAD_VALUES)
+def test_weights_that_are_no_numbers_are_refused_by_name(state, path, bad, legacy):
+    spoil, found = BAD_VALUES[bad]
+    for name, train_on in (("key_encoder.bn1.running_mean", False), ("decoder.pred.weight", True)):
+        torch.save({**state, name: spoil(state[name].clone())}, path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(InputError, match=rf"{path}: {name} {found}"):
+            load_network(path, "tiny", train_on=train_on)
+
+
+@pytest.mark.parametrize("variance", [-1e-3, 1e20])
+def test_variances_that_none_can_be_are_refused(state, path, variance):
+    state["key_encoder.bn1.running_var"][3] = variance
+    torch.save(state, path)
+    with pytest.raises(InputError, match=r"key_encoder\.bn1\.running_var holds a variance of"):
+        load_network(path)
+
+
+def test_counters_may_be_of_any_real_type(state, path):
+    torch.save({name: value.half() if value.is_floating_point() or name.endswith("weight") else value.to(torch.int32) for name, value in state.items()}, path)
+    load_network(path)
+    torch.save({name: value.half() for name, value in state.items()}, path)
+    load_network(path)
+
+
+def test_weights_that_are_not_finite_are_not_written(network, path):
+    save_weights(path, network)
+    whole = path.read_bytes()
+    for half, value in ((False, float("nan")), (True, 1e6)):
+        spoilt = copy.deepcopy(network)
+        with torch.no_grad():
+            spoilt.decoder.pred.bias.fill_(value)
+        with pytest.raises(InputError, match=r"not written, since decoder\.pred\.bias"):
+            save_weights(path, spoilt, half=half)
+    assert path.read_bytes() == whole and list(path.parent.iterdir()) == [path]
+
+
+# A configuration inside a checkpoint is data
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**PRESETS["tiny_pcvos"].as_dict(), **fields}
+
+
+def encoder(**fields: Any) -> dict[str, Any]:
+    return {**PRESETS["tiny_pcvos"].as_dict()["key_encoder"], **fields}
+
+
+def refiner(**fields: Any) -> dict[str, Any]:
+    return {**PRESETS["tiny_pcvos"].as_dict()["refiner"], **fields}
+
+
+NESTED: list = []
+for _ in range(200):
+    NESTED = [NESTED]
+DOUBLED: list = []
+for _ in range(60):
+    DOUBLED = [DOUBLED, DOUBLED]
+STRANGE_CONFIGURATIONS = {
+    "many blocks": changed(key_encoder=encoder(depths=(1, 10**9, 1))),
+    "wide": changed(key_encoder=encoder(planes=(8, 10**9, 16))),
+    "wide and many": changed(key_encoder=encoder(planes=(4096, 4096, 4096), depths=(100, 100, 100))),
+    "many channels": changed(value_channels=10**9),
+    "no channels": changed(key_channels=0),
+    "negative": changed(decoder_channels=(16, -12, 8)),
+    "a huge window": changed(refiner=refiner(window=(1, 1, 10**6))),
+    "a large window": changed(refiner=refiner(window=(64, 64, 64))),
+    "a deep refinement": changed(refiner=refiner(depth=10**9)),
+    "many policies": changed(reducer={"policies": 60}),
+    "an even window": changed(enhancer={"window": (2, 2)}),
+    "a number of many digits": changed(key_channels=10**5000),
+    "a truth": changed(key_channels=True),
+    "a fraction": changed(key_channels=8.0),
+    "not a number": changed(key_channels=float("nan")),
+    "a text": changed(key_channels="8"),
+    "nothing": changed(key_channels=None),
+    "a tensor": changed(key_channels=torch.tensor(8)),
+    "a list": changed(key_encoder=[1, 2]),
+    "two depths": changed(key_encoder=encoder(depths=(1, 1))),
+    "a text of depths": changed(key_encoder=encoder(depths="111")),
+    "a long name": changed(name="x" * 10**6),
+    "lines": changed(name="two\nlines"),
+    "another similarity": changed(similarity="l3"),
+    "an unhashable similarity": changed(similarity=["l2"]),
+    "another block": changed(key_encoder=encoder(block="tower")),
+    "nested": changed(name=NESTED),
+    "doubled": changed(name=DOUBLED),
+    "a nested field": changed(**{"y" * 10**5: NESTED}),
+    "numbered": {1: 2},
+    "no dictionary": 5,
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE_CONFIGURATIONS)
+def test_a_strange_configuration_is_refused_in_one_short_line(path, strange):
+    torch.save({"network": build_network("tiny_pcvos").state_dict(), "network_config": STRANGE_CONFIGURATIONS[strange]}, path)
+    with pytest.raises(InputError) as refused:
+        load_network(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < len(str(path)) + 400
+
+
+def test_tensors_of_no_content_take_no_memory(path):
+    """Of a network as large as its names and shapes say, which stores one number."""
+    state = {name: torch.zeros(()).expand(value.shape) for name, value in network_on_meta(4096).items()}
+    torch.save({"network": state, "network_config": {**PRESETS["tiny"].as_dict(), "key_encoder": encoder(planes=(4096, 4096, 4096), depths=(30, 30, 30))}}, path)
+    with pytest.raises(InputError, match="values; at most"):
+        load_network(path)
+
+
+def network_on_meta(planes: int) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        encoder = dataclasses.replace(PRESETS["tiny"].key_encoder, planes=(planes,) * 3, depths=(30, 30, 30))
+        return build_network(dataclasses.replace(PRESETS["tiny"], key_encoder=encoder)).state_dict()

@@ -7,13 +7,14 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same_labels, assert_same_results, tiny_network
+from conftest import assert_same_labels, assert_same_results, tiny_network, tiny_network_name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_engine import PlainEngine
 
 from inference import SYSTEMS, VideoSegmenter
 from inference.memory import POLICIES
+from util.errors import InputError
 
 
 def run(session, frames, masks=None):
@@ -243,3 +244,22 @@ def test_probabilities_are_a_distribution_whose_largest_is_the_label(make_segmen
         assert result.probabilities.dtype == torch.float32
         torch.testing.assert_close(result.probabilities.sum(0), torch.ones(48, 64), rtol=0, atol=1e-5)
         assert np.array_equal(result.labels, result.probabilities.argmax(0).numpy())
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_number_that_is_none_anywhere_in_the_network_gives_no_result(system, made_clip):
+    """A comparison with it is false, so that every mask would be blank."""
+    network = tiny_network(name=tiny_network_name(system))
+    if network.config.enhancer is not None:
+        network.foreground_reinforcing.gain.data.fill_(0.5)
+    segmenter = VideoSegmenter(network, system, device="cpu")
+    expected = [result.labels for result in segmenter.segment(made_clip.frames[:7], made_clip.labels[0])]
+    names = [name for name, value in network.state_dict().items() if value.is_floating_point()]
+    for name in names[:: 7 if system != "pcvos" else 5]:
+        spoilt = copy.deepcopy(network)
+        spoilt.state_dict()[name].view(-1)[0] = float("nan")
+        found = VideoSegmenter(spoilt, system, device="cpu").segment(made_clip.frames[:7], made_clip.labels[0])
+        try:
+            assert all(np.array_equal(result.labels, labels) for result, labels in zip(found, expected, strict=True)), f"{name} passes"
+        except InputError as error:
+            assert "the probabilities are not finite" in str(error)

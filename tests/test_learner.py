@@ -5,16 +5,19 @@ Legend: B batch, T frames, H W image size.
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_network
 from torch import Tensor
 from training_processes import assert_same, read, run_by_hand
 
-from model import VOSNetwork, build_network
+from inference import VideoSegmenter
+from model import VOSNetwork, build_network, load_network, save_weights
 from model.checkpoint import TrainingState
 from model.config import PRESETS
 from model.learner import Learner, LossWatch
@@ -207,6 +210,34 @@ def test_the_average_of_weights_is_what_is_kept_and_follows_them_slowly(network,
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_what_is_no_floating_point_number_has_no_average():
+    """An index that is averaged points elsewhere, and a counter counts too little: the network that is validated was not the one in its file."""
+    learner = learner_of(build_network("tiny_pcvos"), clip_frames=2, average_decay=0.997, learn_batch_norms=True)
+    for _ in range(5):
+        for parameter in learner.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        learner.network.key_encoder.bn1.num_batches_tracked += 1000
+        learner.step()
+    for (name, ours), theirs in zip(learner.final_network.named_buffers(), learner.network.buffers(), strict=True):
+        assert torch.equal(ours, theirs) or ours.is_floating_point(), name
+    assert learner.final_network.key_encoder.bn1.num_batches_tracked == 5000
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("decay", [0.9, 0.997, 0.9995])
+def test_averaged_weights_predict_what_their_file_does(tmp_path, made_clip, decay):
+    learner = learner_of(tiny_network(name="tiny_pcvos"), clip_frames=2, average_decay=decay)
+    for _ in range(4):
+        for parameter in learner.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        learner.step()
+    save_weights(tmp_path / "weights.pth", learner.final_network)
+    ours, theirs = (VideoSegmenter(network, "pcvos", device="cpu") for network in (learner.final_network, load_network(tmp_path / "weights.pth")))
+    for one, other in zip(*(segmenter.segment(made_clip.frames[:6], made_clip.labels[0]) for segmenter in (ours, theirs)), strict=True):
+        assert torch.equal(one.probabilities, other.probabilities)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_modules_of_a_slot_move_by_their_own_rate_and_the_rest_does_not():
     learner = learner_of(build_network("tiny_remn"), reduce_frames=4, slot_rates=SlotRates(enhancer=5.0), schedule="cosine")
     start = {name: parameter.detach().clone() for name, parameter in learner.network.named_parameters()}
@@ -380,6 +411,45 @@ def test_a_learner_restored_from_a_file_takes_the_same_steps(network, batch, tmp
         assert_same(getattr(whole.state({}), name), getattr(parts.state({}), name), name)
 
 
+def in_format(network: VOSNetwork, memory_format: torch.memory_format, **changed: Any) -> Learner:
+    learner = learner_of(network, **changed)
+    learner.network.to(memory_format=memory_format)
+    return learner
+
+
+def take_step(learner: Learner, number: int) -> None:
+    """By gradients of the parameters' own memory format, the same numbers in any."""
+    random = torch.Generator().manual_seed(number)
+    for parameter in learner.network.parameters():
+        parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=random))
+    learner.step()
+
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("recipe", [{}, {"optimizer": "adamw", "average_decay": 0.9, "schedule": "cosine"}], ids=["adam", "adamw"])
+@pytest.mark.parametrize("start", FORMATS)
+def test_going_on_in_another_memory_format_and_back_takes_the_same_steps(network, tmp_path, start, recipe):
+    """Otherwise the moments of a convolution are taken for those of other weights of it."""
+    there, elsewhere = FORMATS[start], next(kind for name, kind in FORMATS.items() if name != start)
+    whole = in_format(network, there, **recipe)
+    for number in range(6):
+        take_step(whole, number)
+    moved = in_format(network, there, **recipe)
+    for number in range(6):
+        if number in (2, 4):
+            state = stored(moved, tmp_path / "state.pth")
+            moved = in_format(build_network("tiny"), elsewhere if number == 2 else there, **recipe)
+            moved.restore(state)
+            for parameter, moments in moved.optimizer.state.items():
+                assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == parameter.stride()
+        take_step(moved, number)
+    for name in ("network", "average", "optimizer"):
+        assert_same(getattr(whole.state({}), name), getattr(moved.state({}), name), name)
+
+
 def test_the_scale_of_half_precision_gradients_goes_on(network, tmp_path):
     whole, parts = (learner_of(network, amp="fp16") for _ in range(2))
     whole.scaler.load_state_dict({**whole.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7})
@@ -461,9 +531,92 @@ def test_a_checkpoint_that_is_damaged_inside_is_refused_in_one_line(network, tmp
     assert "\n" not in str(refused.value)
 
 
+def changed_moments(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], None]:
+    """Change what is stored of one parameter."""
+    return lambda optimizer: optimizer["state"].__setitem__(3, change(optimizer["state"][3]))
+
+
+DAMAGED_OPTIMIZERS = {
+    "a moment of another shape": changed_moments(lambda moments: {**moments, "exp_avg": torch.zeros(1)}),
+    "a moment of fewer numbers": changed_moments(lambda moments: {**moments, "exp_avg_sq": moments["exp_avg_sq"][:1]}),
+    "a moment of the same number of numbers": changed_moments(lambda moments: {**moments, "exp_avg": moments["exp_avg"].flatten()}),
+    "a moment of whole numbers": changed_moments(lambda moments: {**moments, "exp_avg": moments["exp_avg"].long()}),
+    "a moment that is no tensor": changed_moments(lambda moments: {**moments, "exp_avg": 0.5}),
+    "a moment that is not finite": changed_moments(lambda moments: {**moments, "exp_avg": moments["exp_avg"] * float("nan")}),
+    "a square below zero": changed_moments(lambda moments: {**moments, "exp_avg_sq": moments["exp_avg_sq"] - 1}),
+    "steps of a vector": changed_moments(lambda moments: {**moments, "step": torch.zeros(5)}),
+    "steps that are no number": changed_moments(lambda moments: {**moments, "step": "3"}),
+    "steps below zero": changed_moments(lambda moments: {**moments, "step": torch.tensor(-1.0)}),
+    "no moments": changed_moments(lambda moments: {}),
+    "one moment": changed_moments(lambda moments: {"step": moments["step"], "exp_avg": moments["exp_avg"]}),
+    "a list of moments": changed_moments(lambda moments: list(moments.values())),
+    "an unknown parameter": lambda optimizer: optimizer["state"].__setitem__(10**6, optimizer["state"][3]),
+    "numbered twice": lambda optimizer: optimizer["param_groups"][0]["params"].__setitem__(0, 1),
+    "a parameter too few": lambda optimizer: optimizer["param_groups"][0]["params"].pop(),
+    "a group more": lambda optimizer: optimizer["param_groups"].append(optimizer["param_groups"][0]),
+    "groups of something": lambda optimizer: optimizer.__setitem__("param_groups", 5),
+    "a rate that is no number": lambda optimizer: optimizer["param_groups"][0].__setitem__("lr", "fast"),
+    "a rate that is not finite": lambda optimizer: optimizer["param_groups"][0].__setitem__("lr", float("nan")),
+    "a state of something": lambda optimizer: optimizer.__setitem__("state", [1]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("damage", DAMAGED_OPTIMIZERS)
+def test_moments_that_do_not_fit_are_refused_in_one_line(network, damage):
+    """torch's fused step reads and writes beyond the memory of some of them."""
+    learner = learner_of(network)
+    take_step(learner, 0)
+    state = copy.deepcopy(learner.state({}))
+    DAMAGED_OPTIMIZERS[damage](state.optimizer)
+    with pytest.raises(InputError, match="checkpoint is damaged inside") as refused:
+        learner_of(network).restore(state)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_options_of_the_optimiser_are_those_of_the_configuration(network, tmp_path):
+    """Whatever a version of torch, or somebody, wrote into the checkpoint."""
+    learner, other = learner_of(network), learner_of(network)
+    take_step(learner, 0)
+    state = copy.deepcopy(learner.state({}))
+    state.optimizer["param_groups"][0] |= {"fused": False, "amsgrad": True, "weight_decay": 3.0, "betas": (0, 0), "unknown": 1}
+    state.scheduler.update({"base_lrs": [9.0], "lr_lambdas": [5], "step": 3})
+    other.restore(state)
+    for one in (learner, other):
+        take_step(one, 1)
+    for name in ("network", "optimizer", "scheduler"):
+        assert_same(getattr(learner.state({}), name), getattr(other.state({}), name), name)
+
+
+ENDLESS: list = []
+for _ in range(60):
+    ENDLESS = [ENDLESS, ENDLESS]
+
+
+@pytest.mark.parametrize("part", ["training_config", "network_config", "scheduler", "scaler"])
+@pytest.mark.parametrize("value", [ENDLESS, "x" * 10**6, 10**5000, torch.zeros(3), list(range(10**5))], ids=["endless", "long", "many digits", "a tensor", "many"])
+def test_a_strange_configuration_in_a_checkpoint_is_refused_in_one_short_line(network, part, value):
+    state = learner_of(network).state({})
+    state = dataclasses.replace(state, **{part: {**getattr(state, part), "strange": value}})
+    with pytest.raises(InputError) as refused:
+        learner_of(network).restore(state)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_a_checkpoint_of_weights_that_are_not_finite_is_not_written(network, tmp_path):
+    learner = learner_of(network, average_decay=0.9)
+    with torch.no_grad():
+        learner.final_network.decoder.pred.bias.fill_(float("inf"))
+    with pytest.raises(InputError, match=r"not written, since module\.decoder\.pred\.bias is not finite"):
+        learner.state({}).save(tmp_path / "state.pth")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_beyond_the_end_of_the_training_is_refused(network, tmp_path):
     learner = learner_of(network, iterations=20)
-    learner.iteration = 12
+    learner.iteration = learner.scheduler.last_epoch = 12
     with pytest.raises(InputError, match="of iteration 12, the training ends at 10: raise --iterations"):
         learner_of(network).restore(stored(learner, tmp_path / "state.pth"))
 

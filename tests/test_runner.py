@@ -264,6 +264,39 @@ def test_an_object_that_the_memory_lost_is_named_once(segmenter, out, monkeypatc
     assert capsys.readouterr().err.count("live: object 2 is lost by frame 00003: nothing of it is left in the memory") == 1
 
 
+def forget_from(index: int, back_at: int | None = None):
+    """A session's step whose results hold no object from a frame on, until another."""
+    step = SegmentationSession.step
+
+    def forgetting(session, *arguments, **keywords):
+        result = step(session, *arguments, **keywords)
+        gone = result is not None and index <= result.frame_index < (back_at or 10**6)
+        return dataclasses.replace(result, labels=np.zeros_like(result.labels)) if gone else result
+
+    return forgetting
+
+
+def test_objects_that_have_all_vanished_are_said(segmenter, out, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(SegmentationSession, "step", forget_from(3))
+    run(dataset_of(MadeUpVideo()), segmenter, out)
+    assert capsys.readouterr().err.splitlines().count("live: no object left from 00003 on") == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(SegmentationSession, "step", forget_from(2, back_at=4))
+    run(dataset_of(MadeUpVideo()), segmenter, RunFolder(tmp_path / "again", {}))
+    assert "no object left" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("settings", "remedy"), [({}, "use another checkpoint"), ({"amp": True}, "leave out --amp")])
+@pytest.mark.parametrize("system", ["stcn", "pcvos"])
+def test_probabilities_that_are_not_finite_end_a_video_in_one_line(out, system, settings, remedy):
+    network = build_network("tiny_pcvos")
+    with torch.no_grad():
+        network.decoder.pred.weight.view(-1)[0] = float("nan")
+    with pytest.raises(InputError, match=rf"^live: frame 1: the probabilities are not finite; .*{remedy}$"):
+        run(dataset_of(MadeUpVideo()), VideoSegmenter(network, system, device="cpu", **settings), out)
+    assert not (out.results / "live").exists()
+
+
 def two_processes(*flags: str) -> list[subprocess.CompletedProcess]:
     """eval_davis.py as two processes of one group, without the launcher's own messages and signals."""
     with socket.socket() as free:

@@ -22,7 +22,7 @@ import train
 from dataset.synthetic import make_clip
 from model import build_network, load_network, save_weights
 from model.checkpoint import recognise_preset
-from model.config import PRESETS
+from model.config import PRESETS, with_window
 from model.rollout import Rollout
 from util.errors import InputError, run_command
 from util.run_record import read_metrics
@@ -309,7 +309,19 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, zero, empty])
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def zero_a_page(path: Path) -> None:
+    """As a power cut leaves it."""
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + bytes(4096) + content[12288:])
+
+
+@pytest.mark.parametrize("damage", [truncate, zero, empty, flip_a_bit, zero_a_page])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(run, capsys, damage):
     flags = ("-i", "3", "--save_every", "1")
     folder = run(*flags)
@@ -482,16 +494,40 @@ def test_ablations_of_the_network_reach_its_weights_and_checkpoint(run):
     assert PRESETS["tiny"].similarity != "dot"
 
 
-def test_windows_of_the_refinement_are_trained_as_asked_and_told_when_the_weights_are_loaded(run):
+def test_windows_of_the_refinement_are_trained_as_asked_and_travel_with_the_weights(run):
     folder = run("-i", "1", "--network", "tiny_pcvos", "--window", "1", "3", "3")
-    assert load_network(folder / "checkpoints/000001.pth").config.refiner.window == (1, 3, 3)
-    assert load_network(folder / "weights.pth", window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
+    for file in ("checkpoints/000001.pth", "weights.pth"):
+        assert load_network(folder / file).config.refiner.window == (1, 3, 3)
+        assert load_network(folder / file, window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
+        with pytest.raises(InputError, match="was trained with windows of 1×3×3, not 2×2×3 as asked for"):
+            load_network(folder / file, window=(2, 2, 3))
+    torch.save(read(folder / "weights.pth"), folder / "others.pth")
+    assert load_network(folder / "others.pth", window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
     with pytest.raises(InputError, match="fits no network"):
-        load_network(folder / "weights.pth")
+        load_network(folder / "others.pth")
     with pytest.raises(InputError, match="window 0 3 3"):
-        load_network(folder / "weights.pth", window=(0, 3, 3))
+        load_network(folder / "others.pth", window=(0, 3, 3))
     with pytest.raises(InputError, match="--window: network tiny has no refinement"):
         run("-i", "1", "--window", "1", "3", "3")
+
+
+def test_the_similarity_travels_with_the_weights_and_into_what_is_trained_from_them(run, tmp_path, capsys):
+    write_davis(tmp_path / "held_out", {"cow": 7}, "2017/val.txt")
+    folder = run("-i", "1", "--similarity", "dot", "--val_root", "held_out", "--val_every", "1")
+    for file in ("weights.pth", "best.pth", "checkpoints/000001.pth"):
+        assert load_network(folder / file).config.similarity == "dot", file
+    for flags, similarity in (((), "dot"), (("--similarity", "cosine"), "cosine")):
+        name = f"from_{similarity}"
+        run("--id", name, "-i", "1", "--load_network", "runs/run/weights.pth", *flags)
+        assert load_network(tmp_path / "runs" / name / "weights.pth").config.similarity == similarity
+        assert f"runs/run/weights.pth: was trained with similarity dot; this training goes on with {similarity}" in capsys.readouterr().out
+
+
+def test_windows_travel_into_what_is_trained_from_the_weights(run, tmp_path, capsys):
+    save_weights(tmp_path / "start.pth", build_network(with_window(PRESETS["tiny_pcvos"], (3, 2, 2))))
+    folder = run("-i", "1", "--network", "tiny_pcvos", "--load_network", "start.pth")
+    assert load_network(folder / "weights.pth").config.refiner.window == (3, 2, 2)
+    assert "start.pth: was trained with windows of 3×2×2; this training goes on with 3×2×2" in capsys.readouterr().out
 
 
 def test_a_run_records_what_made_it(run):

@@ -6,6 +6,7 @@ import typing
 from typing import Any, Literal, TypeVar, Union
 
 from util.errors import InputError
+from util.wording import shown
 
 Config = TypeVar("Config")
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -41,6 +42,25 @@ def parse_settings(items: typing.Iterable[str]) -> list[tuple[str, str]]:
             raise InputError(f"--set {item}: KEY=VALUE is needed")
         settings.append((name, value))
     return settings
+
+
+_MOST_VALUES, _DEEPEST, _LONGEST_TEXT = 10_000, 20, 10_000
+
+
+def check_plain(values: Any) -> None:
+    """Raise InputError for a configuration out of a file that is no nesting of dictionaries, lists, texts and numbers of a size that people write: comparing or showing
+    another might never end."""
+    waiting, count = [(values, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if isinstance(value, (dict, list, tuple)):
+            items = list(value) + list(value.values()) if isinstance(value, dict) else value
+            waiting += ((item, depth + 1) for item in items)
+        elif not isinstance(value, (str, int, float, type(None))) or (isinstance(value, str) and len(value) > _LONGEST_TEXT) or (isinstance(value, int) and abs(value) >> 64):
+            raise InputError(f"a configuration in the checkpoint holds {shown(value)}, which no configuration does; the file is damaged")
+        if count + len(waiting) > _MOST_VALUES or depth > _DEEPEST:
+            raise InputError("a configuration in the checkpoint is larger, or nested deeper, than any is; the file is damaged")
 
 
 def _replaced(config: Any, path: list[str], value: Any, name: str) -> Any:
