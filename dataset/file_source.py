@@ -19,13 +19,13 @@ _SMALLEST_FRAME_BYTES = 8  # a packet with its entry in the index
 _IMAGE_STARTS = (b"GIF8", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def open_source(path: Path, frame_range: FrameRange | None = None) -> FrameSource:
-    """A folder of images, a stack of images (multi-page TIFF, animated PNG, WebP or GIF), or a video file.
+def open_source(path: Path, frame_range: FrameRange | None = None, mask: Path | None = None) -> FrameSource:
+    """A folder of images, but for `mask` where that lies among them, a stack of images (multi-page TIFF, animated PNG, WebP or GIF), or a video file.
 
     frame_range: of 16-bit frames, their own where None. Raises InputError for a file that is missing, a still image, or none of these.
     """
     if path.is_dir():
-        return FolderSource.of_folder(path, frame_range=frame_range)
+        return FolderSource.of_folder(path, frame_range=frame_range, mask=mask)
     if not is_image_file(path):
         return FileSource(path, frame_range)
     with open_image(path) as image:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset.folder_of_frames import refuse_masks_among_frames
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
 from dataset.image_file import deep_values, image_sizes, is_deep, list_files, load_image, open_image, place, read_image, refuse_stack, size_text
 from dataset.mask_names import number_in, position_in
@@ -81,11 +82,15 @@ class FolderSource(FrameSource):
         self._positions = {path.stem: index for index, path in enumerate(paths)}
 
     @classmethod
-    def of_folder(cls, folder: Path, complete: bool = True, frame_range: FrameRange | None = None) -> "FolderSource":
-        """All images of a folder. complete: refuse a numbering with holes (see refuse_lost_frames). Raises InputError where there are none."""
-        paths = list_files(folder)
+    def of_folder(cls, folder: Path, complete: bool = True, frame_range: FrameRange | None = None, mask: Path | None = None) -> "FolderSource":
+        """All images of a folder, but for `mask` if that lies among them. complete: refuse a numbering with holes (see refuse_lost_frames).
+
+        Raises InputError where there are none, or other masks among them.
+        """
+        paths = [path for path in list_files(folder) if mask is None or not mask.is_file() or not path.samefile(mask)]
         if not paths:
             raise InputError(f"{folder}: no frames; a folder of .jpg or .png files is needed")
+        refuse_masks_among_frames(folder, paths)
         if complete:
             refuse_lost_frames(paths)
         return cls(paths, frame_range)

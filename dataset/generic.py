@@ -113,7 +113,7 @@ class VideoFile(MaskedVideo):
         frame_range: FrameRange | None = None,
     ):
         path, masks = local_path(path), Path(masks)
-        source = open_source(path, frame_range)
+        source = open_source(path, frame_range, masks)
         positions = find_masks(masks, source, path.stem)
         full_path = path.resolve()
         super().__init__(name or (full_path.name if path.is_dir() else full_path.stem), source, positions, corrections=corrections, colours=colours)

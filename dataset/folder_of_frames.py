@@ -1,0 +1,44 @@
+"""Which images of a folder are a video's frames, where masks may lie among them."""
+
+import re
+from pathlib import Path
+
+from dataset.image_file import open_image
+from util.errors import InputError
+
+_SINGLE_CHANNEL = ("1", "L", "P", "LA", "PA")
+_ADDED_WORD = re.compile(r"[_\-. ]?(mask|masks|label|labels|seg|gt|anno|annotation|matte|alpha|depth)s?[0-9]*$", re.IGNORECASE)
+_SAME_ENDING = {".jpeg": ".jpg", ".tif": ".tiff"}
+
+
+def refuse_masks_among_frames(folder: Path, paths: list[Path]) -> None:
+    """Raise InputError where some of the images look like masks of the others.
+
+    Images belong together whose endings are of one kind and whose names differ in their numbers alone. Others than the most numerous are refused where they are indexed or
+    have one channel beside colour frames, where both their ending and their names are of another kind, and where their names are those of frames with a word such as
+    mask added. Reads a header of each kind, of a folder with more than one.
+    """
+    kinds: dict[tuple[str, str], list[Path]] = {}
+    for path in paths:
+        kinds.setdefault((_ending(path), re.sub(r"[0-9]+", "#", path.stem)), []).append(path)
+    if len(kinds) < 2:
+        return
+    colour = {kind: _has_colours(files[0]) for kind, files in kinds.items()}
+    frames = max(kinds, key=lambda kind: (len(kinds[kind]), colour[kind], not _ADDED_WORD.search(kinds[kind][0].stem)))
+    stems = {path.stem for path in kinds[frames]}
+    for kind, files in kinds.items():
+        added = all(_ADDED_WORD.sub("", path.stem) in stems - {path.stem} for path in files)
+        foreign = kind[0] != frames[0] and kind[1] != frames[1]
+        if kind != frames and ((colour[frames] and not colour[kind]) or foreign or added):
+            counts = " and ".join(f"{len(kinds[one])} {one[0]} ({kinds[one][0].name}{', …' if len(kinds[one]) > 1 else ''})" for one in (frames, kind))
+            raise InputError(f"{folder}: {counts}: which are the frames? put masks into a folder of their own")
+
+
+def _ending(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return _SAME_ENDING.get(suffix, suffix)
+
+
+def _has_colours(path: Path) -> bool:
+    with open_image(path) as image:
+        return image.mode not in _SINGLE_CHANNEL
