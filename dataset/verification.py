@@ -18,7 +18,7 @@ from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, load_imag
 from dataset.label_map import BINARY_ID, present_ids
 from dataset.skipped_files import MAX_DAMAGED_SHARE
 from dataset.static_layouts import KNOWN_SETS, scan_static_root
-from dataset.video_clips import VideoLayout, find_layout
+from dataset.video_clips import VideoLayout, find_layout, masks_of_other_kinds
 from util.errors import InputError
 from util.texts import read_text
 
@@ -174,6 +174,7 @@ class VideoTask:
         by_stem, annotated = {path.stem: path for path in images}, {path.stem for path in labels}
         findings = [Finding(text=f"{path}: no frame of this name in {self.images}") for path in labels if path.stem not in by_stem]
         findings += [Finding(text=f"{path}: no mask of this name in {self.labels}") for path in self._unmasked(images, annotated)]
+        findings += [Finding(text=f"{path}: a mask that is no PNG, which training does not read") for path in masks_of_other_kinds(self.labels, labels, by_stem)]
         if len(labels) < FRAMES_NEEDED:
             findings.append(Finding(text=f"{self.labels}: {len(labels)} annotated frames, of which a sample needs {FRAMES_NEEDED}; the video is left out", problem=False))
         pairs = [(by_stem[path.stem], path) for path in labels if path.stem in by_stem]

@@ -4,7 +4,7 @@ Legend: T frames, H W height and width as stored, S side of the crop.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from dataset.augmentation import ClipAugmentation, Window, centre_of, draw_crop, flipping, scaling, translation, turning, warp_image, warp_labels
 from dataset.image_cache import ImageCache
-from dataset.image_file import MASK_SUFFIXES, list_files, list_folders, read_sequence_list, size_text
+from dataset.image_file import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders, read_sequence_list, size_text
 from dataset.skipped_files import UnusableFileError
 from dataset.training import Sample, build_sample, draw_objects, draw_until_usable
 from util.errors import InputError
+from util.wording import counted
 
 YOUTUBE_ANNOTATION_STEP = 5
 CLIP_MAX_GAP = 5  # frames from one to the next inside a clip that is predicted together (PCVOS, per-clip training)
@@ -129,6 +130,9 @@ def _read_video(images: Path, annotations: Path, shared: dict[tuple[str, ...], t
     missing = [path for path in labels if path.stem not in by_stem]
     if missing:
         raise InputError(f"{missing[0]}: no frame of this name in {images}; add it or remove the mask")
+    if lost := masks_of_other_kinds(annotations, labels, by_stem):
+        found = f"{counted(len(lost), 'mask')} of frames that {'is' if len(lost) == 1 else 'are'} no PNG"
+        raise InputError(f"{lost[0]}: {found}; training reads PNG masks alone, since JPEG blurs object ids: save as indexed PNG, or remove")
     image_names, label_names = (tuple(path.name for path in paths) for paths in ([by_stem[path.stem] for path in labels], labels))
     return AnnotatedVideo(
         name=annotations.name,
@@ -138,6 +142,13 @@ def _read_video(images: Path, annotations: Path, shared: dict[tuple[str, ...], t
         label_names=shared.setdefault(label_names, label_names),
         annotation_step=_annotation_step([path.stem for path in labels]),
     )
+
+
+def masks_of_other_kinds(annotations: Path, labels: Iterable[Path], stems: Container[str]) -> list[Path]:
+    """Images that are named as frames (`stems`) are, but are no PNGs, of frames that have none among `labels`: reading PNGs alone would leave them out in silence."""
+    known = {path.stem for path in labels}
+    others = (path for path in annotations.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in others if path.suffix.lower() not in MASK_SUFFIXES and path.stem in stems and path.stem not in known)
 
 
 def _annotation_step(names: list[str]) -> int:

@@ -5,9 +5,11 @@ import json
 import shutil
 
 import pytest
-from made_up_trees import write_davis, write_youtube
+from made_up_trees import made_up_frames, write_davis, write_generic, write_jpg, write_youtube
 
 from dataset import DavisDataset, YoutubeDataset, read_palette
+from dataset.verification import VideoTask
+from dataset.video_clips import find_videos
 from inference.scoring.protocols import read_categories
 from util.errors import InputError
 from util.texts import read_text
@@ -83,3 +85,16 @@ def test_videos_whose_frames_are_not_all_there_are_counted(tmp_path):
     assert dataset.frames_read == "all, but every fifth of 1 video"
     assert dataset.notes[0].startswith("frames every fifth of 1 video, such as bb22: not in ")
     assert [video.frame_count for video in dataset] == [11, 3]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".JPEG"])
+def test_training_masks_that_are_no_png_are_named(tmp_path, suffix):
+    root = write_generic(tmp_path, "clip", {0: (1,), 1: (1,), 2: (1,)})
+    image = made_up_frames(1, 0)[0][0]
+    for index in (3, 4):
+        write_jpg(root / f"made/{index:05d}.jpg", image)
+        (root / f"made/{index:05d}.jpg").rename(root / f"Annotations/clip/{index:05d}{suffix}")
+    with pytest.raises(InputError, match=rf"clip/00003\{suffix}: 2 masks of frames that are no PNG; training reads PNG masks alone"):
+        find_videos(root)
+    found = VideoTask(images=root / "JPEGImages/clip", labels=root / "Annotations/clip", every_frame=False, fast=True)()
+    assert sum("a mask that is no PNG" in finding.text for finding in found.findings) == 2
