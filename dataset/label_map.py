@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from dataset.image_file import load_image, open_image, pages_of, place, size_text
+from dataset.image_file import load_image, open_image, pages_of, place, refuse_no_file, size_text
 from dataset.mask_checks import has_smooth_edges, misplaced_background
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -55,6 +55,11 @@ class ColourNumbering:
         for code in order:
             self.ids.setdefault(code, len(self.ids))
 
+    def labels_of(self, codes: np.ndarray) -> np.ndarray:
+        """Ids uint8 [H, W] of colours that were added, at most 256."""
+        found, positions = np.unique(codes, return_inverse=True)
+        return np.array([self.ids[code] for code in found.tolist()], dtype=np.uint8)[positions.reshape(codes.shape)]
+
     @property
     def palette(self) -> bytes:
         """768 bytes."""
@@ -95,6 +100,7 @@ def read_palette(path: str | Path) -> bytes | Literal["auto"]:
         if image.mode != "P":
             raise InputError(f"{place(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'")
         return full_palette(bytes(image.getpalette("RGB")))
+    refuse_no_file(path)
     try:
         rows = [[int(word) for word in line.replace(",", " ").split()] for line in read_text(path, "a line 'red green blue' for each id").splitlines() if line.strip()]
     except InputError:
@@ -217,7 +223,7 @@ def _of_pixels(image: Image.Image, alpha: np.ndarray | None, path: Path, colours
     colours.add(codes)
     if len(colours.ids) > BINARY_ID:
         raise InputError(f"{place(path)}: with this mask the video has {len(colours.ids):,} colours; at most 254 objects can be numbered")
-    labels = np.array([colours.ids[code] for code in found.tolist()], dtype=np.uint8)[np.searchsorted(found, codes)]
+    labels = colours.labels_of(codes)
     if has_smooth_edges(labels, np.frombuffer(colours.palette, np.uint8).reshape(256, 3)):
         _refuse_smooth_edges(labels, path, "RGB")
     return LabelMap(labels=labels, palette=colours.palette, note=f"--palette auto: {colours}")
@@ -244,7 +250,7 @@ def _ids_of_colours(codes: np.ndarray, path: Path, colours: bytes | None) -> np.
     ids = {0: 0, _WHITE: BINARY_ID} if colours is None else _codes_to_ids(colours)
     unmapped = [code for code in found.tolist() if code not in ids]
     if unmapped and colours is None:
-        if len(found) > MAX_COLOURS:
+        if len(found) > MAX_COLOURS or _shades(codes):
             remedy = f"it is a photograph or has smooth edges: {_SMOOTH_REMEDY}"
         elif all(code in _codes_to_ids(DAVIS_PALETTE) for code in found.tolist()):
             remedy = "or map colours with --palette davis, as these are DAVIS's"
@@ -257,6 +263,13 @@ def _ids_of_colours(codes: np.ndarray, path: Path, colours: bytes | None) -> np.
             "the colours must be the palette's exactly, without smooth edges"
         )
     return np.array([ids[code] for code in found.tolist()], dtype=np.uint8)[positions.reshape(codes.shape)]
+
+
+def _shades(codes: np.ndarray) -> bool:
+    """Whether the few colours of int [H, W] are those of smooth edges."""
+    numbering = ColourNumbering()
+    numbering.add(codes)
+    return has_smooth_edges(numbering.labels_of(codes), np.frombuffer(numbering.palette, np.uint8).reshape(256, 3))
 
 
 def _codes_to_ids(colours: bytes) -> dict[int, int]:

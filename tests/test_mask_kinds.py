@@ -204,6 +204,12 @@ def test_palette_auto_refuses_smooth_edges_and_photographs(tmp_path):
         read_label_map(tmp_path / "photo.png", colours=ColourNumbering())
 
 
+def test_an_rgb_mask_with_few_shades_of_smooth_edges_is_told_so(tmp_path):
+    drawing((512, 384), ((255, 255, 255),)).resize((128, 96), Image.Resampling.BOX).save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=r"RGB image with \d+ colours; .*smooth edges: export it without anti-aliasing"):
+        read_label_map(tmp_path / "mask.png")
+
+
 def test_a_stack_of_masks_in_one_file_is_refused(tmp_path):
     masks = [with_palette(make_labels(index), (0, 0, 0), RED, GREEN) for index in (1, 2)]
     masks[0].save(tmp_path / "mask.png", save_all=True, append_images=masks[1:])
