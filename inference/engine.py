@@ -33,7 +33,8 @@ from util.wording import counted
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_LOOKAHEAD = 8
-_OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time,
+_OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time on the CPU,
+_OBJECT_PIXELS_OF_GPU = 24 * 480 * 864  # objects × frames × pixels on a GPU, where every operation costs a launch,
 _PROBABILITY_PIXELS = 64 * 480 * 864  # and (objects + 1) × frames × pixels predicted together: bound memory whatever the number of objects
 _RESERVED_FRAMES = 40  # frames' worth of memory reserved at first, at most: a file may state any number of frames, and tables grow
 
@@ -59,7 +60,9 @@ class VideoSegmenter:
         self.config: SystemConfig = system_config(system, **overrides)
         require_slots(network.config, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
-        self.network = inference_copy(network, winograd=self.device.type == "cpu").to(self.device, memory_format=torch.channels_last)
+        held_in = amp_dtype(self.config, self.device) if self.config.amp else None
+        copy = inference_copy(network, winograd=self.device.type == "cpu" and held_in is None, dtype=held_in)
+        self.network = copy.to(self.device, memory_format=torch.channels_last)
 
     @staticmethod
     def from_checkpoint(
@@ -165,8 +168,6 @@ class SegmentationSession:
         self._lookahead = 1 if self._config.frame_by_frame else lookahead
         self._clip_given = 0  # frames given of the clip being gathered, also those skipped, and those predicted already,
         self._clip_begun = False  # as some are where a clip was ended early: the rest of it follows, so that the memory keeps its pace
-        # a GPU is filled by several frames at a time; a CPU is full with one, and larger tensors cost it fresh memory at every operation
-        self._frames_at_once = 1 if self._device.type == "cpu" else _OBJECT_FRAMES
         self._frame_count = frame_count
         self._policy = POLICIES[self._config.memory.policy](self._config.memory)
         self._policy.use_network(self._network)
@@ -368,7 +369,15 @@ class SegmentationSession:
         return self._config.clip_length if dependent else self._frames_per_batch()
 
     def _frames_per_batch(self) -> int:
-        return max(self._frames_at_once // max(len(self._object_ids), 1), 1)
+        """A GPU is filled by several frames; a CPU is full with one, and larger tensors cost it fresh memory at every operation."""
+        return 1 if self._device.type == "cpu" else max(self._objects_at_once() // max(len(self._object_ids), 1), 1)
+
+    def _objects_at_once(self) -> int:
+        """Objects × frames that are decoded, or encoded, together."""
+        if self._device.type == "cpu":
+            return _OBJECT_FRAMES
+        height, width = self._geometry.working_size
+        return max(_OBJECT_PIXELS_OF_GPU // (height * width), 1)
 
     def _predict(self, frame_indices: Sequence[int], features: list[FrameFeatures]) -> list[Tensor]:
         """Aggregated probabilities [batch, K + 1, 16h, 16w], float32, of each batch of features of a clip's frames."""
@@ -380,7 +389,7 @@ class SegmentationSession:
             readout = self._network.refine(readout.unsqueeze(0), torch.cat([batch.feature_s16 for batch in features]).unsqueeze(0)).squeeze(0)
         probabilities = []
         for part, batch in zip(readout.split([len(batch.key) for batch in features]), features, strict=True):
-            logits = [self._network.decode(part[:, objects], batch).float() for objects in _chunks(part.shape[1], _OBJECT_FRAMES)]
+            logits = [self._network.decode(part[:, objects], batch).float() for objects in _chunks(part.shape[1], self._objects_at_once())]
             probabilities.append(aggregate_logits(self._with_lost(torch.cat(logits, dim=1))).softmax(1))
         return probabilities
 
@@ -405,17 +414,17 @@ class SegmentationSession:
     def _write_pending(self) -> None:
         """Encode and memorise the frames that wait for it."""
         waiting, self._pending = self._pending, []
-        for pending in waiting:
-            self._write(pending)
+        with self._arithmetic():
+            for pending in waiting:
+                self._write(pending)
 
     def _write(self, pending: _Pending) -> None:
         frame, values = pending.frame, {}
-        with self._arithmetic():
-            others = pending.masks.sum(1, keepdim=True) - pending.masks
-            for objects in _chunks(pending.masks.shape[1], _OBJECT_FRAMES):
-                encoded = self._network.encode_value(frame.images, frame.feature_s16, pending.masks[:, objects], others[:, objects])
-                for object_id, value in zip(pending.object_ids[objects], encoded[0], strict=True):
-                    values[object_id] = value.permute(1, 2, 0).flatten(0, 1)
+        others = pending.masks.sum(1, keepdim=True) - pending.masks
+        for objects in _chunks(pending.masks.shape[1], self._objects_at_once()):
+            encoded = self._network.encode_value(frame.images, frame.feature_s16, pending.masks[:, objects], others[:, objects])
+            for object_id, value in zip(pending.object_ids[objects], encoded[0], strict=True):
+                values[object_id] = value.permute(1, 2, 0).flatten(0, 1)
         if self._bank is None:
             self._bank = MemoryBank(similarity_kind=self._network.config.similarity, capacity=self._reserved_elements(), usage=self._policy.usage)
         key = frame.key[0].float().permute(1, 2, 0).flatten(0, 1)
@@ -467,11 +476,14 @@ class SegmentationSession:
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:
         """Without gradients, and as exactly as the settings say."""
-        automatic = torch.float16 if self._device.type == "cuda" else torch.bfloat16
-        dtype = AMP_DTYPES.get(self._config.amp_dtype, automatic)
-        autocast = torch.autocast(self._device.type, dtype, enabled=self._config.amp)
-        with cuda_arithmetic(tf32=self._config.tf32), _no_gradients(), autocast:
+        autocast = torch.autocast(self._device.type, amp_dtype(self._config, self._device), enabled=self._config.amp)
+        with cuda_arithmetic(self._device, tf32=self._config.tf32, amp=self._config.amp), _no_gradients(), autocast:
             yield
+
+
+def amp_dtype(config: SystemConfig, device: torch.device) -> torch.dtype:
+    """What mixed precision computes in."""
+    return AMP_DTYPES.get(config.amp_dtype, torch.float16 if device.type == "cuda" else torch.bfloat16)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -13,10 +14,11 @@ from model.winograd import WinogradConv2d
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # names in residual blocks, stems and downsampling shortcuts
 
 
-def inference_copy(network: VOSNetwork, *, winograd: bool = False) -> VOSNetwork:
+def inference_copy(network: VOSNetwork, *, winograd: bool = False, dtype: torch.dtype | None = None) -> VOSNetwork:
     """A copy in evaluation mode, without gradients, whose batch norms are folded into the convolutions before them. The original stays as it is.
 
-    winograd: also replace the large 3×3 convolutions, for the CPU (see model/winograd.py).
+    winograd: also replace the large 3×3 convolutions, for the CPU (see model/winograd.py). dtype: what convolutions and linear
+    layers are held in, for mixed precision, which otherwise casts their weights at every call.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
@@ -28,6 +30,10 @@ def inference_copy(network: VOSNetwork, *, winograd: bool = False) -> VOSNetwork
     _replace(network, lambda module: isinstance(module, SameConv2d), SameConv2d.with_even_kernel)
     if winograd:
         _replace(network, WinogradConv2d.fits, WinogradConv2d)
+    if dtype is not None:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):  # redundancy reduction, of other convolutions, stays in float32
+                module.to(dtype)
     return network
 
 

@@ -201,7 +201,7 @@ class Learner:
         signal that asks to stop.
         """
         try:
-            with cuda_arithmetic(tf32=self.config.tf32, benchmark=True):
+            with cuda_arithmetic(self.device, tf32=self.config.tf32, amp=self.config.amp != "off", benchmark=True):
                 yield
         except RuntimeError as error:
             if not self.config.compile or not isinstance(error, _compile_errors()):

@@ -1,6 +1,7 @@
 """The network against the published implementation's numbers, and what must hold of every preset. Legend: B batch, K objects, C channels, h w at stride 16."""
 
 import copy
+import dataclasses
 import json
 import zlib
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_values_equal_the_published_implementation(published, golden, first_fram
     masks = aggregate(masks).softmax(1)[:, 1:]  # the first mask enters after soft aggregation
     values = published.encode_value(image, features.feature_s16, masks)
     torch.testing.assert_close(values[0], torch.from_numpy(golden["mem/values0"]), rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_pcvos", "stcn_lite0"])
+def test_weights_held_in_half_precision_compute_what_casting_them_at_every_call_does(name):
+    network = fill(build_network(name))
+    images = torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    cast, held = inference_copy(network), inference_copy(network, dtype=torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for one, other in zip(dataclasses.astuple(cast.encode_key(images)), dataclasses.astuple(held.encode_key(images)), strict=True):
+            assert torch.equal(one, other)
+    assert held.key_proj.key_proj.weight.dtype == torch.bfloat16
+    assert network.key_proj.key_proj.weight.dtype == torch.float32
+
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def reading(network: str, height: int, width: int, memory_frames: int, objects: 
     query_rows = query[0].flatten(1).T.contiguous()
     sides: dict[str, Callable[[], Tensor]] = {"reference": lambda: memory.read(query), "ours": lambda: bank.read(query_rows, range(objects), top_k)}
     times: dict[str, list[float]] = {side: [] for side in SIDES}
-    with torch.no_grad(), cuda_arithmetic(tf32=False):
+    with torch.no_grad(), cuda_arithmetic(device, tf32=False):
         difference = (sides["ours"]().transpose(1, 2) - sides["reference"]().flatten(2)).abs().max().item()
         for turn in turns(repeats):
             for side, read in sides.items():

@@ -41,7 +41,7 @@ class ReferenceNetwork:
     def arithmetic(self) -> Iterator[None]:
         """As exactly as the engine computes by default."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        with cuda_arithmetic(tf32=False), torch.autocast(self.device.type, dtype, enabled=self._amp), torch.no_grad():
+        with cuda_arithmetic(self.device, tf32=False, amp=self._amp), torch.autocast(self.device.type, dtype, enabled=self._amp), torch.no_grad():
             yield
 
     def encode_key(self, image: Tensor) -> FrameFeatures:

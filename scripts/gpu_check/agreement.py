@@ -23,7 +23,8 @@ from util.precision import AMP_DTYPES, cuda_arithmetic
 from .report import Check, Finding
 
 PROBABILITY_TOLERANCE = 2e-4  # of float32, where only rounding differs
-RELATIVE_TOLERANCE = 1e-4  # of losses and gradient norms
+LOSS_TOLERANCE = 1e-4  # relative
+GRADIENT_TOLERANCE = 1e-3  # relative, of norms: a GPU sums gradients of many pixels in another order than the CPU
 TIE = 1e-3  # two best probabilities this close may swap
 PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -114,7 +115,7 @@ def run_training_golden(check: Check) -> Finding:
             gradient = max(abs(gradients[parameter] / norm - 1) for parameter, norm in norms.items())
             figures[f"{name}/{precision}"] = {"loss": loss, "gradient_norms": gradient}
             rows.append((name, precision, f"{loss:.1e}", f"{gradient:.1e}"))
-            if precision == "float32" and max(loss, gradient) > RELATIVE_TOLERANCE:
+            if precision == "float32" and (loss > LOSS_TOLERANCE or gradient > GRADIENT_TOLERANCE):
                 failures.append(f"{name}: float32 losses differ by {loss:.1e}, gradient norms by {gradient:.1e} (relative)")
     table = markdown_table(("sample", "precision", "losses", "gradient norms"), rows)
     return Finding(f"Largest relative differences.\n\n{table}", figures, tuple(failures))
@@ -142,10 +143,10 @@ def _train_once(network: VOSNetwork, sample: list[torch.Tensor], objects: int, p
     """The losses of frames 1 and 2, and the norm of each parameter's gradient."""
     network.zero_grad()
     dtype = AMP_DTYPES.get(precision)
-    with cuda_arithmetic(tf32=precision == "TF32"):
+    with cuda_arithmetic(device, tf32=precision == "TF32", amp=dtype is not None):
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             result = Rollout(network)(*sample, [objects], iteration=0)
-        scale = 2.0**12 if precision == "fp16" else 1.0  # as a loss scaler does, against gradients too small for fp16
+        scale = 2.0**6 if precision == "fp16" else 1.0  # as a loss scaler does, against gradients too small for fp16
         (scale * result.loss).backward()
     gradients = {}
     for name, parameter in network.named_parameters():
