@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference import SYSTEMS, VideoSegmenter
+from inference.frames import Geometry
 from inference.memory import POLICIES
 from util.errors import InputError
 
@@ -139,3 +140,31 @@ def test_frames_out_of_order_are_refused_and_the_session_stays_as_it_was(make_se
 
 def test_every_policy_says_whether_it_needs_every_frame():
     assert {name for name, policy in POLICIES.items() if not policy(SYSTEMS["stcn"].memory).needs_every_frame} == {"every-k", "fifo", "random", "redundancy"}
+
+
+def test_a_stated_length_reserves_a_bounded_memory(make_segmenter, made_clip):
+    session = make_segmenter().session(frame_count=2**31 - 1)
+    for index, frame in enumerate(made_clip.frames[:3]):
+        session.step(frame, made_clip.labels[0] if index == 0 else None)
+    assert session.memory.megabytes <= 40 * 12 * session.memory.element_bytes / 1e6
+
+
+@pytest.mark.parametrize("system", ["stcn", "pcvos"])
+def test_results_are_brought_to_the_frames_own_size_one_at_a_time(make_segmenter, made_clip, monkeypatch, system):
+    """Large frames with many objects need room for one, whatever the lookahead or the clip."""
+    sizes, from_network = [], Geometry.from_network
+    monkeypatch.setattr(Geometry, "from_network", lambda geometry, probabilities: sizes.append(len(probabilities)) or from_network(geometry, probabilities))
+    session = make_segmenter(system, resolution=24).session(lookahead=5)
+    results = [session.step(frame, made_clip.labels[0] if index == 0 else None) for index, frame in enumerate(made_clip.frames)]
+    due = [result for result in results if result is not None]
+    assert sizes == [1] * len(due) and len(due) < 12, "those that wait are not made"
+    remaining = session.drain()
+    next(remaining)
+    assert len(sizes) == len(due) + 1
+
+
+def test_the_lookahead_is_lowered_where_frames_are_large_as_they_are_worked_on(make_segmenter, made_clip, monkeypatch):
+    monkeypatch.setattr("inference.engine._PROBABILITY_PIXELS", 2 * 3 * 48 * 64)
+    session = make_segmenter(mem_every=9).session(lookahead=8)
+    given = [session.step(frame, made_clip.labels[0] if index == 0 else None) is not None for index, frame in enumerate(made_clip.frames[:6])]
+    assert given == [True, False, True, True, True, True], "two frames of three maps at a time"
