@@ -299,9 +299,9 @@ def test_all_ids_are_one_object_where_the_lists_are_of_davis_2016(command, weigh
 def test_the_memory_and_its_scores_are_of_one_object_where_the_lists_are_of_davis_2016(command, weights, tmp_path, monkeypatch):
     root, given, step = write_davis(tmp_path / "davis", {"bear": 4}, "480p/val.txt"), [], SegmentationSession.step
 
-    def watched(session, frame, mask=None):
+    def watched(session, frame, mask=None, **keywords):
         given.extend([] if mask is None else [set(np.unique(mask).tolist())])
-        return step(session, frame, mask)
+        return step(session, frame, mask, **keywords)
 
     monkeypatch.setattr(SegmentationSession, "step", watched)
     code, _, err = command("memory", "--data_path", root, "--model", weights, "--memory_frames", "2", "--capacities", "2")
