@@ -74,7 +74,7 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
     place = _meeting_place()
     try:
         torch.distributed.init_process_group(backend_of(device), timeout=patience)
-    except torch.distributed.DistError as error:
+    except RuntimeError as error:  # a DistError; before torch 2.5 sometimes not
         reason = str(error).splitlines()[0]
         raise InputError(f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere") from error
     try:

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -186,7 +187,7 @@ def _step(learner: Learner) -> list[Tensor]:
     earlier = torch.empty(config.batch_size - part, config.frames - 1, config.max_objects + 1, side, side, device=device)
     frames = torch.zeros(part, config.frames, 3, side, side, dtype=torch.uint8, device=device)
     labels = torch.zeros(part, config.frames, side, side, dtype=torch.uint8, device=device)
-    result = learner.forward({"frames": frames, "labels": labels, "num_objects": torch.full((part,), config.max_objects)})
+    result = learner.forward({"frames": frames, "labels": labels, "num_objects": np.full(part, config.max_objects)})  # of fake tensors torch 2.4 makes no list
     learner.backward(result.loss)
     learner.step()
     return [earlier, result.logits]
