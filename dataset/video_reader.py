@@ -22,6 +22,7 @@ from util.errors import InputError
 from util.pyav import DECODING_ERRORS, Nameless, av, require_av
 from util.wording import counted
 
+_LENIENT = {"metadata_errors": "replace"} if av and int(av.__version__.split(".")[0]) < 19 else {}  # of titles that are no UTF-8; PyAV 19 always is
 _BUFFER_BYTES = 1 << 18
 _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")  # demuxers that make pictures of texts
 _UNORDERED_FORMATS = ("avi",)  # whose times are those of decoding, not of showing
@@ -86,7 +87,7 @@ class VideoReader:
         file = path.open("rb")
         try:
             # No protocol, so that what a playlist or a description of sessions names is not opened
-            container = av.open(Nameless(file), container_options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=_BUFFER_BYTES)
+            container = av.open(Nameless(file), container_options={"protocol_whitelist": "none"}, **_LENIENT, buffer_size=_BUFFER_BYTES)
         except (*DECODING_ERRORS, ValueError) as error:
             file.close()
             raise _not_a_video(path, error) from None
@@ -107,7 +108,7 @@ class VideoReader:
         require_av(f"{name}: a stream, and reading one")
         options = {"protocol_whitelist": protocols, "rtsp_transport": "tcp"}
         try:
-            container = av.open(url, container_options=options, metadata_errors="replace", timeout=timeout_seconds)
+            container = av.open(url, container_options=options, **_LENIENT, timeout=timeout_seconds)
         except (*DECODING_ERRORS, ValueError):
             raise InputError(f"{name}: cannot be opened; check that it is there, and that no other program uses it") from None
         return cls(container, name)
@@ -513,7 +514,7 @@ class _Conversion:
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:
-    data = next((item for item in frame.side_data if item.type.name == "DISPLAYMATRIX"), None)
+    data = frame.side_data.get("DISPLAYMATRIX")
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 

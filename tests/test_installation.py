@@ -78,7 +78,7 @@ def test_an_editable_install_makes_packages_and_programs_importable_from_anywher
     assert made.returncode == 0, made.stderr
     names = (*PACKAGES, "train", "eval_davis", "eval_youtube", "eval_generic")
     ask = f"import importlib.util as u, site; site.addsitedir({str(site)!r}); print(*(u.find_spec(name).origin for name in {names}), sep='\\n')"
-    asked = subprocess.run([sys.executable, "-I", "-c", ask], cwd=elsewhere, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    asked = subprocess.run([sys.executable, "-I", "-S", "-c", ask], cwd=elsewhere, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120)
     assert [Path(line).relative_to(clone).parts[0].removesuffix(".py") for line in asked.stdout.split()] == list(names), asked.stderr
     about = next(site.glob("*.dist-info/METADATA")).read_text(encoding="utf-8")
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] not in "#-"]

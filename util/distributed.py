@@ -85,9 +85,8 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
         reason = str(error).splitlines()[0]
         remedy = "look at what the lost one said, then start all of them again (a training goes on by --load_model auto)"
         raise InputError(f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}") from error
-    finally:
-        torch.distributed.destroy_process_group()
-        _talk.cache_clear()
+    torch.distributed.destroy_process_group()  # not after an error: gloo may then wait for ever for a process that has ended (seen with torch 2.4)
+    _talk.cache_clear()
 
 
 def backend_of(device: torch.device) -> str:
