@@ -1,5 +1,6 @@
 """Independent probabilities of objects become one distribution a pixel. Legend: K objects, H W image size."""
 
+import functools
 import math
 
 import torch
@@ -16,7 +17,8 @@ def aggregate(probabilities: Tensor, object_dim: int = -3) -> Tensor:
     log-odds. Returns logits [..., K + 1, H, W], background first, whose softmax over the K + 1 is the aggregated distribution.
     Source: STM, section 3.4.
     """
-    background = (1 - probabilities).prod(object_dim, keepdim=True)
+    # multiplied one by one: the gradient of torch's product makes the host wait for a GPU
+    background = functools.reduce(torch.mul, (1 - probabilities).split(1, object_dim))
     return torch.cat([background, probabilities], object_dim).clamp(_EDGE, 1 - _EDGE).logit()
 
 

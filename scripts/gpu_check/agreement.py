@@ -60,6 +60,7 @@ def run_golden(check: Check) -> Finding:
     """STCN's and PCVOS's published probabilities and labels, in each precision."""
     golden = {**np.load(_DATA / "stcn_golden.npz"), **np.load(_DATA / "pcvos_golden.npz")}
     frames, labels = deterministic().clip()
+    count = 3 if check.dry_run else len(frames)  # of the frames
     late = {0: np.where(labels[0] == 1, 1, 0), 4: np.where(labels[4] == 2, 2, 0)}
     last = golden["davis_last/prob11"][None]
     cases = (  # name, system, settings, masks, frames whose probabilities are known, and these
@@ -75,15 +76,16 @@ def run_golden(check: Check) -> Finding:
         cells = []
         for precision, exactness in _precisions(check).items():
             segmenter = VideoSegmenter(networks[system], system, device=check.device, **settings, **exactness)
-            results = list(segmenter.segment(frames, masks))
-            largest = max(_largest_difference(results[int(frame)], one) for frame, one in zip(known_frames, known, strict=True))
-            differing = sum(_labels_differing(result, one) for result, one in zip(results, golden[f"{name}/labels"], strict=True))
+            results = list(segmenter.segment(frames[:count], masks))
+            expected = {int(frame): one for frame, one in zip(known_frames, known, strict=True) if frame < count}
+            largest = max(_largest_difference(results[frame], one) for frame, one in expected.items())
+            differing = sum(_labels_differing(result, one) for result, one in zip(results, golden[f"{name}/labels"][:count], strict=True))
             figures[f"{name}/{precision}"] = {"largest_probability_difference": largest, "labels_differing": differing}
             cells.append(f"{largest:.1e}, {differing}")
             if precision == "float32" and not (largest <= PROBABILITY_TOLERANCE and differing == 0):
                 failures.append(f"{name}: float32 differs by {largest:.1e} and at {differing} labels outside ties")
         rows.append((name, *cells))
-    pixels = labels.size
+    pixels = labels[:count].size
     text = f"Largest difference of probabilities, and labels that differ outside ties (of {pixels:,}), from the published implementation's."
     return Finding(f"{text}\n\n{markdown_table(('case', *_precisions(check)), rows)}", figures, tuple(failures))
 
@@ -160,7 +162,7 @@ def run_cpu_labels(check: Check) -> Finding:
     """The sample clip by every system's shipped network on the CPU and on the device: how many pixels differ, and J of both."""
     frames = [read_image(path) for path in sorted((_SAMPLE / "JPEGImages/sample").glob("*.jpg"))]
     truth = [read_label_map(path).labels for path in sorted((_SAMPLE / "Truth/sample").glob("*.png"))]
-    frames, truth = (frames[:6], truth[:6]) if check.dry_run else (frames, truth)
+    frames, truth = (frames[:3], truth[:3]) if check.dry_run else (frames, truth)
     rows, figures, failures = [], {}, []
     for system in SYSTEMS:
         expected = [result.labels for result in VideoSegmenter.from_checkpoint(None, system, device="cpu").segment(frames, truth[0])]

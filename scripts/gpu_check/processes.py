@@ -18,7 +18,7 @@ from util.errors import InputError
 from .report import Check, Finding
 
 _ROOT = Path(__file__).resolve().parents[2]
-_ITERATIONS = 6
+_ITERATIONS = 4
 _MIDDLE = f"checkpoints/{_ITERATIONS // 2:06d}.pth"
 _TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1")
 
