@@ -148,7 +148,7 @@ def test_speed_command_prints_a_table_and_writes_its_figures(tmp_path):
     ("arguments", "said"),
     [
         (("stream", "--frames", "3"), "error: --frames 3: two lengths are compared"),
-        (("speed", "--net", "tiny"), "error: benchmark.py speed: --net tiny: not known; the flags are -h --help --network --height "),
+        (("speed", "--net", "tiny"), "error: benchmark.py speed: --net: not known; the flags are -h --help --network --height "),
         (("speed", "--height", "8"), "error: benchmark.py speed: argument --height: 8: at least 16 is needed"),
         (("components", "--plot", "made"), "error: benchmark.py components: argument --plot: made: a folder; a file's name is needed"),
         (("training", "--json", "made"), "error: benchmark.py training: argument --json: made: a folder; a file's name is needed"),

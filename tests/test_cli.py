@@ -88,7 +88,7 @@ def refused(end: tuple[int, str, str]) -> str:
         (["--corrections"], "--corrections: DAVIS"),
         (["--palette", "nowhere.png"], "nowhere.png"),
         (["--model", "nowhere.pth"], "nowhere.pth: no such checkpoint"),
-        (["--network", "stcn"], "do not fit network stcn"),
+        (["--network", "stcn"], "holds network tiny, not stcn as asked for"),
         (["--davis_path", "nowhere"], "nowhere"),
     ],
 )
