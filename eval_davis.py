@@ -16,7 +16,7 @@ def main() -> None:
     parser = cli.evaluation_parser("eval_davis.py", "Segment DAVIS 2016 or 2017 from the first frame's masks.")
     parser.add_argument("--davis_path", type=Path, required=True, metavar="ROOT", help="holds trainval/ and test-dev/, or JPEGImages/480p, Annotations/480p, ImageSets itself")
     parser.add_argument("--split", choices=("val", "testdev", "2016val"), default="val", help="default: val, of DAVIS 2017")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos")
     parser.add_argument("--score", action="store_true", help="score the results (davis protocol): a table, OUT/scores.json, OUT/scores.csv")
     flags = parser.parse_args()
     with in_all_processes():

@@ -25,6 +25,8 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
     scale = {} if frame_range is None else {"frame_range": flags.frame_range}
     if (live := flags.realtime or is_live_address(flags.video)) and (flags.video is None or flags.truth is not None):
         raise InputError("--realtime and live sources: go with --video alone, without --truth, since frames may be left out")
+    if live and frame_range is not None:
+        raise InputError("--frame_range: not for --realtime and live sources, whose 16-bit frames are read by their full range; leave it out")
     if flags.video is None:
         return GenericDataset(flags.data_path, flags.sequences, flags.corrections, colours=colours, frame_range=frame_range), scale
     if flags.sequences is not None:
@@ -42,13 +44,15 @@ def main() -> None:
     parser.add_argument("--data_path", type=Path, metavar="ROOT", help="holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png, or VIDEO.mp4 and VIDEO.png")
     sources = "a video file, a stack of images, or a folder of frames; a camera's number, or a stream's URL (rtsp://…): until Ctrl-C"
     parser.add_argument("--video", metavar="FILE_OR_FOLDER", help=sources)
-    parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help="the first frame's mask, or a folder of masks named as their frames")
-    parser.add_argument("--frame_range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="of 16-bit frames, the values to be read as black and white (each video's own range)")
+    masks = "the first frame's mask (or that of the frame it is named by), or a folder of masks named by their frames"
+    parser.add_argument("--mask", type=Path, metavar="PNG_OR_FOLDER", help=masks)
+    scale = "values of 16-bit frames that are read as black and white (default: each video's own range)"
+    parser.add_argument("--frame_range", type=int, nargs=2, metavar=("LOW", "HIGH"), help=scale)
     parser.add_argument("--realtime", action="store_true", help="drop frames that come while another is segmented; a video file is played at its own rate")
-    parser.add_argument("--stall_seconds", type=float, default=10.0, metavar="S", help="end a live source that gives no frame for so long (%(default)s)")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos of --data_path alone")
-    parser.add_argument("--truth", type=Path, metavar="DIR", help="VIDEO/FRAME.png with every frame's truth: score the results")
-    parser.add_argument("--protocol", choices=("strict", "davis"), default="strict", help="of --truth; strict (default) also scores objects that join late")
+    parser.add_argument("--stall_seconds", type=float, default=10.0, metavar="S", help="end a live source that gives no frame for S seconds (default: %(default)g)")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos of --data_path")
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="score the results against VIDEO/FRAME.png, the truth of every frame")
+    parser.add_argument("--protocol", choices=("strict", "davis"), default="strict", help="how --truth scores: strict (default) also scores objects that join late")
     flags = parser.parse_args()
     with in_all_processes():
         dataset, data = open_dataset(flags)

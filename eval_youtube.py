@@ -15,11 +15,12 @@ from util.distributed import is_main
 def main() -> None:
     """Flags, data set, run."""
     parser = cli.evaluation_parser("eval_youtube.py", "Segment YouTube-VOS from each object's first mask. Results: OUT/Annotations/VIDEO/FRAME.png, to be zipped and submitted.")
-    parser.add_argument("--yv_path", type=Path, required=True, metavar="ROOT", help="holds valid/ or test/, and all_frames/valid_all_frames or where else the archives unpack to")
+    root = "holds valid/ or test/, and all frames in all_frames/valid_all_frames or where the archives unpack to"
+    parser.add_argument("--yv_path", type=Path, required=True, metavar="ROOT", help=root)
     parser.add_argument("--split", choices=("valid", "test"), default="valid", help="default: valid")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these videos alone")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos")
     parser.add_argument("--output_all", action="store_true", help="write every frame, not only those meta.json asks for")
-    parser.add_argument("--required_frames_only", action="store_true", help="read and segment the frames meta.json asks for alone: results differ")
+    parser.add_argument("--required_frames_only", action="store_true", help="read and segment only the frames that meta.json asks for: results differ")
     flags = parser.parse_args()
     with in_all_processes():
         dataset = YoutubeDataset(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
-from dataset.frame_source import FolderSource, FrameSource, NumberedSource, Picture, range_note, refuse_tiny
+from dataset.frame_source import FolderSource, FrameSource, NumberedSource, Picture, range_notes, refuse_tiny
 from dataset.image_file import IMAGE_SUFFIXES, deep_values, is_deep, open_image, pages_of, place, rgb_of, size_text
 from dataset.video_reader import VideoReader
 from util.errors import InputError
@@ -67,13 +67,12 @@ class FileSource(NumberedSource):
 
     @functools.cached_property
     def frame_range(self) -> FrameRange | None:
-        if not self._is_deep:
-            return None
-        frame_range = self._given_range
-        if frame_range is None:
+        frame_range = self._given_range if self._is_deep else None
+        if self._is_deep and frame_range is None:
             with VideoReader.of_file(self._path) as reader:
                 frame_range = range_of(reader.sampled(SAMPLED_FRAMES))
-        self._notes[range_note(str(self._path), frame_range, self._given_range is not None, SAMPLED_FRAMES, None)] = None
+        notes = range_notes(str(self._path), frame_range, self._given_range, SAMPLED_FRAMES, None)
+        self._notes |= dict.fromkeys(notes)
         return frame_range
 
     def _within(self, index: int, mask: Path) -> int:
@@ -141,9 +140,10 @@ class StackSource(NumberedSource):
     @property
     def notes(self) -> list[str]:
         notes = [f"{self._path}: has an alpha channel, which is left out: clear pixels show the colour stored there"] if self._clear else []
-        if self.frame_range is not None:
-            notes.append(range_note(str(self._path), self.frame_range, self._given_range is not None, min(self.count, SAMPLED_FRAMES), self.count))
-        return notes
+        looked_at = min(self.count, SAMPLED_FRAMES)
+        return notes + range_notes(
+            str(self._path), self.frame_range, self._given_range, looked_at, self.count
+        )
 
     @functools.cached_property
     def frame_range(self) -> FrameRange | None:

@@ -107,9 +107,7 @@ class FolderSource(FrameSource):
 
     @property
     def notes(self) -> list[str]:
-        if self.frame_range is None:
-            return []
-        return [range_note(self._paths[0].parent.name, self.frame_range, self._given_range is not None, min(self.count, SAMPLED_FRAMES), self.count)]
+        return range_notes(self._paths[0].parent.name, self.frame_range, self._given_range, min(self.count, SAMPLED_FRAMES), self.count)
 
     def __contains__(self, stem: str) -> bool:
         return stem in self._positions
@@ -194,11 +192,18 @@ class NumberedSource(FrameSource):
         return index
 
 
-def range_note(name: str, frame_range: FrameRange, given: bool, looked_at: int, count: int | None) -> str:
-    """The line that says how 16-bit frames are read."""
+def range_notes(
+    name: str, used: FrameRange | None, given: FrameRange | None, looked_at: int, count: int | None
+) -> list[str]:
+    """The line that says how 16-bit frames are read, or that a range is given for frames of 8 bits (used: None)."""
+    if used is None:
+        unused = f"{name}: 8-bit frames, which are read as they are; --frame_range is not used"
+        return [] if given is None else [unused]
     frames = "all" if looked_at == count else f"{looked_at}"
-    origin = "by --frame_range" if given else f"the range of {frames} frames, but for 0.01 % at each end; --frame_range LOW HIGH sets it"
-    return f"{name}: 16-bit frames; {frame_range.low} is read as black and {frame_range.high} as white ({origin})"
+    own = f"the range of {frames} frames, but for 0.01 % at each end; --frame_range LOW HIGH sets it"
+    origin = own if given is None else "by --frame_range"
+    scale = f"{used.low} is read as black and {used.high} as white"
+    return [f"{name}: 16-bit frames; {scale} ({origin})"]
 
 
 def refuse_tiny(size: tuple[int, int], path: Path | str) -> None:

@@ -36,9 +36,9 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "memory": {"choices": tuple(POLICIES), "help": "what is remembered (default: the system's)"},
     "sampling": {"choices": tuple(SAMPLINGS), "help": "when a frame is memorised: at a distance in frames, or when its masks have changed (default: the system's)"},
     "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals, redundancy)"},
-    "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; what they hold is said"},
-    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together, once a clip the memory is updated (default: the system's)"},
-    "amp": {"action": "store_const", "const": True, "help": "mixed precision: faster on GPUs, results differ a little"},
+    "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; the frames they hold are printed"},
+    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together; the memory is updated once a clip (default: the system's)"},
+    "amp": {"action": "store_const", "const": True, "help": "mixed precision (fp16 on CUDA, bf16 elsewhere; --set amp_dtype=… chooses): faster on GPUs, results differ a little"},
     "tf32": {"action": "store_const", "const": True, "help": "float32 in TF32 on CUDA: faster on Ampere and later, results differ a little"},
     "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
 }
@@ -60,7 +60,7 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.set_defaults(script=program)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
-    parser.add_argument("--network", choices=tuple(PRESETS), help="the checkpoint's network, where its names and shapes do not tell")
+    parser.add_argument("--network", choices=tuple(PRESETS), metavar="PRESET", help="the checkpoint's network, where the file does not tell: %(choices)s")
     parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the file does not tell")
     window = "frames, rows and columns of the refinement's windows, where they are not the network's own and the file does not tell"
     parser.add_argument("--window", type=int, nargs=3, metavar=("T", "H", "W"), help=window)
@@ -70,11 +70,11 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting by its full name, such as memory.policy=every-k")
     parser.add_argument("--lookahead", type=int, default=DEFAULT_LOOKAHEAD, metavar="N", help="frames computed as one batch, at most (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--corrections", action="store_true", help="masks given again for a known object count too; otherwise an id's first mask alone does")
-    palette = "colours of ids 0, 1, 2, … for RGB masks: an indexed PNG, a .txt of lines 'red green blue', davis, or auto (numbered by size)"
-    parser.add_argument("--palette", metavar="FILE", help=palette)
+    parser.add_argument("--corrections", action="store_true", help="also use masks given again for a known object; without it only the first mask of an id is used")
+    palette = "colours of ids 0, 1, 2, … for RGB masks: of an indexed PNG or a .txt of lines 'red green blue', of DAVIS, or auto (numbered by size)"
+    parser.add_argument("--palette", metavar="FILE|davis|auto", help=palette)
     parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.mp4 and a sheet of frames, VIDEO.png")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: time and memory taken until then")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: seconds, elements in memory, megabytes")
     parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
     return parser
 

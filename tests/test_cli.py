@@ -295,6 +295,11 @@ def test_live_sources_go_without_folders_and_truth(command, flags):
         assert "without --truth" in refused(command(eval_generic, *flags))
 
 
+def test_live_sources_go_without_a_frame_range(command):
+    flags = ["--video", "0", "--mask", "m.png", "--frame_range", "0", "900"]
+    assert "--frame_range: not for --realtime and live sources" in refused(command(eval_generic, *flags))
+
+
 def test_a_video_file_played_in_real_time_is_recorded_as_such(command, tmp_path):
     images, labels = made_up_frames(5, 0, (7,))
     video = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))

@@ -126,6 +126,18 @@ def test_16_bit_frames_have_one_scale_for_the_video_which_is_said(tmp_path, endi
         np.testing.assert_allclose(picture.image, expected if colours else np.repeat(expected[..., None], 3, axis=2), atol=1)
 
 
+def test_a_range_given_for_8_bit_frames_is_said_to_be_unused(tmp_path):
+    pages = [Image.new("RGB", (32, 32), (index, 9, 9)) for index in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "frames").mkdir()
+    pages[0].save(tmp_path / "frames/0.png")
+    for name in ("a.tif", "frames"):
+        source = open_source(tmp_path / name, FrameRange(0, 1000))
+        assert next(source.pictures(0, (32, 32))).image[0, 0].tolist() == [0, 9, 9]
+        assert [note for note in source.notes if "--frame_range is not used" in note]
+        assert open_source(tmp_path / name).notes == []
+
+
 def test_the_scale_can_be_given_and_is_recorded(tmp_path):
     for index in range(2):
         write_deep(tmp_path / f"data/JPEGImages/clip/{index}.png", ramp(500, 700, index))

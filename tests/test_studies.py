@@ -325,7 +325,8 @@ def test_means_over_parts_of_videos():
 
 def findings(tmp_path: Path, rows: list[Row], **changes) -> Findings:
     study = Study(name="tried", title="Tried", variants=[], labels="L", **changes)
-    where = {"command": "c", "date": "2026-01-01", "processor": "p", "logical_cores": 2, "memory_gb": None, "system": "s", "python": "3", "torch": "2", "threads": 1, "device": "cpu", "commit": "x"}
+    where = {"command": "c", "date": "2026-01-01", "processor": "p", "logical_cores": 2, "memory_gb": None}
+    where |= {"system": "s", "python": "3", "torch": "2", "threads": 1, "device": "cpu", "commit": "x"}
     return Findings(study=study, data=rows[0].data, rows=rows, left_out=["that one: no weights"], where=where)
 
 

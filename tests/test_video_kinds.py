@@ -269,6 +269,13 @@ def test_16_bit_video_is_scaled_by_its_own_range_or_the_one_given(tmp_path, give
     assert "16-bit frames" in notes[0] and ("by --frame_range" in notes[0]) == (given is not None)
 
 
+def test_a_range_given_for_8_bit_video_is_said_to_be_unused(tmp_path):
+    path = write(tmp_path / "a.mkv", moving_bar(3), "ffv1", "bgra")
+    pictures, notes, _ = read(path, frame_range=FrameRange(0, 1023))
+    assert_alike(pictures, moving_bar(3), mean=0.1)
+    assert any("--frame_range is not used" in note for note in notes)
+
+
 @pytest.mark.parametrize("name", ["12:30:05.mp4", "a:b.mp4", "-x.mp4", "%05d.mp4", "pipe:", "concat:a|b.mp4", "subfile,,start,0,end,0,,:a.mp4", os.fsdecode(b"a\xff.mp4"), "0"])
 def test_no_name_is_an_address(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

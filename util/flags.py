@@ -12,6 +12,17 @@ from util.secrets import without_secrets
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
 
 
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that ends with a flag's default, where there is one that the text does not name."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        if "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are InputErrors; flags are not abbreviated, and an unknown one is answered with the valid ones."""
 

@@ -14,7 +14,7 @@ from model.rollout import check_frames, check_slots
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.errors import EXIT_OK
-from util.flags import Commands, at_least, new_file
+from util.flags import Commands, DefaultsFormatter, at_least, new_file
 from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
@@ -24,14 +24,14 @@ Measurement = Callable[[argparse.Namespace], tuple[str, Any]]  # flags → the r
 
 def add_command(commands: Commands, name: str, run: Measurement, network: str, frame_size: bool = True) -> argparse.ArgumentParser:
     """A command that measures and reports, with the flags that all of them share; the caller adds its own. network: the default preset."""
-    added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=DefaultsFormatter)
     added.set_defaults(do=_report, run=run)
     added.add_argument("--network", choices=PRESETS, default=network, help="preset")
     if frame_size:
         added.add_argument("--height", type=at_least(16), default=480, help="of a frame, in pixels")
         added.add_argument("--width", type=at_least(16), default=854, help="of a frame, in pixels")
     added.add_argument("--threads", type=at_least(1), default=2, help="CPU threads of torch")
-    added.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    added.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     added.add_argument("--json", type=new_file, metavar="FILE", help="write all figures here too")
     return added
 
