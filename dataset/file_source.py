@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,11 +68,11 @@ class FileSource(NumberedSource):
 
     @functools.cached_property
     def frame_range(self) -> FrameRange | None:
-        frame_range = self._given_range if self._is_deep else None
+        frame_range, looked_at = self._given_range if self._is_deep else None, itertools.count()
         if self._is_deep and frame_range is None:
             with VideoReader.of_file(self._path) as reader:
-                frame_range = range_of(reader.sampled(SAMPLED_FRAMES))
-        notes = range_notes(str(self._path), frame_range, self._given_range, SAMPLED_FRAMES, None)
+                frame_range = range_of(pixels for pixels, _ in zip(reader.sampled(SAMPLED_FRAMES), looked_at, strict=False))
+        notes = range_notes(str(self._path), frame_range, self._given_range, next(looked_at), None)
         self._notes |= dict.fromkeys(notes)
         return frame_range
 

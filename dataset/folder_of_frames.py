@@ -7,7 +7,9 @@ from dataset.image_file import open_image
 from util.errors import InputError
 
 _SINGLE_CHANNEL = ("1", "L", "P", "LA", "PA")
-_ADDED_WORD = re.compile(r"[_\-. ]?(mask|masks|label|labels|seg|gt|anno|annotation|matte|alpha|depth)s?[0-9]*$", re.IGNORECASE)
+_WORDS = "(mask|label|seg|gt|anno|annotation|matte|alpha|depth)s?"
+_ADDED_WORD = re.compile(rf"[_\-. ]?{_WORDS}[0-9]*$", re.IGNORECASE)
+_HOLDS_WORD = re.compile(rf"(?<![^\W_]){_WORDS}(?![^\W\d_])", re.IGNORECASE)
 _SAME_ENDING = {".jpeg": ".jpg", ".tif": ".tiff"}
 
 
@@ -15,8 +17,8 @@ def refuse_masks_among_frames(folder: Path, paths: list[Path]) -> None:
     """Raise InputError where some of the images look like masks of the others.
 
     Images belong together whose endings are of one kind and whose names differ in their numbers alone. Others than the most numerous are refused where they are indexed or
-    have one channel beside colour frames, where both their ending and their names are of another kind, and where their names are those of frames with a word such as
-    mask added. Reads a header of each kind, of a folder with more than one.
+    have one channel beside colour frames, where both their ending and their names are of another kind, and where a word such as mask is in their names but not in those
+    of the frames. Reads a header of each kind, of a folder with more than one.
     """
     kinds: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
@@ -28,6 +30,7 @@ def refuse_masks_among_frames(folder: Path, paths: list[Path]) -> None:
     stems = {path.stem for path in kinds[frames]}
     for kind, files in kinds.items():
         added = all(_ADDED_WORD.sub("", path.stem) in stems - {path.stem} for path in files)
+        added = added or (_HOLDS_WORD.search(kind[1]) is not None and _HOLDS_WORD.search(frames[1]) is None)
         foreign = kind[0] != frames[0] and kind[1] != frames[1]
         if kind != frames and ((colour[frames] and not colour[kind]) or foreign or added):
             counts = " and ".join(f"{len(kinds[one])} {one[0]} ({kinds[one][0].name}{', …' if len(kinds[one]) > 1 else ''})" for one in (frames, kind))

@@ -5,7 +5,6 @@ Legend: H W height and width in pixels.
 """
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from dataset.skipped_files import MAX_DAMAGED_SHARE
 from dataset.static_layouts import KNOWN_SETS, scan_static_root
 from dataset.video_clips import VideoLayout, find_layout, masks_of_other_kinds
 from util.errors import InputError
-from util.texts import read_text
+from util.texts import read_json
 
 FRAMES_NEEDED = 3
 PAIRS_A_TASK = 100
@@ -139,7 +138,7 @@ def _missing_folders(layout: VideoLayout) -> list[Finding]:
 
 def _meta_names(meta: Path) -> list[str]:
     try:
-        return [str(name) for name in json.loads(read_text(meta, "as JSON"))["videos"]] if meta.is_file() else []
+        return [str(name) for name in read_json(meta)["videos"]] if meta.is_file() else []
     except (ValueError, KeyError, TypeError):
         return []  # training does not read it
 

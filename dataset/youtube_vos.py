@@ -1,6 +1,5 @@
 """YouTube-VOS 2018 and 2019, as published: objects that join late, and results wanted for some frames only."""
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from dataset.masked_video import MaskedVideo, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
 from util.names import check_plain_name
-from util.texts import read_text
+from util.texts import read_json
 from util.wording import counted
 
 _SPLITS = ("valid", "test")
@@ -126,7 +125,7 @@ def _spacing(folder: Path) -> int:
 def _read_meta(path: Path) -> dict[str, frozenset[str]]:
     """Video → the stems of the frames asked for: those of any of its objects."""
     try:
-        videos = json.loads(read_text(path, "as JSON"))["videos"]
+        videos = read_json(path)["videos"]
         required = {str(name): frozenset(str(stem) for item in video["objects"].values() for stem in item["frames"]) for name, video in videos.items()}
     except InputError:
         raise

@@ -80,7 +80,7 @@ def read_trace(path: Path) -> dict[str, list[FrameTrace]]:
     videos: dict[str, list[FrameTrace]] = {}
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 frame = FrameTrace(**json.loads(line))
                 if frame.position == 0:
                     videos[frame.video] = []

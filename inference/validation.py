@@ -239,7 +239,7 @@ class BestWeights:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             iteration, j_and_f, scored_with = int(record["iteration"]), float(record["j_and_f"]), record["validation"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: not a record of the best weights; remove it, and the next validation writes it anew") from error
         if scored_with != self._settings:
             print(f"warning: {path}: the best weights were scored by another validation; the next one replaces them", file=sys.stderr, flush=True)

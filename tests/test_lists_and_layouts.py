@@ -37,6 +37,15 @@ def test_a_list_in_utf_16_is_refused_by_name(tmp_path):
             read_text(path, "a name a line")
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, '{"videos": ', '{"videos": 1' + "0" * 5000 + "}", ""])
+def test_a_meta_json_that_is_no_json_is_refused_by_name(tmp_path, content):
+    meta = write_youtube(tmp_path / "yv") / "valid/meta.json"
+    meta.write_text(content)
+    for read in (lambda: YoutubeDataset(tmp_path / "yv"), lambda: read_categories(meta)):
+        with pytest.raises(InputError, match=r"meta\.json: not JSON \(.*\); write it anew, or copy it again"):
+            read()
+
+
 PLACES = [
     "all_frames/valid_all_frames/JPEGImages",
     "valid_all_frames/JPEGImages",

@@ -1,7 +1,9 @@
 """Masks that lie among the frames are left out or refused; frames of mixed kinds are not."""
 
+import numpy as np
 import pytest
 from media_trees import save_frame, save_mask
+from PIL import Image
 
 from dataset import VideoFile
 from util.errors import InputError
@@ -44,6 +46,16 @@ def test_colour_images_with_a_word_added_are_refused(tmp_path):
     make_frames(tmp_path / "video", [f"{stem}_mask" for stem in NUMBERED])
     save_mask(tmp_path / "first.png", 1)
     with pytest.raises(InputError, match=r"video: 6 \.jpg \(00000\.jpg, …\) and 6 \.jpg \(00000_mask\.jpg, …\): which are the frames\?"):
+        VideoFile(tmp_path / "video", tmp_path / "first.png")
+
+
+@pytest.mark.parametrize("mask", ["mask", "first_mask", "mask_00000", "gt"])
+def test_a_mask_like_the_frames_is_refused_by_its_name(tmp_path, mask):
+    (tmp_path / "video").mkdir()
+    for stem in (*NUMBERED, mask):
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "video" / f"{stem}.png")
+    save_mask(tmp_path / "first.png", 1)
+    with pytest.raises(InputError, match=rf"6 \.png \(00000\.png, …\) and 1 \.png \({mask}\.png\): which are the frames\?"):
         VideoFile(tmp_path / "video", tmp_path / "first.png")
 
 

@@ -106,6 +106,16 @@ def test_one_file_for_two_outputs_is_refused(tmp_path, monkeypatch, other):
     assert parser.parse_args(["--json", "x.json", "--csv", "y.json"]).csv == Path("y.json")
 
 
+def test_a_text_is_not_written_over_a_mask_or_weights(tmp_path):
+    parser = FlagParser(prog="program")
+    parser.add_argument("--json", type=new_file)
+    (tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(InputError, match=r"mask\.png: is there already, and holds no text; name another file"):
+        parser.parse_args(["--json", str(tmp_path / "mask.png")])
+    (tmp_path / "former.json").write_text('{"overall": 1}')
+    assert parser.parse_args(["--json", str(tmp_path / "former.json")]).json.is_file()
+
+
 TABLE_AND_FILE = """
 import sys
 from util.errors import run_command

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from util.errors import InputError
 from util.secrets import without_secrets
 
+_BEGINNING_BYTES = 1024
+
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
 
 
@@ -55,7 +57,7 @@ class FlagParser(argparse.ArgumentParser):
     def _refuse_same_files(self, flags: argparse.Namespace) -> None:
         """A file to be written is no other flag's file, which would be lost. Devices and pipes take both."""
         paths = {action.option_strings[0]: getattr(flags, action.dest, None) for action in self._actions if action.option_strings}
-        for written in (action.option_strings[0] for action in self._actions if action.type is new_file):
+        for written in (action.option_strings[0] for action in self._actions if action.type in (new_file, new_picture)):
             for other, path in paths.items():
                 if other != written and isinstance(path, Path) and _is_same_file(path, paths[written]):
                     self.error(f"{written} and {other} both name {path}; give each a file of its own")
@@ -84,9 +86,19 @@ def _is_same_file(one: Path, other: Path | None) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def new_file(text: str) -> Path:
-    """A flag's type: the path of a file to be written, refused before any work where it is a folder."""
+def new_picture(text: str) -> Path:
+    """A flag's type: the path of a picture to be written, refused before any work where it is a folder."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{path}: a folder; a file's name is needed")
+    return path
+
+
+def new_file(text: str) -> Path:
+    """A flag's type: the path of a text to be written, refused before any work where a folder is there, or a file that holds no text (a mask, weights)."""
+    path = new_picture(text)
+    if path.is_file():
+        with path.open("rb") as file:
+            if b"\0" in file.read(_BEGINNING_BYTES):
+                raise argparse.ArgumentTypeError(f"{path}: is there already, and holds no text; name another file")
     return path

@@ -41,7 +41,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     entries = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
                 if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
                     entries.append(entry)

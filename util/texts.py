@@ -1,7 +1,9 @@
 """Texts that people and their programs wrote: lists of names, palettes, JSON."""
 
 import codecs
+import json
 from pathlib import Path
+from typing import Any
 
 from util.errors import InputError
 
@@ -22,3 +24,16 @@ def read_text(path: Path, form: str) -> str:
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start}"
     raise InputError(f"{path}: not a text of UTF-8 ({reason}); write it anew, {form}")
+
+
+def read_json(path: Path) -> Any:
+    """What a text of JSON holds. Raises InputError where it is none, or is nested too deeply to be read; OSError where it cannot be read."""
+    try:
+        return json.loads(read_text(path, "as JSON"))
+    except InputError:
+        raise
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise InputError(f"{path}: not JSON ({reason}); write it anew, or copy it again")

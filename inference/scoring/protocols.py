@@ -3,14 +3,13 @@
 Legend: T annotated frames of a video. Frame positions count the truth's frames from 0, in natural order.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from util.errors import InputError
 from util.names import natural_key
-from util.texts import read_text
+from util.texts import read_json
 
 VOID = 255
 _OFFICIAL_INDEX_LIMIT = 256  # frames, from which its 8-bit bin indices overflow
@@ -151,7 +150,7 @@ def read_categories(meta: Path, train_meta: Path | None = None) -> Categories:
 
 def _read_meta(path: Path) -> dict[tuple[str, int], tuple[str, str | None]]:
     try:
-        videos = json.loads(read_text(path, "as JSON"))["videos"]
+        videos = read_json(path)["videos"]
         return {
             (name, int(object_id)): (entry["category"], max(entry.get("frames", ()), key=natural_key, default=None))
             for name, video in videos.items()

@@ -14,7 +14,7 @@ from model.rollout import check_frames, check_slots
 from model.training import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.errors import EXIT_OK
-from util.flags import Commands, DefaultsFormatter, at_least, new_file
+from util.flags import Commands, DefaultsFormatter, at_least, new_file, new_picture
 from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
@@ -38,7 +38,7 @@ def add_command(commands: Commands, name: str, run: Measurement, network: str, f
 
 def add_plot(added: argparse.ArgumentParser) -> None:
     """The flag of commands that draw their table."""
-    added.add_argument("--plot", type=new_file, metavar="FILE", help="draw the table as a PNG")
+    added.add_argument("--plot", type=new_picture, metavar="FILE", help="draw the table as a PNG")
 
 
 def add_training_step(added: argparse.ArgumentParser) -> None:
