@@ -16,6 +16,8 @@ from util.secrets import without_secrets
         ("rtsp:/bob:pw@host/x: no such video", "rtsp:/host/x: no such video"),
         ("rtsp//bob:pw@host/x", "rtsp//host/x"),
         ("rtsp:bob:pw@host/x", "rtsp:host/x"),
+        ("rtsp/bob:pw@host/x: no such video", "rtsp/host/x: no such video"),
+        ("rtsp/bob:p/w@host/x", "rtsp/host/x"),
         ("bob:pw@host/x", "host/x"),
         ("rtsp://bob@host/x", "rtsp://host/x"),
         ("rtsp://bob:p/w@host/x", "rtsp://host/x"),

@@ -4,7 +4,7 @@ import re
 
 _WORD = re.compile(r"[^\s'\"()]+")
 _FLAG = re.compile(r"--?[\w-]+=")
-_SCHEME = re.compile(r"[A-Za-z][\w+.-]+(:/+|//+|:(?=[^/@]+:[^@]*@))")  # rtsp://, rtsp:/, rtsp//, and rtsp: before user:password@
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+(:/+|//+|[:/](?=[^/@]+:[^@]*@))")  # rtsp://, rtsp:/, rtsp//, and rtsp: or rtsp/ before user:password@
 _PORT_ALONE = re.compile(r"[^:]*(:\d*)?|\[.*")
 
 
