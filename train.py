@@ -522,6 +522,8 @@ def run_held(run_id: str) -> Iterator[None]:
         with in_all_processes():
             for part in run_id.split("/"):
                 check_plain_name(part, f"--id {run_id}")
+            if any("\ud800" <= character <= "\udfff" for character in run_id):  # bytes that are no UTF-8
+                raise InputError(f"--id {run_id}: is no UTF-8, as TensorBoard needs the names of its folders; choose another")
             if is_main():
                 stack.enter_context(folder_lock(RUNS / run_id, "wait until it has ended, or choose another --id"))
         yield

@@ -138,7 +138,7 @@ def test_two_trainings_of_one_id_do_not_mix_and_ids_stay_below_runs(monkeypatch,
     monkeypatch.chdir(tmp_path)
     with train.run_held("run"), pytest.raises(InputError, match=r"runs/run: another run \(process \d+ on .*\) is writing here; .* choose another --id"), train.run_held("run"):
         pass
-    for name in ("../victim", "..", "", "/tmp/victim", "a/../../victim", ".hidden"):
+    for name in ("../victim", "..", "", "/tmp/victim", "a/../../victim", ".hidden", os.fsdecode(b"a\xff")):
         with pytest.raises(InputError, match="--id"), train.run_held(name):
             pass
     assert list(tmp_path.iterdir()) == []
