@@ -132,7 +132,9 @@ def _report(
             if of_video:
                 scored.append(ScoredVideo(folders=folder, object_ids=video.selection.known_ids, j=float(np.mean([row.j_mean for row in of_video]))))
     if not objects:
-        raise InputError(f"{folders[0].truth.parent}: no object has a frame to score; {' · '.join(notes)}")
+        needed = "masks of frames after an object's first are needed in the truth and in the results"
+        found = "; ".join(notes)
+        raise InputError(f"{folders[0].truth.parent}: no object has a frame to score; {needed} ({found})")
     if doubts is not None:
         notes += shift_notes(scored, single_object, workers or _core_count())
     if categories:
