@@ -46,7 +46,7 @@ class SystemConfig:
     amp: bool = False  # mixed precision
     amp_dtype: Literal["auto", "fp16", "bf16"] = "auto"  # of mixed precision; auto: fp16 on CUDA, bf16 elsewhere
     tf32: bool = False  # float32 convolutions and products in TF32 on CUDA: faster, a little less exact
-    shipped_weights: str = "stcn_small.pth"  # in weights/: the small network that runs where no checkpoint is named
+    shipped_weights: str = "stcn_lite0.pth"  # in weights/: the small network that runs where no checkpoint is named
 
     @property
     def frame_by_frame(self) -> bool:

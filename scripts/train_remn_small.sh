@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # The recipe of the shipped small REMN network: foreground reinforcing and redundancy reduction, six frames a sample, from the small STCN network. Results: runs/NAME.
-#   scripts/train_remn_small.sh DAVIS_ROOT STATIC_ROOT NAME [further flags of train.py]
-# Given again after a stop, it goes on where it was. The shipped one began where the last part of train_small.sh does: … NAME --load_network runs/SMALL_2/weights.pth
+#   scripts/train_remn_small.sh DAVIS_ROOT STATIC_ROOT NAME START [further flags of train.py]
+# Given again after a stop, it goes on where it was. START: weights of a small STCN network; the shipped
+# one began where the last part of train_small.sh does, from runs/SMALL_2/weights.pth
 set -euo pipefail
 repository=$(dirname "$0")/..
 source "$repository/scripts/_stages.sh"
+usage_if_fewer_than 4 "$@"
 begin_small_recipe "$@"
-shift 3
+start=$4
+shift 4
 cd "$repository"
-train_stage synthetic "$name" "${recipe[@]}" --network remn_small --load_network weights/stcn_small.pth --frames 6 --batch_size 2 --max_skip 4 \
+train_stage synthetic "$name" "${recipe[@]}" --network remn_small --load_network "$start" --frames 6 --batch_size 2 --max_skip 4 \
     --set reduce_frames=4 system=remn --iterations 1500 --lr 3e-4 --save_every 250 "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The recipe of the shipped small network: real clips, stills and made-up clips with real cut-outs, from scratch on two CPU cores, in three parts: one that
+# The recipe of stcn_small, the network that pcvos_small and remn_small began from: real clips, stills and made-up clips with real cut-outs, from scratch on two CPU cores, in three parts: one that
 # learns quickly, one from its weights at half the learning rate, averaged over longer, and one of seven frames a sample, clip by clip as PCVOS trains.
 # Results: runs/NAME_1, runs/NAME_2 and runs/NAME.
 #   scripts/train_small.sh DAVIS_ROOT STATIC_ROOT NAME [further flags of train.py for all parts]

@@ -57,7 +57,7 @@ def test_stages_follow_one_another_and_are_not_trained_twice(copy, videos, still
 @pytest.mark.parametrize(("script", "network", "flags"), [("train_pcvos_small.sh", "tiny_pcvos", ("--frames", "7")), ("train_remn_small.sh", "tiny_remn", ("--frames", "6"))])
 def test_small_networks_of_other_systems_begin_with_those_of_stcn(copy, videos, stills, script, network, flags):
     save_weights(copy / "tiny.pth", build_network("tiny"))
-    done = run(copy, script, videos, stills, network, *QUICK, "--network", network, "--load_network", "tiny.pth", *flags, "--mix", "static=1")
+    done = run(copy, script, videos, stills, network, "tiny.pth", *QUICK, "--network", network, *flags, "--mix", "static=1")
     assert done.returncode == 0, done.stderr
     assert "starts fresh" in done.stdout
     assert load_network(copy / f"runs/{network}/weights.pth").config.name == network
@@ -71,18 +71,28 @@ def test_the_small_network_is_trained_in_three_parts_the_last_clip_by_clip(copy,
     assert [record["training"]["clip_frames"] for record in records] == [1, 1, 3] and records[2]["training"]["dice_weight"] == 1
 
 
-@pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh", "train_small.sh", "train_pcvos_small.sh", "train_remn_small.sh"])
+def test_the_shipped_network_starts_from_imagenet_and_ends_clip_by_clip(copy, videos, stills):
+    quick = [*QUICK, "--network", "tiny", "--mix", "static=1", "--backbone_weights", "none"]
+    done = run(copy, "train_lite0.sh", videos, stills, "lite", *quick)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads((copy / f"runs/{name}/config.json").read_text()) for name in ("lite_1", "lite")]
+    assert [record["training"]["clip_frames"] for record in records] == [1, 3]
+    assert [record["training"]["slot_rates"]["key_encoder"] for record in records] == [0.25, 0.25]
+    assert records[1]["flags"]["load_network"] == "runs/lite_1/weights.pth"
+
+
+@pytest.mark.parametrize("script", ["train_s03.sh", "train_s012.sh", "train_lite0.sh", "train_small.sh", "train_pcvos_small.sh", "train_remn_small.sh"])
 def test_without_folders_the_usage_is_shown(copy, script):
     done = run(copy, script, "name")
     assert done.returncode == 2 and script in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("script", "roots"), [("train_s03.sh", 3), ("train_s012.sh", 4), ("train_small.sh", 2), ("train_pcvos_small.sh", 2), ("train_remn_small.sh", 2)]
+    ("script", "roots"), [("train_s03.sh", 3), ("train_s012.sh", 4), ("train_lite0.sh", 2), ("train_small.sh", 2), ("train_pcvos_small.sh", 2), ("train_remn_small.sh", 2)]
 )
 def test_a_folder_that_is_not_there_is_named_before_anything_is_trained(copy, videos, script, roots):
     for missing in range(roots):
         folders = [videos] * roots
         folders[missing] = "gone/away"
-        done = run(copy, script, *(("never", *folders) if roots > 2 else (*folders, "never")))
+        done = run(copy, script, *(("never", *folders) if roots > 2 else (*folders, "never", "start.pth")))
         assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: gone/away: no such folder\n")
