@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dataset.skipped_files import SkipLog, SkippedFile
 from dataset.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training import WORKER_PATIENCE_SECONDS, MixedTrainingData, TrainingBatch, training_batches
 from dataset.training_record import FilesRecord, difference, record_of, summary
-from inference.config import system_config
+from inference.config import MAX_WORKING_PIXELS, system_config
 from inference.validation import BestWeights, Validator
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network, save_weights
 from model.backbones import fetch_backbones, has_imagenet_weights, load_backbones
@@ -160,8 +161,8 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             f"batch size {config.batch_size} over {counted(world_size(), 'process', 'es')} in {counted(config.accumulate, 'part')}: "
             "each part needs the same whole number of samples; change -b, --accumulate or --nproc_per_node"
         )
-    if config.crop_size % 16:
-        raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16")
+    if config.crop_size % 16 or config.crop_size > (largest := math.isqrt(MAX_WORKING_PIXELS)):
+        raise InputError(f"--crop_size {config.crop_size}: it must be a multiple of 16" + (f", and at most {largest:,}" if config.crop_size % 16 == 0 else ""))
     return config
 
 

@@ -170,6 +170,7 @@ def test_loaded_network_starts_from_the_weights_given(tmp_path, monkeypatch):
         (["--stage", "synthetic", "--mix", "video"], "KIND=SHARE"),
         (["--stage", "synthetic", "-b", "0"], "batch_size"),
         (["--stage", "synthetic", "--crop_size", "100"], "multiple of 16"),
+        (["--stage", "synthetic", "--crop_size", "100000"], "at most 5,792"),
         (["--stage", "synthetic", "--load_network", "nowhere.pth"], "nowhere.pth"),
         (["--stage", "synthetic", "--save_every", "0"], "save_every"),
         (["--stage", "synthetic", "--num_workers", "-1"], "num_workers"),
