@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML_HEADER_BYTES = 1 << 16
+_FILLER_BLOCK_BYTES = 1 << 16
 _RIFF_UNFINISHED = (0, 0xFFFFFFFF)  # sizes that are written first and replaced when a recording is finished
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -40,6 +41,25 @@ def end_of_media(path: Path) -> int:
         if start[:3] == b"FLV":
             return path.stat().st_size
         return _end_of_clusters(file) if start == _EBML else 0
+
+
+def filler_at_end(path: Path, start: int) -> int:
+    """How many bytes at the file's end, behind position start, are all of one value: reserved by a
+    download or a recorder, and not written."""
+    position = path.stat().st_size
+    with path.open("rb") as file:
+        value, count = b"", 0
+        while position > start:
+            block_start = max(start, position - _FILLER_BLOCK_BYTES)
+            file.seek(block_start)
+            block = file.read(position - block_start)
+            value = value or block[-1:]
+            alike = len(block) - len(block.rstrip(value))
+            count += alike
+            if alike < len(block):
+                break
+            position = block_start
+    return count
 
 
 def _end_of_clusters(file: BinaryIO) -> int:

@@ -103,9 +103,9 @@ class FileSource(NumberedSource):
                     self._notes |= dict.fromkeys(reader.notes)
                     read += 1
                     yield Picture(index, image, seconds)
+                self.check_end(reader, read, start)
             finally:
                 self._notes |= dict.fromkeys(reader.notes)
-            self.check_end(reader, read, start)
 
     def open(self) -> VideoReader:
         """A new pass over the file."""

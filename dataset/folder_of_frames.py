@@ -1,4 +1,4 @@
-"""Which images of a folder are a video's frames, where masks may lie among them."""
+"""Which images of a folder are a video's frames, where masks or video files may lie among them."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,29 @@ from pathlib import Path
 from dataset.image_file import open_image
 from util.errors import InputError
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+)
 _SINGLE_CHANNEL = ("1", "L", "P", "LA", "PA")
 _WORDS = "(mask|label|seg|gt|anno|annotation|matte|alpha|depth)s?"
 _ADDED_WORD = re.compile(rf"[_\-. ]?{_WORDS}[0-9]*$", re.IGNORECASE)
 _HOLDS_WORD = re.compile(rf"(?<![^\W_]){_WORDS}(?![^\W\d_])", re.IGNORECASE)
 _SAME_ENDING = {".jpeg": ".jpg", ".tif": ".tiff"}
+
+
+def video_files(folder: Path) -> list[Path]:
+    """The video files in a folder, by their endings, in order."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and not path.is_dir())
+
+
+def refuse_folder_of_videos(folder: Path, paths: list[Path]) -> None:
+    """Raise InputError where a folder holds video files and no image, or images of their names,
+    which are the masks of the videos."""
+    videos = {path.stem for path in set(video_files(folder)).difference(paths)}  # a GIF may be a frame
+    if videos and (not paths or any(path.stem in videos for path in paths)):
+        found = "images of their names" if paths else "no frames"
+        raise InputError(f"{folder}: holds video files and {found}; give one of them as --video, or the folder as --data_path")
 
 
 def refuse_masks_among_frames(folder: Path, paths: list[Path]) -> None:

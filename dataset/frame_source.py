@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.folder_of_frames import refuse_masks_among_frames
+from dataset.folder_of_frames import refuse_folder_of_videos, refuse_masks_among_frames
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
 from dataset.image_file import deep_values, image_sizes, is_deep, list_files, load_image, open_image, place, read_image, refuse_stack, size_text
 from dataset.mask_names import number_in, position_in
@@ -88,6 +88,7 @@ class FolderSource(FrameSource):
         Raises InputError where there are none, or other masks among them.
         """
         paths = [path for path in list_files(folder) if mask is None or not mask.is_file() or not path.samefile(mask)]
+        refuse_folder_of_videos(folder, paths)
         if not paths:
             raise InputError(f"{folder}: no frames; a folder of .jpg or .png files is needed")
         refuse_masks_among_frames(folder, paths)

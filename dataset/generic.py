@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from dataset.file_source import open_source
+from dataset.folder_of_frames import video_files
 from dataset.frame_range import FrameRange
 from dataset.frame_source import FolderSource
 from dataset.image_file import MASK_SUFFIXES, list_folders, place
 from dataset.masked_video import MaskedVideo, find_masks, masks_of_folder
 from dataset.video import Video, VideoDataset, select_names
 from util.errors import InputError
-
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
-)
 
 
 class GenericDataset(VideoDataset):
@@ -45,7 +41,7 @@ class GenericDataset(VideoDataset):
         self._frames, self._masks = self.root / "JPEGImages", self.root / "Annotations"
         self._files: dict[str, Path] = {}
         if not self._frames.is_dir():
-            self._frames = next((folder for folder in (self.root / "Videos", self.root) if folder.is_dir() and _holds_video_files(folder)), self._frames)
+            self._frames = next((folder for folder in (self.root / "Videos", self.root) if folder.is_dir() and video_files(folder)), self._frames)
             self._files = _video_files(self._frames)
         for folder in (self._frames, self._masks):
             if not self._files and not folder.is_dir():
@@ -63,22 +59,13 @@ class GenericDataset(VideoDataset):
         return MaskedVideo(name, source, masks_of_folder(self._masks / name, source), corrections=self._corrections, colours=self._colours)
 
 
-def _holds_video_files(folder: Path) -> bool:
-    return any(_is_video_file(path) for path in folder.iterdir())
-
-
-def _is_video_file(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-
-
 def _video_files(folder: Path) -> dict[str, Path]:
     """The video files of a folder by their names without endings. Raises InputError where two have the same."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if _is_video_file(path):
-            other = files.setdefault(path.stem, path)
-            if other is not path:
-                raise InputError(f"{place(path)}: {other.name} has the same name but for its ending; keep one of them")
+    for path in video_files(folder) if folder.is_dir() else ():
+        other = files.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(f"{place(path)}: {other.name} has the same name but for its ending; keep one of them")
     return files
 
 

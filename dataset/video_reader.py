@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from dataset.container_end import end_of_media, is_cut_off
+from dataset.container_end import end_of_media, filler_at_end, is_cut_off
 from dataset.frame_range import FrameRange
 from dataset.image_file import size_text
 from dataset.video import TruncatedVideoError
@@ -28,6 +28,7 @@ _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")  # demuxers that make pictu
 _UNORDERED_FORMATS = ("avi",)  # whose times are those of decoding, not of showing
 _CONTIGUOUS_FORMATS = ("matroska,webm", "flv")  # whose packets follow one another but for their headers
 _OVERHEAD_BYTES, _TRAILER_BYTES = 96, 512  # what lies between packets at most, and behind the last
+_PADDING_BYTES = 4096  # to whole sectors and pages
 _DEMUXING_ATTEMPTS = 20
 _REORDERED_FRAMES = 16  # how far a lost packet's frame may be shown after that of the packet behind it
 _LONGEST_GAP_FRAMES = 250
@@ -152,7 +153,7 @@ class VideoReader:
         if self._failure:
             found = f"ends after {counted(self._read, 'frame')}, since the rest cannot be read ({self._failure})"
         elif self._last_packet_is_whole and not is_cut_off(path):
-            if not lost_at_end and not self._left_unread(path):
+            if not lost_at_end and not self._left_unread(path) and not self._ends_in_filler(path):
                 return
             found = f"ends after {counted(self._read, 'frame')}, since the rest is damaged"
         else:
@@ -165,6 +166,22 @@ class VideoReader:
         if self._container.format.name not in _CONTIGUOUS_FORMATS or self._read_to is None:
             return False
         return end_of_media(path) - self._read_to > _TRAILER_BYTES
+
+    def _ends_in_filler(self, path: Path) -> bool:
+        """Whether filler stands where packets must be, by what the header says of their number.
+
+        Where it says nothing, the filler may as well be a recorder's reserve, and is a note.
+        """
+        if self._read_to is None:
+            return False
+        count = filler_at_end(path, self._read_to)
+        if count <= _PADDING_BYTES:
+            return False
+        if (self.about_how_many() or 0) > self._numbering.next + 1:
+            return True
+        share = f"the last {100 * count / path.stat().st_size:.0f} % of the file are empty"
+        self._note(f"{self.name}: {share}, behind {counted(self._read, 'frame')}; if more are expected, its download is incomplete")
+        return False
 
     def about_how_many(self) -> int | None:
         """How many frames the header states, or its duration and rate make; None where it says neither."""

@@ -9,7 +9,7 @@ from media_trees import labelled, save_mask
 from test_video_files import write_video as write_avi
 
 import eval_generic
-from dataset import GenericDataset
+from dataset import GenericDataset, VideoFile
 from util.errors import InputError
 
 
@@ -66,3 +66,15 @@ def test_a_folder_of_video_files_is_segmented_but_for_those_at_fault(tmp_path, m
     assert ended.value.code == 2 and json.loads(out)["frames"] == 12
     assert [line.split(":")[0] for line in err.splitlines()[-2:]] == ["error", "error"] and "bad.mp4" in err.splitlines()[-2] and "maskless.mp4: no mask" in err
     assert file_names(tmp_path / "out") == ["config.json", "good"] and len(file_names(tmp_path / "out/good")) == 12
+
+
+@pytest.mark.parametrize("images", [(), ("a.png",)])
+def test_a_folder_of_video_files_is_no_folder_of_frames(tmp_path, images):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").touch()
+    save_mask(tmp_path / "first.png", 1)
+    for name in images:
+        save_mask(folder / name, 1)
+    with pytest.raises(InputError, match=r"holds video files and .*--data_path"):
+        VideoFile(folder, tmp_path / "first.png")

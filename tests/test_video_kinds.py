@@ -185,6 +185,20 @@ def test_damage_at_the_end_ends_the_video_early(tmp_path):
     assert 25 < len(pictures) < 30 and f"ends after {len(pictures)} frames, since the rest is damaged" in error
 
 
+@pytest.mark.parametrize(("name", "codec", "stated"), [("a.avi", "mpeg4", True), ("a.mpg", "mpeg1video", False)])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_an_end_that_was_never_written_is_told(tmp_path, name, codec, stated, filler):
+    """As an interrupted download leaves it, whose space was reserved at once."""
+    path = tmp_path / name
+    write(path, moving_bar(160), codec, "yuv420p")
+    content = path.read_bytes()
+    kept = int(0.6 * len(content))
+    path.write_bytes(content[:kept] + filler * (len(content) - kept))
+    pictures, notes, ended = read(path)
+    assert 40 < len(pictures) < 150
+    assert "the rest is damaged" in ended if stated else any("% of the file are empty" in note for note in notes)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.wmv", "wmv2"), ("a.flv", "libx264")])
 def test_a_file_cut_short_gives_its_frames_and_says_so(tmp_path, name, codec):
     options = {"movflags": "faststart"} if name == "a.mp4" else {}
