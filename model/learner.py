@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,11 @@ from util.wording import shown
 
 _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations", "backbone_weights"}
 """What may differ from the run a checkpoint comes from: how long it goes on, and how, not what, it computes."""
+
+
+_BUFFERS_SENT = next(  # at each forward: what DistributedDataParallel calls this since torch 2.14, and before
+    name for name in ("forward_sync_buffers", "broadcast_buffers") if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -150,7 +156,7 @@ class Learner:
             freeze_batch_norms(part)
         devices = [device.index] if device.type == "cuda" else None
         # buffers are not sent from the first process at each forward: frozen statistics are alike anyway (published: not sent), learning ones are averaged in each step
-        wrap = functools.partial(DistributedDataParallel, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+        wrap = functools.partial(DistributedDataParallel, device_ids=devices, gradient_as_bucket_view=True, **{_BUFFERS_SENT: False})
         self.rollout = wrap(rollout) if world_size() > 1 else rollout
         self.iteration = 0  # steps done
         self._parts = 0  # of the present batch, whose gradients are there

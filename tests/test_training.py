@@ -256,7 +256,8 @@ def test_two_processes_train_as_one_does(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     flags = [str(REPOSITORY / "train.py"), "--stage", "synthetic", "-i", "2", "--no-learn_batch_norms", *QUICK]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29613"]
-    subprocess.run([*launcher, *flags, "--id", "two"], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    ended = subprocess.run([*launcher, *flags, "--id", "two"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    assert "FutureWarning" not in ended.stderr
     subprocess.run([sys.executable, *flags, "--id", "one"], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
     two, one = (load_network(tmp_path / "runs" / name / "weights.pth") for name in ("two", "one"))
     torch.manual_seed(0)
