@@ -68,8 +68,10 @@ class MaskedVideo(Video):
 
     @property
     def palette(self) -> bytes:
-        if self._palette is None:
-            self._palette = self._read(self.first_index).palette or DAVIS_PALETTE
+        if self._palette is None:  # not validated, as another process does of a video that this one segments
+            numbering = isinstance(self._colours, ColourNumbering)
+            for index in sorted(self._masks)[: MASKS_READ_BEFORE_START if numbering else 1]:
+                self._read(index)
         return self._colours.palette if isinstance(self._colours, ColourNumbering) and self._colours.ids else self._palette
 
     @property

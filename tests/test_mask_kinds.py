@@ -193,6 +193,7 @@ def test_palette_auto_numbers_the_colours_of_a_video_by_size_and_says_so(tmp_pat
     assert video.palette[:12] == bytes([0, 0, 0, *GREEN, *RED, 9, 9, 200])
     assert "--palette auto: (0, 0, 0) → background, (0, 128, 0) → 1, (128, 0, 0) → 2" in video.notes[0]
     assert "(9, 9, 200) → 3" in video.notes[1]
+    assert GenericDataset(tmp_path, colours="auto")[0].palette == video.palette, "where another process has looked at the masks"
 
 
 def test_palette_auto_refuses_smooth_edges_and_photographs(tmp_path):
