@@ -227,7 +227,8 @@ def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, 
     missing = [task.result for task in tasks.values() if not task.result.is_file()]
     if missing:
         reason = f"; {INCOMPLETE_NAME}: {reason}" if (reason := incomplete_reason(folder)) else ""
-        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none{reason}); segment this video again")
+        remedy = "segment this video again; a frame that is damaged in its file has no result: mend the file, or remove that frame's truth"
+        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none{reason}); {remedy}")
     return tasks
 
 
