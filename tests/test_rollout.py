@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from deterministic import clip, fill, weight
+from torch.profiler import ProfilerActivity, profile
 
 from model import Rollout, VOSNetwork, build_network
 from model.losses import BootstrapConfig, bootstrapped_cross_entropy, clip_dice, mean_iou
@@ -392,3 +393,13 @@ def test_a_sample_without_objects_leaves_the_loss_of_reducing_the_memory_finite(
     labels[0, :, 8:24, 8:24] = 1
     result = Rollout(copy.deepcopy(reinforced_network).eval(), reduce_frames=4)(frames, labels, [1, 0])
     assert all(torch.isfinite(part) for part in result.parts.values())
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_pcvos"])
+def test_a_backward_pass_reads_no_value_back(name, batch):
+    """A value that is read makes the host wait for a GPU, which then idles until it is given work again."""
+    rollout = Rollout(fill(build_network(name)).train())
+    result = rollout(*batch)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        result.loss.backward()
+    assert not {"aten::item", "aten::nonzero", "aten::is_nonzero"} & {event.key for event in profiled.key_averages()}
