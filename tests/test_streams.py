@@ -197,3 +197,22 @@ def test_asking_for_the_commit_leaves_no_process():
     run_record.git_commit()
     children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
     assert "git " not in children
+
+
+END_AT_ONCE = """
+import atexit
+from util.errors import InputError, end_at_once, run_command
+atexit.register(print, "cleaned up")
+def main():
+    end_at_once()
+    print("done")
+    {end}
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("raise InputError('wrong')", 2), ("raise SystemExit(143)", 143), ("return 0", 0)])
+def test_a_program_that_is_to_end_at_once_has_its_code_and_says_all_it_had_to(end, code):
+    ended = subprocess.run([sys.executable, "-c", END_AT_ONCE.format(end=end)], capture_output=True, text=True, cwd=REPOSITORY)
+    assert (ended.returncode, ended.stdout) == (code, "done\n")
+    assert ended.stderr == ("error: wrong\n" if code == 2 else "")

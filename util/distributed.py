@@ -6,15 +6,17 @@ import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.distributed
 
-from util.errors import EXIT_INPUT_ERROR, InputError, reason_in_one_line
+from util.errors import EXIT_INPUT_ERROR, InputError, end_at_once, reason_in_one_line
 from util.wording import counted
 
 _LAST_PORT = 65_535
+_LEAVING_SECONDS = 5
 _LOST_PROCESS = re.compile("gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|processgroup", re.IGNORECASE)
 
 
@@ -85,7 +87,25 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
         reason = str(error).splitlines()[0]
         remedy = "look at what the lost one said, then start all of them again (a training goes on by --load_model auto)"
         raise InputError(f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}") from error
-    torch.distributed.destroy_process_group()  # not after an error: gloo may then wait for ever for a process that has ended (seen with torch 2.4)
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Leave the other processes. gloo sometimes waits for ever for one that has ended (seen with torch 2.4): then the program ends without it.
+
+    A group that is not left ends the process by SIGABRT, since its threads still run.
+    """
+
+    def leave() -> None:
+        with contextlib.suppress(RuntimeError):  # of connections that are gone already
+            torch.distributed.destroy_process_group()
+
+    leaving = threading.Thread(target=leave, daemon=True)
+    leaving.start()
+    leaving.join(_LEAVING_SECONDS)
+    if leaving.is_alive():
+        end_at_once()
     _talk.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ _MEMORY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _SHOWN_CHARACTERS = 200
+_ends_at_once = False
 
 
 class InputError(ValueError):
@@ -55,6 +57,12 @@ def reason_in_one_line(error: BaseException) -> str | None:
     return without_secrets(" ".join(str(error).split())) if isinstance(error, (InputError, OSError)) else None
 
 
+def end_at_once() -> None:
+    """Let run_command end the process without Python's own cleaning up, since something in it would wait for ever, or abort."""
+    global _ends_at_once
+    _ends_at_once = True
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command-line program's main and exit with its code.
 
@@ -75,4 +83,10 @@ def run_command(main: Callable[[], int | None]) -> None:
                 raise
             print(f"error: {reason}", file=sys.stderr)
             code = EXIT_INPUT_ERROR
+        except SystemExit as end:
+            if not _ends_at_once or not isinstance(end.code, int):
+                raise
+            code = end.code
+    if _ends_at_once:
+        os._exit(code)
     sys.exit(code)
