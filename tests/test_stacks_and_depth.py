@@ -97,6 +97,10 @@ def test_a_tiffs_reduced_copy_is_no_page(tmp_path):
     whole, reduced = Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)), Image.new("RGB", (20, 16))
     reduced.encoderinfo = {"tiffinfo": {254: 1}}
     whole.save(tmp_path / "0.tif", save_all=True, append_images=[reduced])
+    with Image.open(tmp_path / "0.tif") as image:
+        image.seek(1)
+        if 254 not in image.tag_v2:
+            pytest.skip("this version of Pillow marks no image of a TIFF as reduced")
     assert (read_image(tmp_path / "0.tif") == 9).all()
 
 
