@@ -45,7 +45,18 @@ def is_image_file(path: Path) -> bool:
     return start.startswith(_IMAGE_STARTS) or start[:4] + start[8:] == b"RIFFWEBP" or path.suffix.lower() in IMAGE_SUFFIXES
 
 
-class FileSource(NumberedSource):
+class _OneFile(NumberedSource):
+    """Images of one file, which its `pictures` read one after another."""
+
+    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
+        with contextlib.closing(self.pictures(0, mask_size)) as pictures:
+            return next(pictures).image.shape[:2]
+
+    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
+        return (picture.image for picture in self.pictures(start, mask_size))
+
+
+class FileSource(_OneFile):
     """A video file, read by FFmpeg (see VideoReader), turned and mirrored as it asks.
 
     A frame that is damaged and cannot be decoded is left out and keeps its number. Raises InputError where the file is missing or no video.
@@ -86,13 +97,6 @@ class FileSource(NumberedSource):
         with VideoReader.of_file(self._path) as reader:
             return reader.packet_count()
 
-    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
-        with contextlib.closing(self.pictures(0, mask_size)) as pictures:
-            return next(pictures).image.shape[:2]
-
-    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
-        return (picture.image for picture in self.pictures(start, mask_size))
-
     def pictures(self, start: int, mask_size: tuple[int, int]) -> Iterator[Picture]:
         read = 0
         with self.open() as reader:
@@ -121,7 +125,7 @@ class FileSource(NumberedSource):
         reader.check_end(self._path)
 
 
-class StackSource(NumberedSource):
+class StackSource(_OneFile):
     """The images of a multi-page TIFF, or of an animated PNG, WebP or GIF, read by Pillow. pages: their positions in the file. Alpha is dropped."""
 
     def __init__(self, path: Path, pages: list[int], frame_range: FrameRange | None = None):
@@ -159,13 +163,6 @@ class StackSource(NumberedSource):
         if index >= self.count:
             raise InputError(f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'image')}; name masks by image, from 00000.png")
         return index
-
-    def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
-        with contextlib.closing(self.pictures(0, mask_size)) as pictures:
-            return next(pictures).image.shape[:2]
-
-    def images(self, start: int, mask_size: tuple[int, int]) -> Iterator[np.ndarray]:
-        return (picture.image for picture in self.pictures(start, mask_size))
 
     def pictures(self, start: int, mask_size: tuple[int, int]) -> Iterator[Picture]:
         size, milliseconds = None, 0.0
