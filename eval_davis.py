@@ -13,16 +13,37 @@ from util.errors import InputError
 
 def main() -> None:
     """Flags, data set, run, scores."""
-    parser = cli.evaluation_parser("eval_davis.py", "Segment DAVIS 2016 or 2017 from the first frame's masks.")
-    parser.add_argument("--davis_path", type=Path, required=True, metavar="ROOT", help="holds trainval/ and test-dev/, or JPEGImages/480p, Annotations/480p, ImageSets itself")
-    parser.add_argument("--split", choices=("val", "testdev", "2016val"), default="val", help="default: val, of DAVIS 2017")
+    parser = cli.evaluation_parser(
+        "eval_davis.py", "Segment DAVIS 2016 or 2017 from the first frame's masks."
+    )
+    parser.add_argument(
+        "--davis_path",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="holds trainval/ and test-dev/, or JPEGImages/480p, Annotations/480p, ImageSets itself",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("val", "testdev", "2016val"),
+        default="val",
+        help="default: val, of DAVIS 2017",
+    )
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos")
-    parser.add_argument("--score", action="store_true", help="score the results (davis protocol): a table, OUT/scores.json, OUT/scores.csv")
+    parser.add_argument(
+        "--score",
+        action="store_true",
+        help="score the results (davis protocol): a table, OUT/scores.json, OUT/scores.csv",
+    )
     flags = parser.parse_args()
     with in_all_processes():
         if flags.corrections:
-            raise InputError("--corrections: DAVIS gives the first frame's masks alone; leave it out, or use eval_generic.py")
-        dataset = DavisDataset(flags.davis_path, flags.split, flags.sequences, colours=cli.palette_of(flags))
+            raise InputError(
+                "--corrections: DAVIS gives the first frame's masks alone; leave it out, or use eval_generic.py"
+            )
+        dataset = DavisDataset(
+            flags.davis_path, flags.split, flags.sequences, colours=cli.palette_of(flags)
+        )
         if flags.score:
             cli.require_truth(dataset.truth_folder(), dataset.names, "--score")
         defaults = {"resolution": -1, **({"mem_every": 3} if flags.split == "testdev" else {})}

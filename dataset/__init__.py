@@ -1,14 +1,14 @@
 """What is read: videos with masks for the engine."""
 
-from dataset.davis import DavisDataset, available_split
 from dataset.frame_range import FrameRange
-from dataset.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
 from dataset.label_map import LabelMap, read_label_map, read_palette
 from dataset.layout import Layout
-from dataset.live import LiveVideo, is_live_address, open_live
-from dataset.prefetch import prefetch
-from dataset.video import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
-from dataset.youtube_vos import YoutubeDataset
+from dataset.video.base import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
+from dataset.video.davis import DavisDataset, available_split
+from dataset.video.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
+from dataset.video.live import LiveVideo, is_live_address, open_live
+from dataset.video.prefetch import prefetch
+from dataset.video.youtube_vos import YoutubeDataset
 
 __all__ = [
     "DavisDataset",

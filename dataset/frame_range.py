@@ -28,7 +28,9 @@ class FrameRange:
 
     def __post_init__(self):
         if not 0 <= self.low < self.high <= _LARGEST:
-            raise InputError(f"frame range {self.low} to {self.high}: two whole numbers from 0 to {_LARGEST} are needed, the lower one first")
+            raise InputError(
+                f"frame range {self.low} to {self.high}: two whole numbers from 0 to {_LARGEST} are needed, the lower one first"
+            )
 
     def to_8_bits(self, values: np.ndarray) -> np.ndarray:
         """Values of any shape → uint8 of the same shape, rounded."""

@@ -16,14 +16,18 @@ from PIL import Image, ImageOps
 
 from dataset.frame_range import FrameRange, range_of, spread
 from util.errors import InputError
-from util.names import natural_key
-from util.texts import read_text
+from util.files import natural_key, read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
 EXIF_ORIENTATION = 0x0112
 EXIF_QUARTER_TURNS = (5, 6, 7, 8)  # the orientations that swap width and height
-_STACK_FORMATS = ("TIFF", "PNG", "WEBP", "GIF")  # several pages or frames in a file; those of MPO, a camera's JPEG, are previews and depth maps
+_STACK_FORMATS = (
+    "TIFF",
+    "PNG",
+    "WEBP",
+    "GIF",
+)  # several pages or frames in a file; those of MPO, a camera's JPEG, are previews and depth maps
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_SUBFILE_TYPE, _TIFF_REDUCED_OR_MASK = 254, 1 | 4
 _FOLDER_SAMPLES = 16
@@ -81,13 +85,22 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list
         raise InputError(
             f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a folder of {'/'.join(s[1:] for s in suffixes)} files is needed"
         )
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".")), key=path_key)
+    files = sorted(
+        (
+            f
+            for f in folder.iterdir()
+            if f.suffix.lower() in suffixes and not f.name.startswith(".")
+        ),
+        key=path_key,
+    )
     stems: dict[str, Path] = {}
     for file in files:
         refuse_no_file(file)
         other = stems.setdefault(file.stem, file)
         if other is not file:
-            raise InputError(f"{place(file)}: {other.name} has the same name but for its ending; keep one of them")
+            raise InputError(
+                f"{place(file)}: {other.name} has the same name but for its ending; keep one of them"
+            )
     return files
 
 
@@ -98,9 +111,14 @@ def refuse_no_file(path: Path, where: str | None = None) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         if path.is_symlink():
-            raise InputError(f"{where}: a link to {path.readlink()}, which is not there; put that back or remove the link") from error
+            raise InputError(
+                f"{where}: a link to {path.readlink()}, which is not there; put that back or remove the link"
+            ) from error
         raise InputError(f"{where}: no such file; put it back or leave the video out") from error
-    except (OSError, ValueError) as error:  # a link that leads to itself, a folder that may not be read
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a link that leads to itself, a folder that may not be read
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{where}: cannot be read ({reason}); replace the file") from error
     if not stat.S_ISREG(mode):
@@ -110,17 +128,24 @@ def refuse_no_file(path: Path, where: str | None = None) -> None:
 
 def list_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted: its videos. Hidden ones are passed over."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def holds_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
     """Whether list_files would find any in the folder, without looking at all of them."""
-    return any(path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file() for path in folder.iterdir())
+    return any(
+        path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        for path in folder.iterdir()
+    )
 
 
 def holds_videos(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
     """Whether any folder in this one holds such files, as a folder of videos does, and one of frames does not."""
-    return folder.is_dir() and any(holds_files(folder / name, suffixes) for name in list_folders(folder))
+    return folder.is_dir() and any(
+        holds_files(folder / name, suffixes) for name in list_folders(folder)
+    )
 
 
 @contextlib.contextmanager
@@ -135,14 +160,20 @@ def open_image(path: Path, where: str | None = None) -> Iterator[Image.Image]:
         # given a file's name, Pillow maps an uncompressed TIFF into memory, and scrambles it where its orientation is a quarter turn
         with path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as image:
             if any(_DEEP_RAW_MODE.search(str(tile)) for tile in image.tile):
-                image.info[_DEEP_COLOUR] = image.getexif().get(EXIF_ORIENTATION, 1)  # both are gone once the pixels are there
+                image.info[_DEEP_COLOUR] = image.getexif().get(
+                    EXIF_ORIENTATION, 1
+                )  # both are gone once the pixels are there
             yield image
     except InputError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{where}: not an image, or not of a kind that is read; replace it by a {_READ_FORMATS} file") from error
+        raise InputError(
+            f"{where}: not an image, or not of a kind that is read; replace it by a {_READ_FORMATS} file"
+        ) from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{where}: states more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, the most that is read; make it smaller") from error
+        raise InputError(
+            f"{where}: states more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, the most that is read; make it smaller"
+        ) from error
     except _DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{where}: damaged or unreadable ({reason}); replace the file") from error
@@ -166,7 +197,9 @@ def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     return (height, width), ((width, height) if turned else (height, width))
 
 
-def read_image(path: Path, upright: bool = True, frame_range: FrameRange | None = None) -> np.ndarray:
+def read_image(
+    path: Path, upright: bool = True, frame_range: FrameRange | None = None
+) -> np.ndarray:
     """An image file of any kind as RGB uint8 [H, W, 3]. Raises InputError, naming the file, where it is missing, truncated, no image, or holds several.
 
     upright applies the turn that EXIF data asks for, as every viewer does. Grey is repeated, alpha dropped, CMYK converted. 16 bits become 8 by frame_range, or else by
@@ -213,7 +246,9 @@ def pages_of(image: Image.Image) -> list[int]:
 def refuse_stack(image: Image.Image, path: Path) -> None:
     """Raise InputError for an image file that holds several."""
     if (count := len(pages_of(image))) > 1:
-        raise InputError(f"{place(path)}: a stack of {count} images; save each as a file, or give the stack itself as --video")
+        raise InputError(
+            f"{place(path)}: a stack of {count} images; save each as a file, or give the stack itself as --video"
+        )
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -224,19 +259,34 @@ def is_deep(image: Image.Image) -> bool:
 def deep_values(image: Image.Image, path: Path, upright: bool) -> np.ndarray:
     """The values of a deep image as uint16 [H, W] or [H, W, 3]. Raises InputError for floating-point, negative or larger ones."""
     if image.mode == "F":
-        raise InputError(f"{place(path)}: floating-point pixels; frames are of 8 or 16 bits: save them as whole numbers")
+        raise InputError(
+            f"{place(path)}: floating-point pixels; frames are of 8 or 16 bits: save them as whole numbers"
+        )
     if image.mode.startswith("I"):
         values, orientation = np.asarray(image), image.getexif().get(EXIF_ORIENTATION, 1)
     else:  # Pillow cuts 16-bit colours to 8 bits
         if len(pages_of(image)) > 1:
-            raise InputError(f"{place(path)}: a stack of 16-bit colour images; save each as a file in a folder")
-        decoded, orientation = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED), image.info[_DEEP_COLOUR]
+            raise InputError(
+                f"{place(path)}: a stack of 16-bit colour images; save each as a file in a folder"
+            )
+        decoded, orientation = (
+            cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED),
+            image.info[_DEEP_COLOUR],
+        )
         upright = upright or image.format == "TIFF"
-        if decoded is None or decoded.dtype != np.uint16 or sorted(decoded.shape[:2]) != sorted(image.size):
-            raise InputError(f"{place(path)}: 16-bit pixels of a kind that is not read ({image.mode}); save the image with 8 bits, or as a PNG")
+        if (
+            decoded is None
+            or decoded.dtype != np.uint16
+            or sorted(decoded.shape[:2]) != sorted(image.size)
+        ):
+            raise InputError(
+                f"{place(path)}: 16-bit pixels of a kind that is not read ({image.mode}); save the image with 8 bits, or as a PNG"
+            )
         values = decoded if decoded.ndim == 2 else decoded[:, :, 2::-1]
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-        raise InputError(f"{place(path)}: values from {values.min()} to {values.max()}; frames are of 8 or 16 bits, without a sign")
+        raise InputError(
+            f"{place(path)}: values from {values.min()} to {values.max()}; frames are of 8 or 16 bits, without a sign"
+        )
     return _turned(values.astype(np.uint16), orientation if upright else 1)
 
 
@@ -251,7 +301,14 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 @functools.lru_cache(maxsize=1024)
 def folder_range(folder: Path, suffix: str) -> FrameRange:
     """One scale for the 16-bit images of this ending in a folder: the range of up to 16 of them, evenly spread (see range_of)."""
-    paths = sorted((path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith(".")), key=path_key)
+    paths = sorted(
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix == suffix and not path.name.startswith(".")
+        ),
+        key=path_key,
+    )
     return range_of(_deep_samples(spread(paths, _FOLDER_SAMPLES)))
 
 
@@ -274,4 +331,6 @@ def read_sequence_list(path: Path) -> list[str]:
     Raises InputError where it is no text.
     """
     first_words = [line.split()[0] for line in read_names_text(path).splitlines() if line.strip()]
-    return list(dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words))
+    return list(
+        dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words)
+    )

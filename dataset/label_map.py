@@ -10,9 +10,9 @@ from PIL import Image
 from dataset.image_file import load_image, open_image, pages_of, place, refuse_no_file, size_text
 from dataset.mask_checks import has_smooth_edges, misplaced_background
 from util.errors import InputError
+from util.files import read_text
 from util.palette import DAVIS_PALETTE
-from util.texts import read_text
-from util.wording import counted
+from util.text import counted
 
 BINARY_ID = 255
 """The one object's id in 0/255 masks (DAVIS-2016); beside other ids it means void and is no object."""
@@ -46,7 +46,9 @@ class ColourNumbering:
     def add(self, codes: np.ndarray) -> None:
         """Number what is new in red << 16 | green << 8 | blue, int [H, W]."""
         found, counts = np.unique(codes, return_counts=True)
-        by_size = sorted(zip(found.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+        by_size = sorted(
+            zip(found.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])
+        )
         order = [code for code, _ in by_size]
         if not self.ids:
             background = 0 if 0 in order else _border_code(codes)
@@ -58,7 +60,9 @@ class ColourNumbering:
     def labels_of(self, codes: np.ndarray) -> np.ndarray:
         """Ids uint8 [H, W] of colours that were added, at most 256."""
         found, positions = np.unique(codes, return_inverse=True)
-        return np.array([self.ids[code] for code in found.tolist()], dtype=np.uint8)[positions.reshape(codes.shape)]
+        return np.array([self.ids[code] for code in found.tolist()], dtype=np.uint8)[
+            positions.reshape(codes.shape)
+        ]
 
     @property
     def palette(self) -> bytes:
@@ -66,7 +70,9 @@ class ColourNumbering:
         return full_palette(bytes(channel for code in self.ids for channel in _channels(code)))
 
     def __str__(self) -> str:
-        return ", ".join(f"{_channels(code)} → {index or 'background'}" for code, index in self.ids.items())
+        return ", ".join(
+            f"{_channels(code)} → {index or 'background'}" for code, index in self.ids.items()
+        )
 
 
 Colours = bytes | ColourNumbering | None
@@ -98,17 +104,29 @@ def read_palette(path: str | Path) -> bytes | Literal["auto"]:
     if path.suffix.lower() != ".txt":
         image = load_image(path)
         if image.mode != "P":
-            raise InputError(f"{place(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'")
+            raise InputError(
+                f"{place(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'"
+            )
         return full_palette(bytes(image.getpalette("RGB")))
     refuse_no_file(path)
     try:
-        rows = [[int(word) for word in line.replace(",", " ").split()] for line in read_text(path, "a line 'red green blue' for each id").splitlines() if line.strip()]
+        rows = [
+            [int(word) for word in line.replace(",", " ").split()]
+            for line in read_text(path, "a line 'red green blue' for each id").splitlines()
+            if line.strip()
+        ]
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"{place(path)}: cannot be read as lines 'red green blue' ({error})") from error
-    if not 2 <= len(rows) <= 256 or any(len(row) != 3 or not all(0 <= value <= 255 for value in row) for row in rows):
-        raise InputError(f"{place(path)}: a palette is 2 to 256 lines of three numbers 0..255, id 0 first")
+        raise InputError(
+            f"{place(path)}: cannot be read as lines 'red green blue' ({error})"
+        ) from error
+    if not 2 <= len(rows) <= 256 or any(
+        len(row) != 3 or not all(0 <= value <= 255 for value in row) for row in rows
+    ):
+        raise InputError(
+            f"{place(path)}: a palette is 2 to 256 lines of three numbers 0..255, id 0 first"
+        )
     return full_palette(bytes(value for row in rows for value in row))
 
 
@@ -118,7 +136,9 @@ def check_mask_header(path: Path, frame_size: tuple[int, int]) -> None:
         _refuse_header(image, path, frame_size)
 
 
-def read_label_map(path: str | Path, frame_size: tuple[int, int] | None = None, colours: Colours = None) -> LabelMap:
+def read_label_map(
+    path: str | Path, frame_size: tuple[int, int] | None = None, colours: Colours = None
+) -> LabelMap:
     """A mask file as object ids.
 
     Read: indexed images (ids are the indices), 8-bit grey (ids are the greys), 1-bit and black-and-white RGB (0 and 255), and other RGB images by `colours`.
@@ -133,7 +153,11 @@ def read_label_map(path: str | Path, frame_size: tuple[int, int] | None = None, 
         alpha = _alpha(image)
         if alpha is not None and _is_cut_out(image, alpha, colours):
             visible = (alpha >= _ALPHA_VISIBLE).astype(np.uint8)
-            return LabelMap(labels=visible, palette=None, note="read from the alpha channel: what is not clear is the object")
+            return LabelMap(
+                labels=visible,
+                palette=None,
+                note="read from the alpha channel: what is not clear is the object",
+            )
         if image.mode in ("P", "PA"):
             return indexed_label_map(image, path, colours)
         return _of_pixels(image, alpha, path, colours)
@@ -141,14 +165,22 @@ def read_label_map(path: str | Path, frame_size: tuple[int, int] | None = None, 
 
 def _refuse_header(image: Image.Image, path: Path, frame_size: tuple[int, int] | None) -> None:
     if image.format in ("JPEG", "MPO"):
-        raise InputError(f"{place(path)}: a JPEG file, whose compression blurs object ids; save the mask as an indexed PNG")
+        raise InputError(
+            f"{place(path)}: a JPEG file, whose compression blurs object ids; save the mask as an indexed PNG"
+        )
     if (pages := len(pages_of(image))) > 1:
-        raise InputError(f"{place(path)}: {pages} images in one file; a mask is a single one: save each as an indexed PNG, named as its frame")
+        raise InputError(
+            f"{place(path)}: {pages} images in one file; a mask is a single one: save each as an indexed PNG, named as its frame"
+        )
     if image.mode.startswith(("I", "F")):
-        raise InputError(f"{place(path)}: more than 8 bits a pixel; save the mask as an 8-bit indexed PNG of ids 1..254")
+        raise InputError(
+            f"{place(path)}: more than 8 bits a pixel; save the mask as an 8-bit indexed PNG of ids 1..254"
+        )
     size = (image.height, image.width)
     if frame_size is not None and size != tuple(frame_size):
-        raise InputError(f"{place(path)}: mask of {size_text(size)} for frames of {size_text(frame_size)}; draw the mask at the frames' size")
+        raise InputError(
+            f"{place(path)}: mask of {size_text(size)} for frames of {size_text(frame_size)}; draw the mask at the frames' size"
+        )
 
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
@@ -169,9 +201,13 @@ def _is_cut_out(image: Image.Image, alpha: np.ndarray, colours: Colours) -> bool
     if len(shown) == 1:
         hard = np.isin(alpha, (0, 255)).all()
         return not (hard and (shown[0] == _WHITE or image.mode in ("P", "PA", "L", "LA")))
-    if len(shown) <= min(MAX_COLOURS, visible.sum() / _PIXELS_A_COLOUR) or (isinstance(colours, bytes) and set(shown.tolist()) <= set(_codes_to_ids(colours))):
+    if len(shown) <= min(MAX_COLOURS, visible.sum() / _PIXELS_A_COLOUR) or (
+        isinstance(colours, bytes) and set(shown.tolist()) <= set(_codes_to_ids(colours))
+    ):
         return False
-    return image.mode in ("RGB", "RGBA") or has_smooth_edges(np.asarray(image.getchannel(0)) * visible.astype(np.uint8))
+    return image.mode in ("RGB", "RGBA") or has_smooth_edges(
+        np.asarray(image.getchannel(0)) * visible.astype(np.uint8)
+    )
 
 
 def indexed_label_map(image: Image.Image, path: Path, colours: Colours = None) -> LabelMap:
@@ -183,46 +219,76 @@ def indexed_label_map(image: Image.Image, path: Path, colours: Colours = None) -
     palette = full_palette(bytes(image.getpalette("RGB")))
     shades = np.frombuffer(palette, np.uint8).reshape(256, 3)
     labels = np.array(image if image.mode == "P" else image.getchannel("P"))
-    background = misplaced_background(labels, shades) if alpha is None else _misplaced_clear_index(labels, alpha)
+    background = (
+        misplaced_background(labels, shades)
+        if alpha is None
+        else _misplaced_clear_index(labels, alpha)
+    )
     if background is not None and colours is not None:
         return _of_pixels(image.convert("RGB" if alpha is None else "RGBA"), alpha, path, colours)
     if alpha is not None:
         labels *= alpha >= _ALPHA_VISIBLE
     if has_smooth_edges(labels, shades):
-        kind = "grey" if (shades[list(present_ids(labels))].min(1) == shades[list(present_ids(labels))].max(1)).all() else "indexed"
+        kind = (
+            "grey"
+            if (
+                shades[list(present_ids(labels))].min(1) == shades[list(present_ids(labels))].max(1)
+            ).all()
+            else "indexed"
+        )
         _refuse_smooth_edges(labels, path, kind)
     if background is not None:
         first, other = (tuple(shades[index].tolist()) for index in (0, background))
         found = f"index 0 is {first} and index {background}, {other}, looks like the background"
-        raise InputError(f"{place(path)}: {found}; save the mask with its background's colour first in the palette, or add --palette auto to number its colours by size")
+        raise InputError(
+            f"{place(path)}: {found}; save the mask with its background's colour first in the palette, or add --palette auto to number its colours by size"
+        )
     return LabelMap(labels=labels, palette=palette)
 
 
 def _misplaced_clear_index(labels: np.ndarray, alpha: np.ndarray) -> int | None:
     """The clear index that most pixels have, where index 0 is visible and so would be an object that cannot be."""
     clear = alpha < _ALPHA_VISIBLE
-    return int(np.bincount(labels[clear]).argmax()) if clear.any() and (labels[~clear] == 0).any() and (labels[clear] != 0).any() else None
+    return (
+        int(np.bincount(labels[clear]).argmax())
+        if clear.any() and (labels[~clear] == 0).any() and (labels[clear] != 0).any()
+        else None
+    )
 
 
-def _of_pixels(image: Image.Image, alpha: np.ndarray | None, path: Path, colours: Colours) -> LabelMap:
+def _of_pixels(
+    image: Image.Image, alpha: np.ndarray | None, path: Path, colours: Colours
+) -> LabelMap:
     """Greys are ids; colours are by `colours`."""
-    visible = np.ones((image.height, image.width), np.uint8) if alpha is None else (alpha >= _ALPHA_VISIBLE).astype(np.uint8)
+    visible = (
+        np.ones((image.height, image.width), np.uint8)
+        if alpha is None
+        else (alpha >= _ALPHA_VISIBLE).astype(np.uint8)
+    )
     if image.mode in ("1", "L", "LA"):
-        labels = np.array(image.convert("L") if image.mode == "1" else image.getchannel("L")) * visible
+        labels = (
+            np.array(image.convert("L") if image.mode == "1" else image.getchannel("L")) * visible
+        )
         if has_smooth_edges(labels):
             _refuse_smooth_edges(labels, path, "grey")
         return LabelMap(labels=labels, palette=None)
     if image.mode not in ("RGB", "RGBA"):
-        raise InputError(f"{place(path)}: {image.mode} image; a mask must be an indexed PNG of object ids")
+        raise InputError(
+            f"{place(path)}: {image.mode} image; a mask must be an indexed PNG of object ids"
+        )
     codes = _codes(image) * visible
     if not isinstance(colours, ColourNumbering):
         return LabelMap(labels=_ids_of_colours(codes, path, colours), palette=None)
     found = np.unique(codes)
     if len(found) > MAX_COLOURS:
-        raise InputError(f"{place(path)}: RGB image with {len(found):,} colours, which is a photograph or a mask with smooth edges; {_SMOOTH_REMEDY}")
+        raise InputError(
+            f"{place(path)}: RGB image with {len(found):,} colours, which is a photograph or a mask with smooth edges; {_SMOOTH_REMEDY}"
+        )
     colours.add(codes)
     if len(colours.ids) > BINARY_ID:
-        raise InputError(f"{place(path)}: with this mask the video has {len(colours.ids):,} colours; at most 254 objects can be numbered")
+        raise InputError(
+            f"{place(path)}: with this mask the video has {len(colours.ids):,} colours; at most 254 objects can be numbered"
+        )
     labels = colours.labels_of(codes)
     if has_smooth_edges(labels, np.frombuffer(colours.palette, np.uint8).reshape(256, 3)):
         _refuse_smooth_edges(labels, path, "RGB")
@@ -231,7 +297,9 @@ def _of_pixels(image: Image.Image, alpha: np.ndarray | None, path: Path, colours
 
 def _codes(image: Image.Image) -> np.ndarray:
     """red << 16 | green << 8 | blue, int32 [H, W]."""
-    return np.asarray(image.convert("RGB")).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    return np.asarray(image.convert("RGB")).astype(np.int32) @ np.array(
+        [1 << 16, 1 << 8, 1], dtype=np.int32
+    )
 
 
 def _channels(code: int) -> tuple[int, int, int]:
@@ -240,7 +308,9 @@ def _channels(code: int) -> tuple[int, int, int]:
 
 def _border_code(codes: np.ndarray) -> int:
     """The code that most pixels of the border have."""
-    found, counts = np.unique(np.concatenate((codes[0], codes[-1], codes[:, 0], codes[:, -1])), return_counts=True)
+    found, counts = np.unique(
+        np.concatenate((codes[0], codes[-1], codes[:, 0], codes[:, -1])), return_counts=True
+    )
     return int(found[counts.argmax()])
 
 
@@ -255,21 +325,29 @@ def _ids_of_colours(codes: np.ndarray, path: Path, colours: bytes | None) -> np.
         elif all(code in _codes_to_ids(DAVIS_PALETTE) for code in found.tolist()):
             remedy = "or map colours with --palette davis, as these are DAVIS's"
         else:
-            remedy = "or map colours with --palette FILE, or --palette auto, which numbers them by size"
-        raise InputError(f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed or 8-bit grey PNG of object ids ({remedy})")
+            remedy = (
+                "or map colours with --palette FILE, or --palette auto, which numbers them by size"
+            )
+        raise InputError(
+            f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed or 8-bit grey PNG of object ids ({remedy})"
+        )
     if unmapped:
         raise InputError(
             f"{place(path)}: RGB image with {counted(len(unmapped), 'colour')} that the palette lacks, such as {_channels(unmapped[0])}; "
             "the colours must be the palette's exactly, without smooth edges"
         )
-    return np.array([ids[code] for code in found.tolist()], dtype=np.uint8)[positions.reshape(codes.shape)]
+    return np.array([ids[code] for code in found.tolist()], dtype=np.uint8)[
+        positions.reshape(codes.shape)
+    ]
 
 
 def _shades(codes: np.ndarray) -> bool:
     """Whether the few colours of int [H, W] are those of smooth edges."""
     numbering = ColourNumbering()
     numbering.add(codes)
-    return has_smooth_edges(numbering.labels_of(codes), np.frombuffer(numbering.palette, np.uint8).reshape(256, 3))
+    return has_smooth_edges(
+        numbering.labels_of(codes), np.frombuffer(numbering.palette, np.uint8).reshape(256, 3)
+    )
 
 
 def _codes_to_ids(colours: bytes) -> dict[int, int]:

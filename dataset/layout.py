@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset.davis import DAVIS_FRAMES, DAVIS_MASKS, SPLITS, DavisDataset, available_split, davis_folder
-from dataset.generic import GenericDataset
 from dataset.image_file import MASK_SUFFIXES, holds_videos, list_files, list_folders
-from dataset.video import VideoDataset
+from dataset.video.base import VideoDataset
+from dataset.video.davis import (
+    DAVIS_FRAMES,
+    DAVIS_MASKS,
+    SPLITS,
+    DavisDataset,
+    available_split,
+    davis_folder,
+)
+from dataset.video.generic import GenericDataset
 from util.errors import InputError
 
 
@@ -31,11 +38,27 @@ class Layout:
 
         split: of DAVIS, by default the first of val and 2016val whose list is there."""
         folder, generic = davis_folder(root), root / "JPEGImages"
-        if folder is not None and (holds_videos(folder / DAVIS_FRAMES) or not holds_videos(generic)):
-            return Layout(root=root, folder=folder, frames=DAVIS_FRAMES, masks=(DAVIS_MASKS,), split=split or available_split(root))
+        if folder is not None and (
+            holds_videos(folder / DAVIS_FRAMES) or not holds_videos(generic)
+        ):
+            return Layout(
+                root=root,
+                folder=folder,
+                frames=DAVIS_FRAMES,
+                masks=(DAVIS_MASKS,),
+                split=split or available_split(root),
+            )
         if generic.is_dir():
-            return Layout(root=root, folder=root, frames="JPEGImages", masks=("Annotations", "Truth"), split=None)
-        raise InputError(f"{root}: no {DAVIS_FRAMES} or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO")
+            return Layout(
+                root=root,
+                folder=root,
+                frames="JPEGImages",
+                masks=("Annotations", "Truth"),
+                split=None,
+            )
+        raise InputError(
+            f"{root}: no {DAVIS_FRAMES} or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO"
+        )
 
     @property
     def is_davis(self) -> bool:
@@ -54,7 +77,14 @@ class Layout:
     @property
     def truth_folder(self) -> Path:
         """Of VIDEO/FRAME.png: the truth; where there is no video in a folder of it, the masks, which may be of every frame. One folder for all videos."""
-        return next((self.folder / masks for masks in reversed(self.masks) if holds_videos(self.folder / masks, MASK_SUFFIXES)), self.masks_folder)
+        return next(
+            (
+                self.folder / masks
+                for masks in reversed(self.masks)
+                if holds_videos(self.folder / masks, MASK_SUFFIXES)
+            ),
+            self.masks_folder,
+        )
 
     @property
     def lists_folder(self) -> Path:
@@ -65,7 +95,9 @@ class Layout:
         """All videos there are. Raises InputError where there is none."""
         names = list_folders(self.frames_folder)
         if not names:
-            raise InputError(f"no videos in {self.frames_folder}; a folder of frames for each is needed")
+            raise InputError(
+                f"no videos in {self.frames_folder}; a folder of frames for each is needed"
+            )
         return names
 
     def frame_files(self, name: str) -> list[Path]:
@@ -74,7 +106,11 @@ class Layout:
 
     def open(self, sequences: Sequence[str] | None = None) -> VideoDataset:
         """The videos: those of the split's list, of other layouts all, or the `sequences` named. Raises InputError where lists, masks or videos are missing."""
-        return GenericDataset(self.root, sequences) if self.split is None else DavisDataset(self.root, self.split, sequences)
+        return (
+            GenericDataset(self.root, sequences)
+            if self.split is None
+            else DavisDataset(self.root, self.split, sequences)
+        )
 
     @property
     def single_object(self) -> bool:

@@ -7,16 +7,26 @@ Legend: H W height and width in pixels.
 import cv2
 import numpy as np
 
-_CORE_SHARE = 0.05  # of an id's pixels; with fewer inside a square of one id, it is a band or specks
+_CORE_SHARE = (
+    0.05  # of an id's pixels; with fewer inside a square of one id, it is a band or specks
+)
 _CONTACT_SHARE = 0.3  # of a band's border, towards other objects; a thin object's border is towards the background
 _FEWEST_BANDS, _BAND_BORDER_SHARE = 3, 0.65  # of all borders, if several bands make them
-_RING_BORDER_SHARE = 0.8  # if one or two do, or wide ones; also of one object's border, if bands lie around it
+_RING_BORDER_SHARE = (
+    0.8  # if one or two do, or wide ones; also of one object's border, if bands lie around it
+)
 _COLOURED_BORDER_SHARE = 0.45  # of all of these where the bands' colours lie between their neighbours', which greys do by chance
 _LEAST_BORDER = 24  # neighbouring pixels; a speck beside a speck is no object with a smooth edge
 _FEWEST_SPECKS, _SPECK_SHARE = 24, 0.75  # dozens, and most of the ids
 _WIDEST_BAND = 1 / 40  # of the shorter side
-_COLOUR_TOLERANCE = 24  # how far from the line between its neighbours' colours a band's colour may be
-_RAMP_MIN_IDS, _RAMP_STEP, _RAMP_SHARE = 24, 2, 0.8  # a wide blur: neighbours differ little nearly everywhere
+_COLOUR_TOLERANCE = (
+    24  # how far from the line between its neighbours' colours a band's colour may be
+)
+_RAMP_MIN_IDS, _RAMP_STEP, _RAMP_SHARE = (
+    24,
+    2,
+    0.8,
+)  # a wide blur: neighbours differ little nearly everywhere
 _BLACK = 8  # largest channel of what people call black
 
 
@@ -37,15 +47,23 @@ def has_smooth_edges(labels: np.ndarray, colours: np.ndarray | None = None) -> b
     solid[0] = False
     long = borders.sum(1) >= _LEAST_BORDER
     share = _border_share(borders, bands)
-    if (bands.sum() >= _FEWEST_BANDS and share >= _BAND_BORDER_SHARE) or ((bands & long).any() and solid.any() and share >= _RING_BORDER_SHARE):
+    if (bands.sum() >= _FEWEST_BANDS and share >= _BAND_BORDER_SHARE) or (
+        (bands & long).any() and solid.any() and share >= _RING_BORDER_SHARE
+    ):
         return True
     specks = coreless.sum()
-    if specks >= _FEWEST_SPECKS and (specks >= _SPECK_SHARE * len(ids) or _border_share(borders, coreless) >= _BAND_BORDER_SHARE):
+    if specks >= _FEWEST_SPECKS and (
+        specks >= _SPECK_SHARE * len(ids) or _border_share(borders, coreless) >= _BAND_BORDER_SHARE
+    ):
         return True
-    shades = np.repeat(np.arange(256)[:, None], 3, axis=1) if colours is None else colours.astype(int)
+    shades = (
+        np.repeat(np.arange(256)[:, None], 3, axis=1) if colours is None else colours.astype(int)
+    )
     if _is_ramp(borders, len(ids), shades):
         return True
-    between = contact & long & np.array([_lies_between(index, borders, shades) for index in range(256)])
+    between = (
+        contact & long & np.array([_lies_between(index, borders, shades) for index in range(256)])
+    )
     coloured = bool((shades[ids].min(1) < shades[ids].max(1)).any())
     enough = _COLOURED_BORDER_SHARE if coloured else _RING_BORDER_SHARE
     if coloured and _border_share(borders, bands & between) >= enough:
@@ -53,8 +71,12 @@ def has_smooth_edges(labels: np.ndarray, colours: np.ndarray | None = None) -> b
     ringed = solid & long & (borders[:, bands & between].sum(1) >= enough * borders.sum(1))
     if ringed.any() and ringed.sum() >= (solid & long).sum() / 2:
         return True
-    wide = between & _coreless(labels, area, radius=max(2, round(_WIDEST_BAND * min(labels.shape) / 2)))
-    return bool(wide.sum() >= (1 if coloured else _FEWEST_BANDS) and _border_share(borders, wide) >= enough)
+    wide = between & _coreless(
+        labels, area, radius=max(2, round(_WIDEST_BAND * min(labels.shape) / 2))
+    )
+    return bool(
+        wide.sum() >= (1 if coloured else _FEWEST_BANDS) and _border_share(borders, wide) >= enough
+    )
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:
@@ -62,7 +84,9 @@ def _borders(labels: np.ndarray) -> np.ndarray:
     counts = np.zeros(65536, np.int64)
     for first, second in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         differ = first != second
-        counts += np.bincount(first[differ].astype(np.int32) * 256 + second[differ], minlength=65536)
+        counts += np.bincount(
+            first[differ].astype(np.int32) * 256 + second[differ], minlength=65536
+        )
     borders = counts.reshape(256, 256)
     return borders + borders.T
 

@@ -1,6 +1,14 @@
 """What runs: the engine, memory, the runner around it, scoring."""
 
 from inference.config import SYSTEMS, MemoryConfig, SystemConfig, system_config
-from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
+from inference.session import FrameResult, SegmentationSession, VideoSegmenter
 
-__all__ = ["SYSTEMS", "FrameResult", "MemoryConfig", "SegmentationSession", "SystemConfig", "VideoSegmenter", "system_config"]
+__all__ = [
+    "SYSTEMS",
+    "FrameResult",
+    "MemoryConfig",
+    "SegmentationSession",
+    "SystemConfig",
+    "VideoSegmenter",
+    "system_config",
+]

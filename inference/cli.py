@@ -12,11 +12,11 @@ import torch
 from dataset import VideoDataset, read_palette
 from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
-from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from inference.memory import POLICIES, SAMPLINGS
-from inference.run_folder import SCORES_NAMES, RunFolder
+from inference.output.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import FailedVideosError, Totals, in_all_processes
 from inference.scoring import score_folder
+from inference.session import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
 from model.config import Similarity
 from model.network import SLOT_TITLES
@@ -25,25 +25,66 @@ from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import file_sha256
 from util.flags import FlagParser
 from util.run_record import git_commit
-from util.secrets import without_secrets
 from util.settings import parse_settings
+from util.text import without_secrets
 
 # flags that are settings by their short names
 _SETTING_FLAGS: dict[str, dict[str, Any]] = {
-    "mem_every": {"type": int, "metavar": "N", "help": "memorise every N-th frame (default: the system's; of a clip system, the clip length)"},
-    "top_k": {"type": int, "metavar": "K", "help": "memory elements a query reads (default: the system's, 20 for stcn)"},
-    "include_last": {"action": "store_const", "const": True, "help": "also read the previous frame"},
+    "mem_every": {
+        "type": int,
+        "metavar": "N",
+        "help": "memorise every N-th frame (default: the system's; of a clip system, the clip length)",
+    },
+    "top_k": {
+        "type": int,
+        "metavar": "K",
+        "help": "memory elements a query reads (default: the system's, 20 for stcn)",
+    },
+    "include_last": {
+        "action": "store_const",
+        "const": True,
+        "help": "also read the previous frame",
+    },
     "memory": {"choices": tuple(POLICIES), "help": "what is remembered (default: the system's)"},
-    "sampling": {"choices": tuple(SAMPLINGS), "help": "when a frame is memorised: at a distance in frames, or when its masks have changed (default: the system's)"},
-    "memory_frames": {"type": int, "metavar": "N", "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals, redundancy)"},
-    "max_memory_mb": {"type": float, "metavar": "M", "help": "megabytes held at most, instead of --memory_frames; the frames they hold are printed"},
-    "clip_length": {"type": int, "metavar": "L", "help": "frames predicted together; the memory is updated once a clip (default: the system's)"},
-    "amp": {"action": "store_const", "const": True, "help": "mixed precision (fp16 on CUDA, bf16 elsewhere; --set amp_dtype=… chooses): faster on GPUs, results differ a little"},
-    "tf32": {"action": "store_const", "const": True, "help": "float32 in TF32 on CUDA: faster on Ampere and later, results differ a little"},
-    "resolution": {"type": int, "metavar": "N", "help": "shorter side frames are resized to, in pixels; -1: as stored"},
+    "sampling": {
+        "choices": tuple(SAMPLINGS),
+        "help": "when a frame is memorised: at a distance in frames, or when its masks have changed (default: the system's)",
+    },
+    "memory_frames": {
+        "type": int,
+        "metavar": "N",
+        "help": "frames' worth of memory held at most, of a bounded memory (lfu and its rivals, redundancy)",
+    },
+    "max_memory_mb": {
+        "type": float,
+        "metavar": "M",
+        "help": "megabytes held at most, instead of --memory_frames; the frames they hold are printed",
+    },
+    "clip_length": {
+        "type": int,
+        "metavar": "L",
+        "help": "frames predicted together; the memory is updated once a clip (default: the system's)",
+    },
+    "amp": {
+        "action": "store_const",
+        "const": True,
+        "help": "mixed precision (fp16 on CUDA, bf16 elsewhere; --set amp_dtype=… chooses): faster on GPUs, results differ a little",
+    },
+    "tf32": {
+        "action": "store_const",
+        "const": True,
+        "help": "float32 in TF32 on CUDA: faster on Ampere and later, results differ a little",
+    },
+    "resolution": {
+        "type": int,
+        "metavar": "N",
+        "help": "shorter side frames are resized to, in pixels; -1: as stored",
+    },
 }
 
-_PATIENCE = datetime.timedelta(days=7)  # a process that is done waits for the others' videos, however long these are
+_PATIENCE = datetime.timedelta(
+    days=7
+)  # a process that is done waits for the others' videos, however long these are
 
 
 class _SharedFlagParser(FlagParser):
@@ -58,24 +99,74 @@ def evaluation_parser(program: str, description: str) -> argparse.ArgumentParser
     """A parser with the flags that all eval scripts share."""
     parser = _SharedFlagParser(prog=program, description=description)
     parser.set_defaults(script=program)
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="results go here; a run that was stopped goes on where it stopped")
-    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="weights (default: the system's small network, which is shipped)")
-    parser.add_argument("--network", choices=tuple(PRESETS), metavar="PRESET", help="the checkpoint's network, where the file does not tell: %(choices)s")
-    parser.add_argument("--similarity", choices=get_args(Similarity), help="what the weights were trained with, where that is not l2 and the file does not tell")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="results go here; a run that was stopped goes on where it stopped",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="weights (default: the system's small network, which is shipped)",
+    )
+    parser.add_argument(
+        "--network",
+        choices=tuple(PRESETS),
+        metavar="PRESET",
+        help="the checkpoint's network, where the file does not tell: %(choices)s",
+    )
+    parser.add_argument(
+        "--similarity",
+        choices=get_args(Similarity),
+        help="what the weights were trained with, where that is not l2 and the file does not tell",
+    )
     window = "frames, rows and columns of the refinement's windows, where they are not the network's own and the file does not tell"
     parser.add_argument("--window", type=int, nargs=3, metavar=("T", "H", "W"), help=window)
     parser.add_argument("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     for name, keywords in _SETTING_FLAGS.items():
         parser.add_argument(f"--{name}", **keywords)
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting by its full name, such as memory.policy=every-k")
-    parser.add_argument("--lookahead", type=int, default=DEFAULT_LOOKAHEAD, metavar="N", help="frames computed as one batch, at most (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting by its full name, such as memory.policy=every-k",
+    )
+    parser.add_argument(
+        "--lookahead",
+        type=int,
+        default=DEFAULT_LOOKAHEAD,
+        metavar="N",
+        help="frames computed as one batch, at most (default: %(default)s)",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--corrections", action="store_true", help="also use masks given again for a known object; without it only the first mask of an id is used")
+    parser.add_argument(
+        "--corrections",
+        action="store_true",
+        help="also use masks given again for a known object; without it only the first mask of an id is used",
+    )
     palette = "colours of ids 0, 1, 2, … for RGB masks: of an indexed PNG or a .txt of lines 'red green blue', of DAVIS, or auto (numbered by size)"
     parser.add_argument("--palette", metavar="FILE|davis|auto", help=palette)
-    parser.add_argument("--overlay", action="store_true", help="also draw the masks over each video: OUT/overlays/VIDEO.mp4 and a sheet of frames, VIDEO.png")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a JSON line for each frame: seconds, elements in memory, megabytes")
-    parser.add_argument("--overwrite", action="store_true", help="replace results of these videos, whatever their settings")
+    parser.add_argument(
+        "--overlay",
+        action="store_true",
+        help="also draw the masks over each video: OUT/overlays/VIDEO.mp4 and a sheet of frames, VIDEO.png",
+    )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="append a JSON line for each frame: seconds, elements in memory, megabytes",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results of these videos, whatever their settings",
+    )
     return parser
 
 
@@ -83,7 +174,9 @@ def start(main: Callable[[], None]) -> None:
     """Run an eval script's main as one of the processes of torchrun, or alone, and exit with its code."""
 
     def joined() -> None:
-        with process_group(torch.device("cpu"), _PATIENCE):  # what processes tell each other are a few numbers, also where the videos are on GPUs
+        with process_group(
+            torch.device("cpu"), _PATIENCE
+        ):  # what processes tell each other are a few numbers, also where the videos are on GPUs
             main()
 
     run_command(joined)
@@ -125,19 +218,33 @@ class Evaluation:
     gives them. subfolder: of --output, for the results. Raises InputError for flags, a checkpoint or a device that are not right; nothing is written yet.
     """
 
-    def __init__(self, flags: argparse.Namespace, dataset: VideoDataset, *, data: Mapping[str, Any], defaults: Mapping[str, Any], subfolder: str = "."):
+    def __init__(
+        self,
+        flags: argparse.Namespace,
+        dataset: VideoDataset,
+        *,
+        data: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        subfolder: str = ".",
+    ):
         if flags.lookahead < 1:
             raise InputError(f"--lookahead {flags.lookahead}: at least 1 is needed")
         self._flags = flags
         self._dataset = dataset
         overrides = overrides_of(flags, defaults)
         weights = shipped_weights(flags.system) if flags.model is None else flags.model
-        kind = {name: getattr(flags, name) for name in ("network", "similarity", "window", "device")}
+        kind = {
+            name: getattr(flags, name) for name in ("network", "similarity", "window", "device")
+        }
         self._segmenter = VideoSegmenter.from_checkpoint(weights, flags.system, **kind, **overrides)
         settings = {
             "script": flags.script,
             "system": flags.system,
-            **{name: value for name, value in self._segmenter.config.as_dict().items() if name != "name"},
+            **{
+                name: value
+                for name, value in self._segmenter.config.as_dict().items()
+                if name != "name"
+            },
             "network": self._segmenter.network.config.name,
             "similarity": self._segmenter.network.config.similarity,
             **({} if flags.window is None else {"window": flags.window}),
@@ -156,19 +263,30 @@ class Evaluation:
             "torch": torch.__version__,
             "git_commit": git_commit(),
         }
-        self._folder = RunFolder(flags.output, settings, run=run, subfolder=subfolder, overwrite=flags.overwrite)
+        self._folder = RunFolder(
+            flags.output, settings, run=run, subfolder=subfolder, overwrite=flags.overwrite
+        )
 
     def run(self) -> Totals:
         """Segment what is not finished yet. Where some of several videos are at fault, ends the program once the others are done, with a line for each and exit code 2."""
         try:
-            totals = runner.run(self._dataset, self._segmenter, self._folder, lookahead=self._flags.lookahead, overlays=self._flags.overlay, trace=self._flags.trace)
+            totals = runner.run(
+                self._dataset,
+                self._segmenter,
+                self._folder,
+                lookahead=self._flags.lookahead,
+                overlays=self._flags.overlay,
+                trace=self._flags.trace,
+            )
         except FailedVideosError as error:
             if is_main():
                 for failure in error.failures:
                     print(f"error: {without_secrets(failure)}", file=sys.stderr, flush=True)
                 if error.totals.frames:
                     finish(error.totals)
-            gather_objects(None)  # no process ends before that is said: the launcher ends all with the first
+            gather_objects(
+                None
+            )  # no process ends before that is said: the launcher ends all with the first
             raise SystemExit(EXIT_INPUT_ERROR) from None
         if is_main():
             for line in _unused_slots(self._segmenter):
@@ -185,18 +303,37 @@ class Evaluation:
             if not is_main():
                 return
             with self._folder.held():
-                report = score_folder(truth, self._folder.results, protocol=protocol, sequences=self._dataset.names, single_object=single_object, exact=True)
+                report = score_folder(
+                    truth,
+                    self._folder.results,
+                    protocol=protocol,
+                    sequences=self._dataset.names,
+                    single_object=single_object,
+                    exact=True,
+                )
                 print(report.as_table(), flush=True)
-                for name, write in zip(SCORES_NAMES, (report.write_json, report.write_csv), strict=True):
+                for name, write in zip(
+                    SCORES_NAMES, (report.write_json, report.write_csv), strict=True
+                ):
                     write(self._folder.root / name)
 
 
 def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
     """A note for each part of the network that the system leaves out; what was left out by settings was so on purpose."""
     wanted = {*segmenter.config.slots, *SYSTEMS[segmenter.config.name].slots}
-    unused = [slot for slot in SLOT_TITLES if getattr(segmenter.network.config, slot) is not None and slot not in wanted]
-    users = {slot: " or ".join(name for name, system in SYSTEMS.items() if slot in system.slots) for slot in unused}
-    return [f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it" for slot in unused]
+    unused = [
+        slot
+        for slot in SLOT_TITLES
+        if getattr(segmenter.network.config, slot) is not None and slot not in wanted
+    ]
+    users = {
+        slot: " or ".join(name for name, system in SYSTEMS.items() if slot in system.slots)
+        for slot in unused
+    }
+    return [
+        f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it"
+        for slot in unused
+    ]
 
 
 def finish(totals: Totals) -> None:
@@ -209,7 +346,9 @@ def require_truth(truth: Path, names: Sequence[str], flag: str, remedy: str | No
     """Raise InputError, before any work, where a video's truth is missing or is its first mask alone. remedy: by default, to leave the flag out."""
     for name in names:
         if len(list((truth / name).glob("[!.]*.png"))) < 2:
-            raise InputError(f"{truth / name}: {flag} needs the truth of every frame, which is not here; {remedy or f'leave {flag} out'}")
+            raise InputError(
+                f"{truth / name}: {flag} needs the truth of every frame, which is not here; {remedy or f'leave {flag} out'}"
+            )
 
 
 def fingerprint(path: str | Path) -> str:

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 
 from dataset import Frame, TruncatedVideoError, Video, VideoDataset, prefetch
-from inference.engine import FrameResult, SegmentationSession, VideoSegmenter
 from inference.memory import POLICIES
-from inference.overlay import OverlayWriter, require_encoder
-from inference.run_folder import RunFolder
-from inference.trace import FrameTrace, Trace
-from inference.writer import ResultWriter
+from inference.output.overlay import OverlayWriter, require_encoder
+from inference.output.run_folder import RunFolder
+from inference.output.trace import FrameTrace, Trace
+from inference.output.writer import ResultWriter
+from inference.session import FrameResult, SegmentationSession, VideoSegmenter
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError, memory_named
 from util.memory import peak_memory_mb
 from util.progress import Progress
-from util.stopping import StopSignals
-from util.wording import counted
+from util.signals import StopSignals
+from util.text import counted
 
 _FRAMES_AHEAD = 4
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -81,7 +81,13 @@ class FailedVideosError(InputError):
 
 
 def run(
-    dataset: VideoDataset, segmenter: VideoSegmenter, folder: RunFolder, *, lookahead: int = 1, overlays: bool = False, trace: Path | None = None
+    dataset: VideoDataset,
+    segmenter: VideoSegmenter,
+    folder: RunFolder,
+    *,
+    lookahead: int = 1,
+    overlays: bool = False,
+    trace: Path | None = None,
 ) -> Totals:
     """Segment the videos of a data set that `folder` lacks, shared out among the processes of the group, and return the totals in each of them.
 
@@ -109,14 +115,25 @@ def run(
         with in_all_processes():
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
-            unfinished = folder.prepare({name: inputs[name] for name in videos}, with_overlays=overlays) if is_main() else []
+            unfinished = (
+                folder.prepare({name: inputs[name] for name in videos}, with_overlays=overlays)
+                if is_main()
+                else []
+            )
         if is_main():
             for note in dataset.notes:
                 print(note, file=sys.stderr)
-        unfinished = gather_objects(unfinished)[0]  # as the main process found it, before any video was finished
+        unfinished = gather_objects(unfinished)[
+            0
+        ]  # as the main process found it, before any video was finished
         if is_main() and len(unfinished) < len(videos):
-            print(f"{len(videos) - len(unfinished)} of {len(dataset)} videos are finished already and left as they are", file=sys.stderr)
-        share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[rank()]
+            print(
+                f"{len(videos) - len(unfinished)} of {len(dataset)} videos are finished already and left as they are",
+                file=sys.stderr,
+            )
+        share = share_out({name: _frames_ahead(videos[name]) for name in unfinished}, world_size())[
+            rank()
+        ]
         loop = _Loop(segmenter, folder, writer, lookahead, overlays, frame_trace)
         loop.run([videos[name] for name in unfinished if name in share])
         try:
@@ -158,11 +175,17 @@ def _gathered(failures: dict[str, Exception]) -> dict[str, Exception]:
 
 def _raise(failures: Mapping[str, Exception], names: Sequence[str], totals: Totals) -> None:
     """In every process, raise what is wrong with a data set's only video, or with all of them alike, as a setting is; or FailedVideosError; nothing where nothing is wrong."""
-    if failures.keys() == set(names) and len({_line(name, error).removeprefix(f"{name}: ") for name, error in failures.items()}) == 1:
+    if (
+        failures.keys() == set(names)
+        and len({_line(name, error).removeprefix(f"{name}: ") for name, error in failures.items()})
+        == 1
+    ):
         with in_all_processes():
             raise failures[names[0]]
     if failures:
-        raise FailedVideosError([_line(name, failures[name]) for name in names if name in failures], totals)
+        raise FailedVideosError(
+            [_line(name, failures[name]) for name in names if name in failures], totals
+        )
 
 
 def _line(name: str, error: Exception) -> str:
@@ -188,7 +211,15 @@ def _frames_ahead(video: Video) -> int:
 class _Loop:
     """One process's videos, one after another."""
 
-    def __init__(self, segmenter: VideoSegmenter, folder: RunFolder, writer: ResultWriter, lookahead: int, overlays: bool, trace: Trace):
+    def __init__(
+        self,
+        segmenter: VideoSegmenter,
+        folder: RunFolder,
+        writer: ResultWriter,
+        lookahead: int,
+        overlays: bool,
+        trace: Trace,
+    ):
         self._segmenter = segmenter
         self._folder = folder
         self._writer = writer
@@ -207,10 +238,14 @@ class _Loop:
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
                 try:
-                    with memory_named(f"{video.name}: {self._segmenter.device}", self._memory_remedy()):
+                    with memory_named(
+                        f"{video.name}: {self._segmenter.device}", self._memory_remedy()
+                    ):
                         self._segment(video, progress)
                 except (InputError, OSError) as error:
-                    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:  # no other video can be written either
+                    if (
+                        isinstance(error, OSError) and error.errno in _DISK_ERRORS
+                    ):  # no other video can be written either
                         raise
                     self.failures[video.name] = error
 
@@ -232,28 +267,40 @@ class _Loop:
         empty_from: str | None = None  # since which frame no result has held an object
         self._folder.begin(video.name, video.inputs, video.frame_range, read=not video.is_live)
         if video.is_live and self._memory_grows():
-            progress.say(f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not")
+            progress.say(
+                f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not"
+            )
         with contextlib.ExitStack() as outputs:
             if video.is_live:
-                outputs.enter_context(StopSignals("stopping; the results so far are finished and kept", video.stop))
+                outputs.enter_context(
+                    StopSignals("stopping; the results so far are finished and kept", video.stop)
+                )
             # the results are there before the overlay: without it, a later run makes both again
             overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
             writer = outputs.enter_context(self._writer.video(video.name, video.palette))
             session = self._session(video)
-            results = outputs.enter_context(contextlib.closing(self._results(video, session, progress)))
+            results = outputs.enter_context(
+                contextlib.closing(self._results(video, session, progress))
+            )
             try:
                 for frame, result in results:
                     writer.write(frame.name, result.labels)
                     if overlay is not None:
                         overlay.add(frame.name, frame.image, result.labels, frame.seconds)
-                    self._record(video, session, frame, results_count, self._clock.seconds - seconds_before)
+                    self._record(
+                        video, session, frame, results_count, self._clock.seconds - seconds_before
+                    )
                     results_count += 1
                     lost = self._say_lost(video, session, frame, lost, progress)
                     said = self._say_notes(video, said, progress)
                     empty_from = None if result.labels.any() else empty_from or frame.name
                     del result  # large frames with many objects: the next one needs the room
-            except InputError as error:  # of a video that ended early it comes after the last result
-                if not isinstance(error, TruncatedVideoError) and not (video.is_live and results_count):
+            except (
+                InputError
+            ) as error:  # of a video that ended early it comes after the last result
+                if not isinstance(error, TruncatedVideoError) and not (
+                    video.is_live and results_count
+                ):
                     raise
                 loss = error
                 writer.mark_incomplete(str(loss))
@@ -268,31 +315,58 @@ class _Loop:
         if loss is not None:
             raise loss
 
-    def _report(self, video: Video, session: SegmentationSession, seconds: float, progress: Progress) -> None:
+    def _report(
+        self, video: Video, session: SegmentationSession, seconds: float, progress: Progress
+    ) -> None:
         frames = session.frames_given - session.frames_skipped
-        skipped = f", {session.frames_skipped} skipped (neither asked for nor memorised)" if session.frames_skipped else ""
-        progress.say(f"{video.name}: {counted(frames, 'frame')}, {frames / max(seconds, 1e-9):.2f} frames/s{skipped}")
+        skipped = (
+            f", {session.frames_skipped} skipped (neither asked for nor memorised)"
+            if session.frames_skipped
+            else ""
+        )
+        progress.say(
+            f"{video.name}: {counted(frames, 'frame')}, {frames / max(seconds, 1e-9):.2f} frames/s{skipped}"
+        )
         if video.ignored_masks:
-            progress.say(f"{video.name}: {counted(video.ignored_masks, 'later mask')} ignored; --corrections uses them")
+            progress.say(
+                f"{video.name}: {counted(video.ignored_masks, 'later mask')} ignored; --corrections uses them"
+            )
         if video.newest_only:
-            progress.say(f"{video.name}: {counted(video.dropped_frames, 'frame')} dropped to keep up")
+            progress.say(
+                f"{video.name}: {counted(video.dropped_frames, 'frame')} dropped to keep up"
+            )
 
     def _session(self, video: Video) -> SegmentationSession:
         if video.newest_only:  # frames that wait to be looked ahead at are not the newest
             return self._segmenter.session()
-        return self._segmenter.session(lookahead=self._lookahead, frame_count=None if video.frame_count is None else _frames_ahead(video))
+        return self._segmenter.session(
+            lookahead=self._lookahead,
+            frame_count=None if video.frame_count is None else _frames_ahead(video),
+        )
 
-    def _results(self, video: Video, session: SegmentationSession, progress: Progress) -> Iterator[tuple[Frame, FrameResult]]:
+    def _results(
+        self, video: Video, session: SegmentationSession, progress: Progress
+    ) -> Iterator[tuple[Frame, FrameResult]]:
         """Frames that are asked for with their results, in order; then the error that ended the video early, if one did."""
         waiting: dict[int, Frame] = {}  # by their own index, until their result is due
         loss = None
         # a live source reads ahead by itself, or does not, if only the newest frame counts
-        with contextlib.closing(video.frames() if video.is_live else prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
+        with contextlib.closing(
+            video.frames() if video.is_live else prefetch(video.frames(), _FRAMES_AHEAD)
+        ) as frames:
             try:
                 for frame in frames:
                     if frame.required:
                         waiting[frame.schedule_index] = frame
-                    result = self._timed(video, lambda frame=frame: session.step(frame.image, frame.labels, index=frame.schedule_index, wanted=frame.required))
+                    result = self._timed(
+                        video,
+                        lambda frame=frame: session.step(
+                            frame.image,
+                            frame.labels,
+                            index=frame.schedule_index,
+                            wanted=frame.required,
+                        ),
+                    )
                     self._note_memory(session)
                     progress.advance(status=self._status(video, session))
                     if result is not None:
@@ -310,18 +384,30 @@ class _Loop:
 
     def _memory_grows(self) -> bool:
         config = self._segmenter.config.memory
-        return config.max_megabytes is None and POLICIES[config.policy](config).frames_held(None) is None
+        return (
+            config.max_megabytes is None
+            and POLICIES[config.policy](config).frames_held(None) is None
+        )
 
     def _note_memory(self, session: SegmentationSession) -> None:
         if session.memory is not None:
             self._memory_elements = max(self._memory_elements, session.memory.size)
             self._memory_mb = max(self._memory_mb, session.memory.megabytes)
 
-    def _say_lost(self, video: Video, session: SegmentationSession, frame: Frame, known: tuple[int, ...], progress: Progress) -> tuple[int, ...]:
+    def _say_lost(
+        self,
+        video: Video,
+        session: SegmentationSession,
+        frame: Frame,
+        known: tuple[int, ...],
+        progress: Progress,
+    ) -> tuple[int, ...]:
         """Name objects lost since the `known` ones were; returns all that are."""
         lost = session.lost_object_ids
         for object_id in set(lost).difference(known):
-            progress.say(f"{video.name}: object {object_id} is lost by frame {frame.name}: nothing of it is left in the memory; a new mask brings it back (--corrections)")
+            progress.say(
+                f"{video.name}: object {object_id} is lost by frame {frame.name}: nothing of it is left in the memory; a new mask brings it back (--corrections)"
+            )
         return lost
 
     def _say_notes(self, video: Video, said: int, progress: Progress) -> int:
@@ -337,13 +423,30 @@ class _Loop:
         dropped = f"{counted(video.dropped_frames, 'frame')} dropped" if video.newest_only else ""
         return ", ".join(filter(None, (memory, dropped)))
 
-    def _record(self, video: Video, session: SegmentationSession, frame: Frame, position: int, seconds: float) -> None:
+    def _record(
+        self,
+        video: Video,
+        session: SegmentationSession,
+        frame: Frame,
+        position: int,
+        seconds: float,
+    ) -> None:
         if not self._trace.wanted:
             return
         bank = session.memory
-        held = {"memory_elements": 0, "memory_mb": 0.0} if bank is None else {"memory_elements": bank.size, "memory_mb": round(bank.megabytes, 3)}
-        taken = {"seconds": round(seconds, 6), "frames_memorised": session.frames_memorised, "peak_memory_mb": round(peak_memory_mb(self._segmenter.device), 1)}
-        self._trace.add(FrameTrace(video=video.name, frame=frame.name, position=position, **held, **taken))
+        held = (
+            {"memory_elements": 0, "memory_mb": 0.0}
+            if bank is None
+            else {"memory_elements": bank.size, "memory_mb": round(bank.megabytes, 3)}
+        )
+        taken = {
+            "seconds": round(seconds, 6),
+            "frames_memorised": session.frames_memorised,
+            "peak_memory_mb": round(peak_memory_mb(self._segmenter.device), 1),
+        }
+        self._trace.add(
+            FrameTrace(video=video.name, frame=frame.name, position=position, **held, **taken)
+        )
 
     def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
         """What `work` returns; the time it took goes on the clock, and its errors name the video."""
@@ -358,7 +461,11 @@ class _Loop:
         batches = config.clip_length > 1 or self._lookahead > 1
         remedies = [
             "lower --resolution (frames far above it also need room themselves: make them smaller, or split objects into several runs)",
-            *((["lower --clip_length"] if config.clip_length > 1 else ["give --lookahead 1"]) if batches else []),
+            *(
+                (["lower --clip_length"] if config.clip_length > 1 else ["give --lookahead 1"])
+                if batches
+                else []
+            ),
             "raise --mem_every",
             "use a --memory that is bounded",
             *([] if self._segmenter.device.type == "cpu" else ["use --device cpu"]),
@@ -366,7 +473,9 @@ class _Loop:
         return ", ".join(remedies[:-1]) + f" or {remedies[-1]}"
 
     def _overlay(self, video: Video) -> OverlayWriter:
-        return OverlayWriter(self._folder.overlays, video.name, video.palette, video.frames_per_second)
+        return OverlayWriter(
+            self._folder.overlays, video.name, video.palette, video.frames_per_second
+        )
 
 
 class _Clock:

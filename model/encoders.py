@@ -69,7 +69,9 @@ def _pooled(x: Tensor) -> Tensor:
     return F.max_pool2d(F.relu(x), 3, stride=2, padding=1)
 
 
-def _residual_stages(block: type[BasicBlock] | type[Bottleneck], config: EncoderConfig) -> list[nn.Sequential]:
+def _residual_stages(
+    block: type[BasicBlock] | type[Bottleneck], config: EncoderConfig
+) -> list[nn.Sequential]:
     """Three residual stages of a ResNet (He et al., 2016) from torchvision's blocks."""
     stages, channels = [], config.stem_channels
     for planes, depth, stride in zip(config.planes, config.depths, (1, 2, 2), strict=True):
@@ -94,21 +96,48 @@ class _SubsampledConv2d(nn.Conv2d):
 _SAFE_STRIDED_CHANNELS = 16
 
 
-def _residual_stage(block: type[BasicBlock] | type[Bottleneck], in_channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
+def _residual_stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    planes: int,
+    depth: int,
+    stride: int,
+) -> nn.Sequential:
     out_channels = planes * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
         few = stride != 1 and in_channels < _SAFE_STRIDED_CHANNELS
         convolution = _SubsampledConv2d if few else nn.Conv2d
-        downsample = nn.Sequential(convolution(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+        downsample = nn.Sequential(
+            convolution(in_channels, out_channels, 1, stride=stride, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
     blocks = [block(in_channels, planes, stride, downsample)]
     return nn.Sequential(*blocks, *(block(out_channels, planes) for _ in range(depth - 1)))
 
 
 _FAMILIES: dict[str, _Family] = {  # by EncoderConfig.block
-    "basic": _Family(nn.Identity, _residual_stem, nn.BatchNorm2d, _pooled, functools.partial(_residual_stages, BasicBlock)),
-    "bottleneck": _Family(nn.Identity, _residual_stem, nn.BatchNorm2d, _pooled, functools.partial(_residual_stages, Bottleneck)),
-    "inverted": _Family(Renormalise, functools.partial(SameConv2d, kernel_size=3), batch_norm, F.relu6, inverted_stages),
+    "basic": _Family(
+        nn.Identity,
+        _residual_stem,
+        nn.BatchNorm2d,
+        _pooled,
+        functools.partial(_residual_stages, BasicBlock),
+    ),
+    "bottleneck": _Family(
+        nn.Identity,
+        _residual_stem,
+        nn.BatchNorm2d,
+        _pooled,
+        functools.partial(_residual_stages, Bottleneck),
+    ),
+    "inverted": _Family(
+        Renormalise,
+        functools.partial(SameConv2d, kernel_size=3),
+        batch_norm,
+        F.relu6,
+        inverted_stages,
+    ),
 }
 
 
@@ -154,15 +183,21 @@ class _Fuser(nn.Module):
 class ValueEncoder(Encoder):
     """Image, an object's mask, the other objects' masks and the key encoder's stride-16 feature → value. Source: STCN, section 3.1."""
 
-    def __init__(self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int):
-        super().__init__(config, in_channels=3 + OBJECT_CHANNELS, stage_names=("layer1", "layer2", "layer3"))
+    def __init__(
+        self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int
+    ):
+        super().__init__(
+            config, in_channels=3 + OBJECT_CHANNELS, stage_names=("layer1", "layer2", "layer3")
+        )
         nn.init.orthogonal_(self.conv1.weight[:, 3:])
         self.fuser = _Fuser(config.channels[-1], feature_channels, value_channels, reduction)
 
     def forward(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, K, H, W] in 0..1 → values [B, K, C^v, h, w]."""
         batch, objects = masks.shape[:2]
-        stem = convolve_parts(self.conv1, torch.stack([masks, others], dim=2), self.prepare(images), shared_first=True)
+        stem = convolve_parts(
+            self.conv1, torch.stack([masks, others], dim=2), self.prepare(images), shared_first=True
+        )
         feature = self.stages(stem.flatten(0, 1))[-1]
         values = self.fuser(feature.unflatten(0, (batch, objects)), feature_s16)
         return values.unflatten(0, (batch, objects))

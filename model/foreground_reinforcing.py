@@ -28,8 +28,12 @@ class ForegroundReinforcing(nn.Module):
         self.window = config.window
         rows, columns = config.window
         if min(rows, columns) < 1 or not (rows % 2 and columns % 2):
-            raise InputError(f"foreground reinforcing: window is {rows}×{columns}; rows and columns must be odd, so that there is a middle")
-        self.local = nn.Conv2d(key_channels + 1, key_channels, config.window, padding=(rows // 2, columns // 2))
+            raise InputError(
+                f"foreground reinforcing: window is {rows}×{columns}; rows and columns must be odd, so that there is a middle"
+            )
+        self.local = nn.Conv2d(
+            key_channels + 1, key_channels, config.window, padding=(rows // 2, columns // 2)
+        )
         self.attend = nn.Conv2d(key_channels, rows * columns, 1)
         self.gain = nn.Parameter(torch.zeros(1))
 
@@ -44,7 +48,12 @@ class ForegroundReinforcing(nn.Module):
     def received(self, attention: Tensor) -> Tensor:
         """attention [B, Z, h, w] → [B, 1, h, w]: what each position is given by all whose window holds it; what falls outside the frame is lost."""
         rows, columns = self.window
-        return F.fold(attention.flatten(2), attention.shape[-2:], self.window, padding=(rows // 2, columns // 2))
+        return F.fold(
+            attention.flatten(2),
+            attention.shape[-2:],
+            self.window,
+            padding=(rows // 2, columns // 2),
+        )
 
 
 def foreground_at_stride_16(masks: Tensor) -> Tensor:

@@ -11,10 +11,17 @@ from model.efficientnet_lite import SameConv2d
 from model.network import VOSNetwork
 from model.winograd import WinogradConv2d
 
-_PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # names in residual blocks, stems and downsampling shortcuts
+_PAIRS = (
+    ("conv1", "bn1"),
+    ("conv2", "bn2"),
+    ("conv3", "bn3"),
+    ("0", "1"),
+)  # names in residual blocks, stems and downsampling shortcuts
 
 
-def inference_copy(network: VOSNetwork, *, winograd: bool = False, dtype: torch.dtype | None = None) -> VOSNetwork:
+def inference_copy(
+    network: VOSNetwork, *, winograd: bool = False, dtype: torch.dtype | None = None
+) -> VOSNetwork:
     """A copy in evaluation mode, without gradients, whose batch norms are folded into the convolutions before them. The original stays as it is.
 
     winograd: also replace the large 3×3 convolutions, for the CPU (see model/winograd.py). dtype: what convolutions and linear
@@ -23,7 +30,9 @@ def inference_copy(network: VOSNetwork, *, winograd: bool = False, dtype: torch.
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
         for convolution_name, norm_name in _PAIRS:
-            convolution, norm = (getattr(module, name, None) for name in (convolution_name, norm_name))
+            convolution, norm = (
+                getattr(module, name, None) for name in (convolution_name, norm_name)
+            )
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, convolution_name, fuse_conv_bn_eval(convolution, norm))
                 setattr(module, norm_name, nn.Identity())
@@ -32,12 +41,18 @@ def inference_copy(network: VOSNetwork, *, winograd: bool = False, dtype: torch.
         _replace(network, WinogradConv2d.fits, WinogradConv2d)
     if dtype is not None:
         for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):  # redundancy reduction, of other convolutions, stays in float32
+            if isinstance(
+                module, nn.Conv2d | nn.Linear
+            ):  # redundancy reduction, of other convolutions, stays in float32
                 module.to(dtype)
     return network
 
 
-def _replace(network: nn.Module, fits: Callable[[nn.Module], bool], replacement: Callable[[nn.Module], nn.Module]) -> None:
+def _replace(
+    network: nn.Module,
+    fits: Callable[[nn.Module], bool],
+    replacement: Callable[[nn.Module], nn.Module],
+) -> None:
     """Put `replacement(module)` in the place of each module that fits."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):

@@ -17,8 +17,12 @@ from torch import Tensor, nn
 from model.config import RefinerConfig
 
 _SEPARATED = -100.0  # added to the score of two tokens that only the shift brought into one window
-_TOKENS_AT_ONCE = 1 << 16  # objects × tokens refined at a time: bounds the hidden layer's size (512 MB at 2048 channels), whatever the number of objects;
-_TOKENS_AT_ONCE_ON_CPU = 1 << 13  # larger tensors cost a CPU fresh memory at every operation, measured at a sixth of the whole
+_TOKENS_AT_ONCE = (
+    1 << 16
+)  # objects × tokens refined at a time: bounds the hidden layer's size (512 MB at 2048 channels), whatever the number of objects;
+_TOKENS_AT_ONCE_ON_CPU = (
+    1 << 13
+)  # larger tensors cost a CPU fresh memory at every operation, measured at a sixth of the whole
 _MLP_RATIO = 4
 
 Size = tuple[int, int, int]  # frames, rows, columns
@@ -31,20 +35,30 @@ class Windows:
     tokens: Tensor  # [W, N] the token at each place; 0 where `padding`
     padding: Tensor  # [W, N] bool
     places: Tensor  # [T] where each token lies, counted through all windows
-    separated: Tensor | None  # [W, N, N] bool: pairs that only the shift brought into one window; None without a shift
+    separated: (
+        Tensor | None
+    )  # [W, N, N] bool: pairs that only the shift brought into one window; None without a shift
 
     @staticmethod
     def of(size: Size, window: Size, *, shifted: bool, device: torch.device) -> "Windows":
         """Windows over a clip of `size`. An axis no longer than the window is one window and is never shifted; others are, if `shifted`, by half a window."""
         sides = tuple(map(min, size, window))
-        shift = [side // 2 if shifted and length > side else 0 for length, side in zip(size, sides, strict=True)]
+        shift = [
+            side // 2 if shifted and length > side else 0
+            for length, side in zip(size, sides, strict=True)
+        ]
         padded = [-(-length // side) * side for length, side in zip(size, sides, strict=True)]
         count = math.prod(size)
         numbers = torch.full(padded, -1, device=device)
         numbers[: size[0], : size[1], : size[2]] = torch.arange(count, device=device).view(size)
         tokens = _cut(numbers.roll([-by for by in shift], (0, 1, 2)), sides)
         places = tokens.flatten().argsort()[-count:]
-        return Windows(tokens.clamp(min=0), tokens < 0, places, _separated(padded, shift, sides, device) if any(shift) else None)
+        return Windows(
+            tokens.clamp(min=0),
+            tokens < 0,
+            places,
+            _separated(padded, shift, sides, device) if any(shift) else None,
+        )
 
     def split(self, x: Tensor) -> Tensor:
         """x [..., T, C] → [..., W, N, C]; what lies at padded places is of no meaning."""
@@ -62,9 +76,14 @@ def _cut(grid: Tensor, sides: Size) -> Tensor:
     return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2)
 
 
-def _separated(padded: Sequence[int], shift: Sequence[int], sides: Size, device: torch.device) -> Tensor:
+def _separated(
+    padded: Sequence[int], shift: Sequence[int], sides: Size, device: torch.device
+) -> Tensor:
     """[W, N, N] bool: pairs of which one and not the other came round to the far end of some axis."""
-    frames, rows, columns = (torch.arange(length, device=device) >= length - by for length, by in zip(padded, shift, strict=True))
+    frames, rows, columns = (
+        torch.arange(length, device=device) >= length - by
+        for length, by in zip(padded, shift, strict=True)
+    )
     regions = _cut(4 * frames[:, None, None] + 2 * rows[:, None] + 1 * columns, sides)
     return regions.unsqueeze(-1) != regions.unsqueeze(-2)
 
@@ -91,7 +110,9 @@ class _WindowAttention(nn.Module):
         super().__init__()
         index = relative_position_index(window)
         self.register_buffer("position_index", index, persistent=False)
-        self.relative_position_bias_table = nn.Parameter(torch.empty(math.prod(2 * side - 1 for side in window), 1))
+        self.relative_position_bias_table = nn.Parameter(
+            torch.empty(math.prod(2 * side - 1 for side in window), 1)
+        )
         self.qk = nn.Linear(key_channels, key_channels)
         self.v = nn.Linear(value_channels, value_channels)
         self.proj = nn.Linear(value_channels, value_channels)
@@ -136,8 +157,13 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, windows: Windows) -> Tensor:
         x = x + self.attn(self.norm1_v(x), weights, windows)
-        pieces = x.split(max(_tokens_at_once(x) // (x.shape[0] * x.shape[1]), 1), dim=2)  # the hidden layer is the largest of all
-        return torch.cat([piece + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(piece)))) for piece in pieces], dim=2)
+        pieces = x.split(
+            max(_tokens_at_once(x) // (x.shape[0] * x.shape[1]), 1), dim=2
+        )  # the hidden layer is the largest of all
+        return torch.cat(
+            [piece + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(piece)))) for piece in pieces],
+            dim=2,
+        )
 
 
 class IntraClipRefinement(nn.Module):
@@ -150,7 +176,9 @@ class IntraClipRefinement(nn.Module):
         super().__init__()
         self.window = config.window
         stage = nn.Module()
-        stage.blocks = nn.ModuleList(_Block(config.key_channels, value_channels, config.window) for _ in range(config.depth))
+        stage.blocks = nn.ModuleList(
+            _Block(config.key_channels, value_channels, config.window) for _ in range(config.depth)
+        )
         self.layers = nn.ModuleList([stage])
         self.norm = nn.LayerNorm(value_channels)
         for module in self.modules():
@@ -162,13 +190,18 @@ class IntraClipRefinement(nn.Module):
         """Refined readouts [B, L, K, C^v, h, w] of readout [B, L, K, C^v, h, w] and local_key [B, L, C, h, w]; objects do not see each other."""
         blocks = self.layers[0].blocks
         size = (local_key.shape[1], *local_key.shape[-2:])
-        plain, shifted = (Windows.of(size, self.window, shifted=shifted, device=local_key.device) for shifted in (False, True))
+        plain, shifted = (
+            Windows.of(size, self.window, shifted=shifted, device=local_key.device)
+            for shifted in (False, True)
+        )
         layouts = [shifted if number % 2 else plain for number in range(len(blocks))]
         key = local_key.permute(0, 1, 3, 4, 2).flatten(1, 3)
         weights = [block.weights(key, windows) for block, windows in zip(blocks, layouts)]
         tokens = readout.permute(0, 2, 1, 4, 5, 3).flatten(2, 4)  # [B, K, T, C^v]
         refined = []
-        for x in tokens.split(max(_tokens_at_once(tokens) // (tokens.shape[0] * tokens.shape[2]), 1), dim=1):
+        for x in tokens.split(
+            max(_tokens_at_once(tokens) // (tokens.shape[0] * tokens.shape[2]), 1), dim=1
+        ):
             for block, shared, windows in zip(blocks, weights, layouts):
                 x = block(x, shared, windows)
             refined.append(self.norm(x))

@@ -18,7 +18,12 @@ def squared_norm(memory_key: Tensor) -> Tensor:
     return memory_key.square().sum(-1)
 
 
-def similarity(memory_key: Tensor, query_key: Tensor, memory_squared_norm: Tensor | None = None, kind: Similarity = "l2") -> Tensor:
+def similarity(
+    memory_key: Tensor,
+    query_key: Tensor,
+    memory_squared_norm: Tensor | None = None,
+    kind: Similarity = "l2",
+) -> Tensor:
     """Similarity of each query position to each memory element; higher is closer.
 
     memory_key [..., N, C], query_key [..., M, C]; memory_squared_norm [..., N] saves computing it again (used by l2 alone).
@@ -36,7 +41,11 @@ def similarity(memory_key: Tensor, query_key: Tensor, memory_squared_norm: Tenso
     if kind == "dot":
         return (query_key * scale) @ memory_key.transpose(-1, -2)
     if kind == "cosine":
-        return F.normalize(query_key, dim=-1) @ F.normalize(memory_key, dim=-1).transpose(-1, -2) / COSINE_TEMPERATURE
+        return (
+            F.normalize(query_key, dim=-1)
+            @ F.normalize(memory_key, dim=-1).transpose(-1, -2)
+            / COSINE_TEMPERATURE
+        )
     raise InputError(f"similarity {kind!r} is not known; choose one of l2, dot, cosine")
 
 

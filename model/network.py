@@ -23,8 +23,16 @@ SLOT_MODULES = {  # modules a network has only where its configuration fills the
     "enhancer": ("foreground_reinforcing",),
     "reducer": ("redundancy_reduction",),
 }
-PART_MODULES = {**SLOT_MODULES, "key_encoder": ("key_encoder",), "value_encoder": ("value_encoder",)}  # parts that may have learning rates of their own
-SLOT_TITLES = {"refiner": "intra-clip refinement", "enhancer": "foreground reinforcing", "reducer": "redundancy reduction"}
+PART_MODULES = {
+    **SLOT_MODULES,
+    "key_encoder": ("key_encoder",),
+    "value_encoder": ("value_encoder",),
+}  # parts that may have learning rates of their own
+SLOT_TITLES = {
+    "refiner": "intra-clip refinement",
+    "enhancer": "foreground reinforcing",
+    "reducer": "redundancy reduction",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +47,9 @@ class FrameFeatures:
 
     def __getitem__(self, index: slice) -> "FrameFeatures":
         """The features of some of the frames."""
-        return FrameFeatures(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+        return FrameFeatures(
+            *(getattr(self, field.name)[index] for field in dataclasses.fields(self))
+        )
 
 
 class VOSNetwork(nn.Module):
@@ -53,24 +63,42 @@ class VOSNetwork(nn.Module):
         self.config = config
         channels_s4, channels_s8, channels_s16 = config.key_encoder.channels
         self.key_encoder = KeyEncoder(config.key_encoder)
-        self.value_encoder = ValueEncoder(config.value_encoder, channels_s16, config.value_channels, config.attention_reduction)
+        self.value_encoder = ValueEncoder(
+            config.value_encoder, channels_s16, config.value_channels, config.attention_reduction
+        )
         self.key_proj = KeyProjection(channels_s16, config.key_channels)
         self.key_comp = nn.Conv2d(channels_s16, config.value_channels, 3, padding=1)
-        self.decoder = Decoder(config.value_channels, (channels_s4, channels_s8), config.decoder_channels)
+        self.decoder = Decoder(
+            config.value_channels, (channels_s4, channels_s8), config.decoder_channels
+        )
         if config.refiner is not None:
-            self.input_proj = KeyProjection(channels_s16, config.refiner.key_channels)  # the local key
+            self.input_proj = KeyProjection(
+                channels_s16, config.refiner.key_channels
+            )  # the local key
             self.refine_transformer = IntraClipRefinement(config.refiner, config.value_channels)
         if config.enhancer is not None:
-            self.foreground_reinforcing = ForegroundReinforcing(config.enhancer, config.key_channels)
+            self.foreground_reinforcing = ForegroundReinforcing(
+                config.enhancer, config.key_channels
+            )
         if config.reducer is not None:
-            self.redundancy_reduction = RedundancyReduction(config.reducer, config.key_channels, config.value_channels)
+            self.redundancy_reduction = RedundancyReduction(
+                config.reducer, config.key_channels, config.value_channels
+            )
 
     def encode_key(self, images: Tensor) -> FrameFeatures:
         """Normalised RGB images [B, 3, H, W] → their features; see util.images.normalise_images."""
         feature_s4, feature_s8, feature_s16 = self.key_encoder(images)
-        return FrameFeatures(self.key_proj(feature_s16), self.key_comp(feature_s16), feature_s16, feature_s8, feature_s4)
+        return FrameFeatures(
+            self.key_proj(feature_s16),
+            self.key_comp(feature_s16),
+            feature_s16,
+            feature_s8,
+            feature_s4,
+        )
 
-    def encode_value(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor | None = None) -> Tensor:
+    def encode_value(
+        self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor | None = None
+    ) -> Tensor:
         """Values [B, K, C^v, h, w] of K objects.
 
         images [B, 3, H, W] as given to encode_key, feature_s16 of the same frames, masks [B, K, H, W] in 0..1. others [B, K, H, W]: for
@@ -119,7 +147,11 @@ def parameter_count(network: nn.Module) -> int:
 
 def batch_norm_statistics(network: nn.Module) -> list[torch.Tensor]:
     """The running means and variances of its batch norms, to be changed in place."""
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+    ]
     return [statistics for norm in norms for statistics in (norm.running_mean, norm.running_var)]
 
 
@@ -136,5 +168,7 @@ def named_parts(network: VOSNetwork, names: Sequence[str], setting: str) -> list
     unknown = [name for name in names if name not in modules or not name]
     if unknown:
         children = ", ".join(name for name, _ in network.named_children())
-        raise InputError(f"{setting} names {unknown[0]!r}, which network {network.config.name} does not have; its modules are {children} and those inside them")
+        raise InputError(
+            f"{setting} names {unknown[0]!r}, which network {network.config.name} does not have; its modules are {children} and those inside them"
+        )
     return [modules[name] for name in names]

@@ -32,7 +32,9 @@ class ReducedMemory:
 
     keys: list[Tensor]  # [B, T / 2^(S+1), M, C^k]
     values: list[Tensor]  # [B, K, T / 2^(S+1), M, C^v]
-    selection: Tensor  # [B, S]: 1 for the chosen policy, 0 for others, with the gradient of their shares
+    selection: (
+        Tensor  # [B, S]: 1 for the chosen policy, 0 for others, with the gradient of their shares
+    )
     divergence: Tensor  # [B, K]: the loss, for each object
 
 
@@ -83,21 +85,39 @@ class RedundancyReduction(nn.Module):
         """Raises InputError where there is no policy."""
         super().__init__()
         if config.policies < 1:
-            raise InputError(f"redundancy reduction: policies is {config.policies}; it must be at least 1")
-        self.factors = tuple(2 ** (number + 1) for number in range(config.policies))  # how many frames become one
+            raise InputError(
+                f"redundancy reduction: policies is {config.policies}; it must be at least 1"
+            )
+        self.factors = tuple(
+            2 ** (number + 1) for number in range(config.policies)
+        )  # how many frames become one
         self.gate = _Gate(key_channels, config.policies)
         self.keys = nn.ModuleList(_Reduction(key_channels, factor) for factor in self.factors)
         self.values = nn.ModuleList(_Reduction(value_channels, factor) for factor in self.factors)
 
     def forward(self, key: Tensor, value: Tensor) -> ReducedMemory:
         """For training: key [B, T, M, C^k], value [B, K, T, M, C^v], T a multiple of the largest factor."""
-        with torch.autocast(key.device.type, enabled=False):  # keys are compared by differences of squares
+        with torch.autocast(
+            key.device.type, enabled=False
+        ):  # keys are compared by differences of squares
             key, value = key.float(), value.float()
             selection = select(self.gate(key))
-            keys, values = [reduce(key) for reduce in self.keys], [reduce(value) for reduce in self.values]
-            of_keys = torch.stack([divergence(key.flatten(1, 2), reduced.flatten(1, 2)) for reduced in keys], -1)  # [B, S]
-            of_values = torch.stack([divergence(value.flatten(2, 3), reduced.flatten(2, 3)) for reduced in values], -1)  # [B, K, S]
-            return ReducedMemory(keys, values, selection, ((of_keys.unsqueeze(1) + of_values) * selection.unsqueeze(1)).sum(-1))
+            keys, values = (
+                [reduce(key) for reduce in self.keys],
+                [reduce(value) for reduce in self.values],
+            )
+            of_keys = torch.stack(
+                [divergence(key.flatten(1, 2), reduced.flatten(1, 2)) for reduced in keys], -1
+            )  # [B, S]
+            of_values = torch.stack(
+                [divergence(value.flatten(2, 3), reduced.flatten(2, 3)) for reduced in values], -1
+            )  # [B, K, S]
+            return ReducedMemory(
+                keys,
+                values,
+                selection,
+                ((of_keys.unsqueeze(1) + of_values) * selection.unsqueeze(1)).sum(-1),
+            )
 
     def choose(self, key: Tensor) -> int:
         """For inference: of one video's key [T, M, C^k], how many frames shall become one."""

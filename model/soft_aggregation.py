@@ -25,5 +25,11 @@ def aggregate(probabilities: Tensor, object_dim: int = -3) -> Tensor:
 def aggregate_logits(logits: Tensor, object_dim: int = -3) -> Tensor:
     """`aggregate(logits.sigmoid())` computed from the logits, since in float32 nothing is left of 1 - p where an object is certain."""
     limit = math.log1p(-_EDGE) - math.log(_EDGE)
-    background = F.logsigmoid(-logits).sum(object_dim, keepdim=True).clamp(math.log(_EDGE), math.log1p(-_EDGE))
-    return torch.cat([background - torch.log(-torch.expm1(background)), logits.clamp(-limit, limit)], object_dim)
+    background = (
+        F.logsigmoid(-logits)
+        .sum(object_dim, keepdim=True)
+        .clamp(math.log(_EDGE), math.log1p(-_EDGE))
+    )
+    return torch.cat(
+        [background - torch.log(-torch.expm1(background)), logits.clamp(-limit, limit)], object_dim
+    )

@@ -22,9 +22,18 @@ class WinogradConv2d(nn.Conv2d):
     """Takes the place of a 3×3 convolution of stride 1 in a network that is not trained further. The same function up to rounding (about 1e-6 relative)."""
 
     def __init__(self, convolution: nn.Conv2d):
-        super().__init__(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=convolution.bias is not None, device="meta")
+        super().__init__(
+            convolution.in_channels,
+            convolution.out_channels,
+            3,
+            padding=1,
+            bias=convolution.bias is not None,
+            device="meta",
+        )
         self.weight, self.bias = convolution.weight, convolution.bias
-        transform = torch.tensor(_FILTER_TRANSFORM, dtype=self.weight.dtype, device=self.weight.device)
+        transform = torch.tensor(
+            _FILTER_TRANSFORM, dtype=self.weight.dtype, device=self.weight.device
+        )
         filters = torch.einsum("ai,ocij,bj->aboc", transform, self.weight.detach(), transform)
         self.register_buffer("filters", filters.contiguous(), persistent=False)
 
@@ -33,7 +42,13 @@ class WinogradConv2d(nn.Conv2d):
         """Whether a module is a convolution that gains from this."""
         return (
             type(convolution) is nn.Conv2d
-            and (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
+            and (
+                convolution.kernel_size,
+                convolution.stride,
+                convolution.padding,
+                convolution.dilation,
+            )
+            == ((3, 3), (1, 1), (1, 1), (1, 1))
             and convolution.groups == 1
             and min(convolution.in_channels, convolution.out_channels) >= _MIN_CHANNELS
         )
@@ -46,9 +61,15 @@ class WinogradConv2d(nn.Conv2d):
         """x [B, C', H, W] as the input channels from `first_channel` on, the others zero → [B, O, H, W]."""
         channels = slice(first_channel, first_channel + x.shape[1])
         bias = self.bias if with_bias else None
-        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or x.dtype != self.filters.dtype:
+        if (
+            x.device.type != "cpu"
+            or torch.is_autocast_enabled("cpu")
+            or x.dtype != self.filters.dtype
+        ):
             return F.conv2d(x, self.weight[:, channels], bias, padding=1)
-        return _convolve(x.permute(0, 2, 3, 1), self.filters[..., channels], bias).permute(0, 3, 1, 2)
+        return _convolve(x.permute(0, 2, 3, 1), self.filters[..., channels], bias).permute(
+            0, 3, 1, 2
+        )
 
 
 def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
@@ -81,7 +102,10 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
 def _convolve_rows(x: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor) -> None:
     """x [2R + 2, 2Q + 2, C], filters [4, 4, O, C] → out [R, 2, Q, 2, O]. Every transformed line is used up before the next is made."""
     rows, columns = out.shape[0], out.shape[2]
-    lines = (_line_products(line, own, columns) for line, own in zip(_combinations(x, rows), filters, strict=True))
+    lines = (
+        _line_products(line, own, columns)
+        for line, own in zip(_combinations(x, rows), filters, strict=True)
+    )
     upper = next(lines)
     lower = next(lines)
     if bias is not None:
@@ -95,8 +119,12 @@ def _convolve_rows(x: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor)
 def _line_products(line: Tensor, filters: Tensor, columns: int) -> Tensor:
     """A transformed line of tiles [R, 2Q + 2, C], filters [4, O, C] → its contribution to the two columns of every tile [R, Q, 2, O]."""
     products = []
-    for tile_column, weight in zip(_combinations(line.transpose(0, 1), columns), filters, strict=True):
-        product = F.conv2d(tile_column.transpose(0, 1).unsqueeze(0).permute(0, 3, 1, 2), weight[:, :, None, None])
+    for tile_column, weight in zip(
+        _combinations(line.transpose(0, 1), columns), filters, strict=True
+    ):
+        product = F.conv2d(
+            tile_column.transpose(0, 1).unsqueeze(0).permute(0, 3, 1, 2), weight[:, :, None, None]
+        )
         products.append(product[0].permute(1, 2, 0))
     result = line.new_empty(len(line), columns, 2, len(filters[0]))
     torch.add(products[0], products[1], out=result[:, :, 0]).add_(products[2])

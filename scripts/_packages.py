@@ -18,7 +18,9 @@ class _ProjectPackages:
     """A finder (importlib's protocol) of the packages in the project's root."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The module of a top-level `name` that is one of our packages; None leaves any other to the finders after this one."""
         ours = path is None and (_ROOT / name / "__init__.py").is_file()
         return PathFinder.find_spec(name, [str(_ROOT)]) if ours else None

@@ -18,8 +18,12 @@ from util.flags import FlagParser
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = FlagParser(prog="analyse.py", description="Look into the memory: a table, a JSON file and pictures.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=FlagParser)
+    parser = FlagParser(
+        prog="analyse.py", description="Look into the memory: a table, a JSON file and pictures."
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=FlagParser
+    )
     for each in (affinity, correspondence, memory_use):
         each.add(commands)
     return parser

@@ -20,16 +20,43 @@ if not __package__:  # started by path, not as a module of the project
 
 import argparse
 
-from scripts.benchmarks import clips, components, endurance, peak_memory, policies, reading, speed, training_memory, training_speed
+from scripts.benchmarks import (
+    clips,
+    components,
+    endurance,
+    peak_memory,
+    policies,
+    reading,
+    speed,
+    training_memory,
+    training_speed,
+)
 from scripts.studies import long_videos
 from util.errors import run_command
 from util.flags import FlagParser
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = FlagParser(prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=FlagParser)
-    for each in (speed, components, reading, clips, peak_memory, endurance, policies, long_videos, training_speed, training_memory):
+    parser = FlagParser(
+        prog="benchmark.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=FlagParser
+    )
+    for each in (
+        speed,
+        components,
+        reading,
+        clips,
+        peak_memory,
+        endurance,
+        policies,
+        long_videos,
+        training_speed,
+        training_memory,
+    ):
         each.add(commands)
     return parser
 

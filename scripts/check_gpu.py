@@ -24,16 +24,49 @@ from util.flags import FlagParser, at_least
 
 def main() -> int:
     """Flags, then the sections in order; the exit code."""
-    parser = FlagParser(prog="check_gpu.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8, help="time for all; sections that do not fit are left out and named (default: %(default)g)")
-    parser.add_argument("--output", type=Path, default=Path("results/check_gpu"), metavar="DIR", help="default: %(default)s")
+    parser = FlagParser(
+        prog="check_gpu.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8,
+        help="time for all; sections that do not fit are left out and named (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/check_gpu"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
-    parser.add_argument("--dry_run", action="store_true", help="tiny networks and sizes, to see that everything runs")
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME", help="only these (default: all): %(choices)s")
-    parser.add_argument("--workers", type=at_least(0), default=6, help="loading processes of the training's benchmark (default: %(default)s)")
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="tiny networks and sizes, to see that everything runs",
+    )
+    parser.add_argument(
+        "--sections",
+        nargs="+",
+        choices=SECTIONS,
+        default=list(SECTIONS),
+        metavar="NAME",
+        help="only these (default: all): %(choices)s",
+    )
+    parser.add_argument(
+        "--workers",
+        type=at_least(0),
+        default=6,
+        help="loading processes of the training's benchmark (default: %(default)s)",
+    )
     flags = parser.parse_args()
     device = select_device(flags.device)
-    check = Check(device=device, dry_run=flags.dry_run, workers=flags.workers, minutes=flags.minutes)
+    check = Check(
+        device=device, dry_run=flags.dry_run, workers=flags.workers, minutes=flags.minutes
+    )
     sections = {name: SECTIONS[name] for name in flags.sections}
     failures = run_sections(check, sections, flags.output)
     for failure in failures:

@@ -21,14 +21,37 @@ from util.flags import FlagParser
 
 def main() -> int:
     """Flags, runs, report."""
-    parser = FlagParser(prog="compare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(
+        prog="compare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_study_flags(parser, "results/compare")
-    parser.add_argument("--memory_frames", type=int, nargs="+", metavar="N", help="capacities of bounded memories, in frames (default: 2 4; of learned ones their own)")
+    parser.add_argument(
+        "--memory_frames",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="capacities of bounded memories, in frames (default: 2 4; of learned ones their own)",
+    )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--times", type=float, nargs="+", default=(), metavar="K", help="play every video back and forth to so many times its length, one after another")
-    length.add_argument("--frames", type=int, metavar="N", help="play every video back and forth to so many frames")
+    length.add_argument(
+        "--times",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="K",
+        help="play every video back and forth to so many times its length, one after another",
+    )
+    length.add_argument(
+        "--frames", type=int, metavar="N", help="play every video back and forth to so many frames"
+    )
     flags = parser.parse_args()
-    return run_study(systems.study(systems.weights_of(flags.weights), flags.memory_frames), flags, times=flags.times, frames=flags.frames, with_time=True)
+    return run_study(
+        systems.study(systems.weights_of(flags.weights), flags.memory_frames),
+        flags,
+        times=flags.times,
+        frames=flags.frames,
+        with_time=True,
+    )
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ from dataset import Layout
 from scripts.studies.playing import write_played
 from util.errors import run_command
 from util.flags import FlagParser
-from util.wording import counted
+from util.text import counted
 
 
 def main() -> None:
     """Flags, links, a line that says what is there."""
-    parser = FlagParser(prog="make_long.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = FlagParser(
+        prog="make_long.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the data set")
     parser.add_argument("out", type=Path, metavar="OUT", help="a folder that is not there yet")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -30,7 +32,11 @@ def main() -> None:
     length.add_argument("--times", type=float, metavar="K", help="so many times its length")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these alone")
     flags = parser.parse_args()
-    layout = Layout.of(write_played(flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences))
+    layout = Layout.of(
+        write_played(
+            flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences
+        )
+    )
     counts = [len(layout.frame_files(name)) for name in layout.names()]
     print(f"{flags.out}: {counted(len(counts), 'video')}, {counted(sum(counts), 'frame')}")
 

@@ -14,7 +14,9 @@ from inference import SYSTEMS, FrameResult, VideoSegmenter, system_config
 from inference.memory import POLICIES
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network
 
-torch.set_num_threads(1)  # tests run beside one another and beside other work; results must not depend on the number anyway
+torch.set_num_threads(
+    1
+)  # tests run beside one another and beside other work; results must not depend on the number anyway
 
 PROBABILITY_TOLERANCE = 2e-4  # what counts as the same probabilities where only rounding differs
 TIE = 1e-3  # two best probabilities this close may swap
@@ -72,7 +74,12 @@ def reinforced_network() -> VOSNetwork:
 
 def tiny_network_name(system: str) -> str:
     """The tiny preset that has what a system uses."""
-    return next(name for name, config in PRESETS.items() if name.startswith("tiny") and all(getattr(config, slot) is not None for slot in SYSTEMS[system].slots))
+    return next(
+        name
+        for name, config in PRESETS.items()
+        if name.startswith("tiny")
+        and all(getattr(config, slot) is not None for slot in SYSTEMS[system].slots)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -81,21 +88,33 @@ def network_of_slots(reinforced_network: VOSNetwork) -> Callable[[Collection[str
 
     @functools.cache
     def build(slots: frozenset[str]) -> VOSNetwork:
-        parts = {slot: getattr(PRESETS["tiny_pcvos" if slot == "refiner" else "tiny_remn"], slot) for slot in slots}
+        parts = {
+            slot: getattr(PRESETS["tiny_pcvos" if slot == "refiner" else "tiny_remn"], slot)
+            for slot in slots
+        }
         network = tiny_network(name=dataclasses.replace(PRESETS["tiny"], **parts))
         learned = reinforced_network.state_dict()
-        network.load_state_dict({name: learned.get(name, value) for name, value in network.state_dict().items()})
+        network.load_state_dict(
+            {name: learned.get(name, value) for name, value in network.state_dict().items()}
+        )
         return network
 
     return lambda slots: build(frozenset(slots))
 
 
 @pytest.fixture
-def make_segmenter(network_of_slots: Callable[[Collection[str]], VOSNetwork]) -> Callable[..., VideoSegmenter]:
+def make_segmenter(
+    network_of_slots: Callable[[Collection[str]], VOSNetwork],
+) -> Callable[..., VideoSegmenter]:
     """make_segmenter(system="stcn", **overrides) on the CPU, on a tiny network that has the parts that are used, and no others."""
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
-        return VideoSegmenter(network_of_slots(system_config(system, **overrides).slots), system, device="cpu", **overrides)
+        return VideoSegmenter(
+            network_of_slots(system_config(system, **overrides).slots),
+            system,
+            device="cpu",
+            **overrides,
+        )
 
     return make
 
@@ -106,7 +125,9 @@ def policy(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def assert_same_results(ours: list[FrameResult], theirs: list[FrameResult], tolerance: float = PROBABILITY_TOLERANCE) -> None:
+def assert_same_results(
+    ours: list[FrameResult], theirs: list[FrameResult], tolerance: float = PROBABILITY_TOLERANCE
+) -> None:
     """The same frames and objects, probabilities within `tolerance`, labels equal outside ties."""
     assert [result.frame_index for result in ours] == [result.frame_index for result in theirs]
     for one, other in zip(ours, theirs):
@@ -122,4 +143,6 @@ def assert_same_labels(result: FrameResult, labels: np.ndarray) -> None:
     if result.probabilities.shape[0] > 1:
         best = result.probabilities.topk(2, dim=0).values
         differs &= (best[0] - best[1]).numpy() >= TIE
-    assert not differs.any(), f"frame {result.frame_index}: {differs.sum()} labels differ outside ties"
+    assert not differs.any(), (
+        f"frame {result.frame_index}: {differs.sum()} labels differ outside ties"
+    )

@@ -15,7 +15,10 @@ _GAINS = {"key_proj.key_proj.weight": 0.5, "decoder.pred.weight": 1.0}
 _GAIN = 1.4
 _DEVIATIONS = {"running_mean": 0.05, "bias": 0.02, "relative_position_bias_table": 0.2}
 _WAVES = 24
-_BLOBS = ((46, 60, 26, 34, 1.2, 3.0), (70, 140, 30, 24, -1.0, -2.0))  # of each object: centre y x, radius y x, speed y x in pixels a frame
+_BLOBS = (
+    (46, 60, 26, 34, 1.2, 3.0),
+    (70, 140, 30, 24, -1.0, -2.0),
+)  # of each object: centre y x, radius y x, speed y x in pixels a frame
 
 
 def _generator(name: str) -> np.random.Generator:
@@ -37,16 +40,25 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     elif kind in _DEVIATIONS:
         values = _DEVIATIONS[kind] * draw.standard_normal(shape)
     elif len(shape) == 1:
-        ends_branch = name.endswith(".bn3.weight") or (name.startswith("value_encoder.layer") and name.endswith(".bn2.weight"))
+        ends_branch = name.endswith(".bn3.weight") or (
+            name.startswith("value_encoder.layer") and name.endswith(".bn2.weight")
+        )
         values = draw.uniform(0.8, 1.2, shape) * (0.3 if ends_branch else 1.0)
     else:
-        values = draw.standard_normal(shape) * np.sqrt(_GAINS.get(name, _GAIN) / math.prod(shape[1:]))
+        values = draw.standard_normal(shape) * np.sqrt(
+            _GAINS.get(name, _GAIN) / math.prod(shape[1:])
+        )
     return values.astype(np.float32)
 
 
 def fill(network: nn.Module) -> nn.Module:
     """Give every entry of the network's state dict its value; returns the network."""
-    network.load_state_dict({name: torch.from_numpy(np.asarray(weight(name, tuple(value.shape)))) for name, value in network.state_dict().items()})
+    network.load_state_dict(
+        {
+            name: torch.from_numpy(np.asarray(weight(name, tuple(value.shape))))
+            for name, value in network.state_dict().items()
+        }
+    )
     return network
 
 
@@ -62,7 +74,13 @@ class _Texture:
     def __call__(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Colours [..., 3] at positions y, x [...]."""
         angles = y[..., None] * self.frequency_y + x[..., None] * self.frequency_x  # [..., W]
-        return self.means + np.stack([np.sin(angles + phase) @ amplitude for phase, amplitude in zip(self.phases, self.amplitudes)], axis=-1)
+        return self.means + np.stack(
+            [
+                np.sin(angles + phase) @ amplitude
+                for phase, amplitude in zip(self.phases, self.amplitudes)
+            ],
+            axis=-1,
+        )
 
 
 def clip(length: int = 12, height: int = 116, width: int = 204) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +88,15 @@ def clip(length: int = 12, height: int = 116, width: int = 204) -> tuple[np.ndar
     draw = _generator("clip")
     background, *skins = (_Texture(draw) for _ in range(1 + len(_BLOBS)))
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
-    frames, labels = np.empty((length, height, width, 3), np.uint8), np.zeros((length, height, width), np.uint8)
+    frames, labels = (
+        np.empty((length, height, width, 3), np.uint8),
+        np.zeros((length, height, width), np.uint8),
+    )
     for t in range(length):
         image = background(rows + 0.5 * t, columns - 0.8 * t)
-        for number, (skin, (centre_y, centre_x, radius_y, radius_x, speed_y, speed_x)) in enumerate(zip(skins, _BLOBS)):
+        for number, (skin, (centre_y, centre_x, radius_y, radius_x, speed_y, speed_x)) in enumerate(
+            zip(skins, _BLOBS)
+        ):
             y, x = rows - (centre_y + speed_y * t), columns - (centre_x + speed_x * t)
             outline = 1 + 0.18 * np.sin(3 * np.arctan2(y, x) + 0.15 * t + number)
             inside = np.square(y / radius_y) + np.square(x / radius_x) < np.square(outline)

@@ -14,12 +14,19 @@ from util.palette import DAVIS_PALETTE
 HEIGHT, WIDTH = 48, 64
 
 
-def made_up_frames(count: int, seed: int, ids: Sequence[int] = (1, 2)) -> tuple[np.ndarray, np.ndarray]:
+def made_up_frames(
+    count: int, seed: int, ids: Sequence[int] = (1, 2)
+) -> tuple[np.ndarray, np.ndarray]:
     """Smooth images uint8 [T, H, W, 3] and ids uint8 [T, H, W] of squares that move to the right."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-    background = np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
-    images, labels = np.repeat(background[None], count, axis=0), np.zeros((count, HEIGHT, WIDTH), np.uint8)
+    background = np.asarray(
+        Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    )
+    images, labels = (
+        np.repeat(background[None], count, axis=0),
+        np.zeros((count, HEIGHT, WIDTH), np.uint8),
+    )
     for number, object_id in enumerate(ids):
         colour = generator.integers(0, 255, 3)
         for index in range(count):
@@ -53,14 +60,26 @@ def write_davis(root: Path, lengths: Mapping[str, int], split_list: str = "2017/
     return root
 
 
-def write_generic(root: Path, name: str, masks_at: Mapping[int, Sequence[int]], count: int = 6, palette: bytes = DAVIS_PALETTE) -> Path:
+def write_generic(
+    root: Path,
+    name: str,
+    masks_at: Mapping[int, Sequence[int]],
+    count: int = 6,
+    palette: bytes = DAVIS_PALETTE,
+) -> Path:
     """One video of `count` frames whose masks at some frames hold the ids given, which are objects of the whole video."""
     ids = sorted({object_id for given in masks_at.values() for object_id in given})
     images, labels = made_up_frames(count, 0, ids)
     for index in range(count):
         write_jpg(root / f"JPEGImages/{name}/{index:05d}.jpg", images[index])
         if index in masks_at:
-            write_png(root / f"Annotations/{name}/{index:05d}.png", np.where(np.isin(labels[index], masks_at[index]), labels[index], 0).astype(np.uint8), palette)
+            write_png(
+                root / f"Annotations/{name}/{index:05d}.png",
+                np.where(np.isin(labels[index], masks_at[index]), labels[index], 0).astype(
+                    np.uint8
+                ),
+                palette,
+            )
     return root
 
 
@@ -68,12 +87,23 @@ def write_youtube(root: Path) -> Path:
     """One video of 11 frames, of which every fifth is asked for; object 3 joins at frame 5."""
     images, labels = made_up_frames(11, 0, (1, 3))
     for index in range(11):
-        write_jpg(root / f"all_frames/valid_all_frames/JPEGImages/aa11/{index:05d}.jpg", images[index])
+        write_jpg(
+            root / f"all_frames/valid_all_frames/JPEGImages/aa11/{index:05d}.jpg", images[index]
+        )
     for index in (0, 5, 10):
         write_jpg(root / f"valid/JPEGImages/aa11/{index:05d}.jpg", images[index])
-    write_png(root / "valid/Annotations/aa11/00000.png", np.where(labels[0] == 1, labels[0], 0).astype(np.uint8))
-    write_png(root / "valid/Annotations/aa11/00005.png", np.where(labels[5] == 3, labels[5], 0).astype(np.uint8))
-    objects = {"1": {"category": "cat", "frames": ["00000", "00005", "00010"]}, "3": {"category": "dog", "frames": ["00005", "00010"]}}
+    write_png(
+        root / "valid/Annotations/aa11/00000.png",
+        np.where(labels[0] == 1, labels[0], 0).astype(np.uint8),
+    )
+    write_png(
+        root / "valid/Annotations/aa11/00005.png",
+        np.where(labels[5] == 3, labels[5], 0).astype(np.uint8),
+    )
+    objects = {
+        "1": {"category": "cat", "frames": ["00000", "00005", "00010"]},
+        "3": {"category": "dog", "frames": ["00005", "00010"]},
+    }
     (root / "valid/meta.json").write_text(json.dumps({"videos": {"aa11": {"objects": objects}}}))
     return root
 

@@ -12,7 +12,9 @@ HEIGHT, WIDTH = 48, 64
 TICKS_PER_SECOND = 1000
 
 
-def moving_bar(count: int, step: float = 4, size: tuple[int, int] = (HEIGHT, WIDTH), start: float = 0) -> np.ndarray:
+def moving_bar(
+    count: int, step: float = 4, size: tuple[int, int] = (HEIGHT, WIDTH), start: float = 0
+) -> np.ndarray:
     """Grey images uint8 [T, H, W, 3], each with a bright bar `step` pixels further to the right, on a ground that differs from frame to frame."""
     images = np.empty((count, *size, 3), np.uint8)
     for index in range(count):
@@ -55,7 +57,9 @@ def write(
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=array_format)
             frame.pts = index if seconds is None else round(seconds[index] * TICKS_PER_SECOND)
-            frame.time_base = Fraction(1, rate) if seconds is None else Fraction(1, TICKS_PER_SECOND)
+            frame.time_base = (
+                Fraction(1, rate) if seconds is None else Fraction(1, TICKS_PER_SECOND)
+            )
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
@@ -64,7 +68,9 @@ def write(
 def damage(path: Path, packets: Collection[int]) -> list[int]:
     """Overwrite the content of some packets, by their position in the file, and return the numbers that their frames have in the whole video."""
     with av.open(str(path)) as video:
-        found = [(packet.pos, packet.size, packet.pts) for packet in video.demux(video=0) if packet.size]
+        found = [
+            (packet.pos, packet.size, packet.pts) for packet in video.demux(video=0) if packet.size
+        ]
     content = bytearray(path.read_bytes())
     order = sorted(time for _, _, time in found)
     for number in packets:
@@ -79,5 +85,7 @@ def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 4 + 40  # version 0: what comes before has 40 bytes
     values = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    content[start : start + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
+    content[start : start + 36] = b"".join(
+        value.to_bytes(4, "big", signed=True) for value in values
+    )
     path.write_bytes(content)

@@ -23,7 +23,12 @@ def make_labels(*ids: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarra
     return labels
 
 
-def save_mask(path: Path, *ids: int, palette: bytes | None = DAVIS_PALETTE, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+def save_mask(
+    path: Path,
+    *ids: int,
+    palette: bytes | None = DAVIS_PALETTE,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(make_labels(*ids, size=size))
     if palette is not None:
@@ -31,7 +36,9 @@ def save_mask(path: Path, *ids: int, palette: bytes | None = DAVIS_PALETTE, size
     image.save(path)
 
 
-def make_generic(root: Path, masks: dict[str, tuple[int, ...]], frames: int = 4, name: str = "clip") -> Path:
+def make_generic(
+    root: Path, masks: dict[str, tuple[int, ...]], frames: int = 4, name: str = "clip"
+) -> Path:
     for index in range(frames):
         save_frame(root / "JPEGImages" / name / f"{index:05d}.jpg", index)
     for stem, ids in masks.items():
@@ -41,4 +48,8 @@ def make_generic(root: Path, masks: dict[str, tuple[int, ...]], frames: int = 4,
 
 def labelled(video) -> dict[int, list[int]]:
     """Frame index → the ids given there."""
-    return {frame.index: np.unique(frame.labels)[1:].tolist() for frame in video.frames() if frame.labels is not None}
+    return {
+        frame.index: np.unique(frame.labels)[1:].tolist()
+        for frame in video.frames()
+        if frame.labels is not None
+    }

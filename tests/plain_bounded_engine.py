@@ -41,7 +41,11 @@ class PlainBoundedEngine(PlainEngine):
 
     def step(self, frame, mask=None):
         """An object that elements have shown, and none shows any more, is lost: it is nowhere, and nothing is remembered of it."""
-        for object_id in [i for i in self.ids if i in self.shown and not any(i in element.shows for element in self.elements)]:
+        for object_id in [
+            i
+            for i in self.ids
+            if i in self.shown and not any(i in element.shows for element in self.elements)
+        ]:
             self.forget(object_id)
             self.lost.add(object_id)
         return super().step(frame, mask)
@@ -54,10 +58,14 @@ class PlainBoundedEngine(PlainEngine):
         if object_id in self.lost:
             return query.new_zeros(1, self.network.config.value_channels, *query.shape[-2:])
         held = [element for element in self.elements if object_id in element.values]
-        counts = object_id == next(i for i in self.ids if i not in self.lost and self.joined[i] == self.joined[object_id])
+        counts = object_id == next(
+            i for i in self.ids if i not in self.lost and self.joined[i] == self.joined[object_id]
+        )
         readout = query.new_zeros(query[0, 0].numel(), len(held[0].values[object_id]))
         for number, pixel in enumerate(query[0].flatten(1).T):
-            distances = [(pixel - element.key).square().sum() / len(pixel) ** 0.5 for element in held]
+            distances = [
+                (pixel - element.key).square().sum() / len(pixel) ** 0.5 for element in held
+            ]
             nearest = sorted(range(len(held)), key=distances.__getitem__)[: self.top_k]
             closeness = [(distances[nearest[0]] - distances[index]).exp() for index in nearest]
             for index, one in zip(nearest, closeness, strict=True):
@@ -69,25 +77,41 @@ class PlainBoundedEngine(PlainEngine):
 
     def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
         self.memory = []
-        super().memorise(image, features, masks, annotated=annotated)  # what it writes is taken apart here
+        super().memorise(
+            image, features, masks, annotated=annotated
+        )  # what it writes is taken apart here
         if set(self.ids) <= self.lost:
             return
         labels = torch.stack([1 - sum(masks), *masks]).argmax(0)
         cells = [cell for row in labels.split(16) for cell in row.split(16, dim=1)]
         for write in self.memory:
-            values_of = {object_id: value for object_id, value in write.values.items() if object_id not in self.lost}
+            values_of = {
+                object_id: value
+                for object_id, value in write.values.items()
+                if object_id not in self.lost
+            }
             for object_id in values_of:
                 self.joined.setdefault(object_id, write.frame)
             self.make_room(len(write.key))
             for position, key in enumerate(write.key):
                 values = {object_id: value[position] for object_id, value in values_of.items()}
-                shows = {self.ids[number - 1] for number in cells[position].unique().tolist() if number} & set(values)
+                shows = {
+                    self.ids[number - 1] for number in cells[position].unique().tolist() if number
+                } & set(values)
                 self.elements.append(Element(write.frame, position, key, values, annotated, shows))
                 self.shown |= shows
 
     def make_room(self, incoming: int) -> None:
         surplus = len(self.elements) + incoming - self.capacity_frames * incoming
-        leaving = sorted(self.elements, key=lambda element: (element.annotated and self.protect_annotated, self.frequency(element), element.frame, element.position))
+        leaving = sorted(
+            self.elements,
+            key=lambda element: (
+                element.annotated and self.protect_annotated,
+                self.frequency(element),
+                element.frame,
+                element.position,
+            ),
+        )
         self.gone += max(surplus, 0)
         gone = {id(element) for element in leaving[: max(surplus, 0)]}
         self.elements = [element for element in self.elements if id(element) not in gone]

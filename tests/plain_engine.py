@@ -59,24 +59,46 @@ class PlainEngine:
         self.kept_masks: dict[int, np.ndarray] = {}
         self.previous: dict[int, Tensor] = {}
 
-    def step(self, frame: np.ndarray, mask: np.ndarray | None = None) -> tuple[tuple[int, ...], Tensor]:
+    def step(
+        self, frame: np.ndarray, mask: np.ndarray | None = None
+    ) -> tuple[tuple[int, ...], Tensor]:
         return self.step_clip([frame], mask)[0]
 
     @torch.no_grad()
-    def step_clip(self, frames: Sequence[np.ndarray], mask: np.ndarray | None = None) -> list[tuple[tuple[int, ...], Tensor]]:
+    def step_clip(
+        self, frames: Sequence[np.ndarray], mask: np.ndarray | None = None
+    ) -> list[tuple[tuple[int, ...], Tensor]]:
         """`mask` is the last frame's."""
         size = frames[0].shape[:2]
-        working = size if self.resolution == -1 else tuple(self.resolution * side // min(size) for side in size)
-        images = [normalise_images(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]) for frame in frames]
+        working = (
+            size
+            if self.resolution == -1
+            else tuple(self.resolution * side // min(size) for side in size)
+        )
+        images = [
+            normalise_images(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None])
+            for frame in frames
+        ]
         if working != size:
-            images = [F.interpolate(image, working, mode="bicubic", align_corners=False) for image in images]
+            images = [
+                F.interpolate(image, working, mode="bicubic", align_corners=False)
+                for image in images
+            ]
         padded = [pad(image) for image in images]
         features = [self.network.encode_key(image) for image, _ in padded]
         results = []
-        for one, readouts, (image, crop) in zip(features, self.readouts(features), padded, strict=True):
+        for one, readouts, (image, crop) in zip(
+            features, self.readouts(features), padded, strict=True
+        ):
             self.frame += 1
-            small = [self.network.decode(readout[None, None], one)[0, 0].sigmoid() for readout in readouts]  # [16h, 16w] an object
-            small = [torch.zeros_like(plane) if i in self.lost else plane for i, plane in zip(self.ids, small, strict=True)]
+            small = [
+                self.network.decode(readout[None, None], one)[0, 0].sigmoid()
+                for readout in readouts
+            ]  # [16h, 16w] an object
+            small = [
+                torch.zeros_like(plane) if i in self.lost else plane
+                for i, plane in zip(self.ids, small, strict=True)
+            ]
             large = []
             if self.ids:
                 small = list(aggregate(small)[1:])
@@ -85,8 +107,13 @@ class PlainEngine:
             if last and mask is not None:
                 joined = [int(i) for i in np.unique(mask) if i != 0]
                 labels = torch.from_numpy(mask.astype(np.int64))
-                small_labels = F.pad(resize(labels.double(), working, "nearest").long(), padding_of(working))
-                small, large = self.join(small, small_labels, joined), self.join(large, labels, joined)
+                small_labels = F.pad(
+                    resize(labels.double(), working, "nearest").long(), padding_of(working)
+                )
+                small, large = (
+                    self.join(small, small_labels, joined),
+                    self.join(large, labels, joined),
+                )
                 self.ids += [i for i in joined if i not in self.ids]
                 small, large = list(aggregate(small)[1:]), aggregate(large)
             else:
@@ -102,24 +129,40 @@ class PlainEngine:
         lasting, clip = list(self.memory), []
         for number, one in enumerate(features):
             if self.ids and number and number % self.segment_frames == 0:
-                values = {i: readout.flatten(1).T for i, readout in zip(self.ids, clip[-1], strict=True)}
-                self.memory.append(Write(self.frame + number, features[number - 1].key[0].flatten(1).T, values, True))
+                values = {
+                    i: readout.flatten(1).T for i, readout in zip(self.ids, clip[-1], strict=True)
+                }
+                self.memory.append(
+                    Write(
+                        self.frame + number, features[number - 1].key[0].flatten(1).T, values, True
+                    )
+                )
             query = self.enhanced(one.key) if self.enhance and self.previous else one.key
             clip.append([self.read(query, i)[0] for i in self.ids])
         self.memory = lasting
         if self.refine and self.ids:
             local_key = self.network.input_proj(torch.cat([one.feature_s16 for one in features]))
-            refined = refine_by_pairs(self.network.refine_transformer, torch.stack([torch.stack(readouts) for readouts in clip]), local_key)
+            refined = refine_by_pairs(
+                self.network.refine_transformer,
+                torch.stack([torch.stack(readouts) for readouts in clip]),
+                local_key,
+            )
             clip = [list(readouts) for readouts in refined]
         return clip
 
     def join(self, probabilities: list[Tensor], labels: Tensor, given: list[int]) -> list[Tensor]:
-        present = {i: torch.where(labels == 0, probability, 0) for i, probability in zip(self.ids, probabilities, strict=True)}
+        present = {
+            i: torch.where(labels == 0, probability, 0)
+            for i, probability in zip(self.ids, probabilities, strict=True)
+        }
         return list({**present, **{i: (labels == i).float() for i in given}}.values())
 
     def read(self, query: Tensor, object_id: int) -> Tensor:
         held = [write for write in self.memory if object_id in write.values]
-        key, value = torch.cat([write.key for write in held]), torch.cat([write.values[object_id] for write in held])
+        key, value = (
+            torch.cat([write.key for write in held]),
+            torch.cat([write.values[object_id] for write in held]),
+        )
         queries = query[0].flatten(1).T
         scores = -(queries[:, None] - key[None]).square().sum(-1) / math.sqrt(key.shape[1])
         best = scores.topk(min(self.top_k, len(key)), dim=1)
@@ -138,8 +181,12 @@ class PlainEngine:
             self.memory = reduced(self.network.redundancy_reduction, self.memory, exempt)
         values = {}
         for number, object_id in enumerate(self.ids):
-            others = sum((mask for k, mask in enumerate(masks) if k != number), torch.zeros_like(masks[0]))
-            value = self.network.encode_value(image, features.feature_s16, masks[number][None, None], others[None, None])
+            others = sum(
+                (mask for k, mask in enumerate(masks) if k != number), torch.zeros_like(masks[0])
+            )
+            value = self.network.encode_value(
+                image, features.feature_s16, masks[number][None, None], others[None, None]
+            )
             values[object_id] = value[0, 0].flatten(1).T
         self.memory.append(Write(self.frame, features.key[0].flatten(1).T, values, not keep))
 
@@ -147,13 +194,17 @@ class PlainEngine:
         if self.threshold is None:
             return self.frame - self.last_kept >= self.write_every_frames
         now = binary_masks(self.ids, masks)
-        return max(mask_difference(self.kept_masks.get(i), now[i]) for i in self.ids) > self.threshold
+        return (
+            max(mask_difference(self.kept_masks.get(i), now[i]) for i in self.ids) > self.threshold
+        )
 
     def enhanced(self, key: Tensor) -> Tensor:
         """Foreground reinforcing, position by position: key [1, C^k, h, w]."""
         module, (height, width) = self.network.foreground_reinforcing, key.shape[-2:]
         foreground = sum(self.previous.values()).reshape(height, 16, width, 16).mean((1, 3))
-        attention = module.attend(module.local(torch.cat([key, foreground[None, None]], 1)))[0].softmax(0)
+        attention = module.attend(module.local(torch.cat([key, foreground[None, None]], 1)))[
+            0
+        ].softmax(0)
         received, (rows, columns) = torch.zeros(height, width, dtype=key.dtype), module.window
         for y, x, place in np.ndindex(height, width, rows * columns):
             to_y, to_x = y + place // columns - rows // 2, x + place % columns - columns // 2
@@ -184,19 +235,27 @@ def mask_difference(before: np.ndarray | None, now: np.ndarray) -> float:
     shift = points.mean(0) - points_before.mean(0)
     moved = {tuple(point) for point in points_before + np.round(shift).astype(int)}
     shared = len(moved & {tuple(point) for point in points})
-    return max(1 - shared / (len(points) + len(points_before) - shared), np.linalg.norm(shift) / math.sqrt(len(points_before)))
+    return max(
+        1 - shared / (len(points) + len(points_before) - shared),
+        np.linalg.norm(shift) / math.sqrt(len(points_before)),
+    )
 
 
 def first_frames(memory: list[Write]) -> set[int]:
     """The frames at which the objects of this memory joined."""
-    return {next(write.frame for write in memory if i in write.values) for i in {i for write in memory for i in write.values}}
+    return {
+        next(write.frame for write in memory if i in write.values)
+        for i in {i for write in memory for i in write.values}
+    }
 
 
 def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
     """Redundancy reduction: of every few frames in a row between exempt ones, one."""
     pooled = torch.stack([write.key.mean(0) for write in memory if write.frame not in exempt], 1)
     gate = module.gate
-    scores = gate.conv2(gate.bn1(gate.conv1(pooled[None])).clamp(min=0))[0].mean(1).tanh().clamp(min=0)
+    scores = (
+        gate.conv2(gate.bn1(gate.conv1(pooled[None])).clamp(min=0))[0].mean(1).tanh().clamp(min=0)
+    )
     chosen, result = 2 ** (int(scores.argmax()) + 1), []
     for is_exempt, run in itertools.groupby(memory, key=lambda write: write.frame in exempt):
         run = list(run)
@@ -205,7 +264,10 @@ def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
         for start in range(0, whole if size > 1 else 0, size):
             group = run[start : start + size]
             key = mixed(module.keys[size // 4].conv, [write.key for write in group])
-            values = {i: mixed(module.values[size // 4].conv, [write.values[i] for write in group]) for i in group[0].values}
+            values = {
+                i: mixed(module.values[size // 4].conv, [write.values[i] for write in group])
+                for i in group[0].values
+            }
             result.append(Write(group[-1].frame, key, values, False))
         result += run[whole:] if size > 1 else run
     return result
@@ -213,7 +275,10 @@ def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
 
 def mixed(convolution, frames: list[Tensor]) -> Tensor:
     """One frame [N, C] of several."""
-    return sum(frame @ convolution.weight[:, :, t].T for t, frame in enumerate(frames)) + convolution.bias
+    return (
+        sum(frame @ convolution.weight[:, :, t].T for t, frame in enumerate(frames))
+        + convolution.bias
+    )
 
 
 def attention_by_pairs(block, key, value, window, shifted):
@@ -222,10 +287,25 @@ def attention_by_pairs(block, key, value, window, shifted):
     sides = [min(length, side) for length, side in zip(size, window)]
     shift = [side // 2 if shifted and length > side else 0 for length, side in zip(size, sides)]
     padded = [-(-length // side) * side for length, side in zip(size, sides)]
-    key, value = (F.pad(x, (0, 0, *itertools.chain(*((0, to - length) for to, length in zip(padded[::-1], size[::-1]))))).flatten(0, 2) for x in (key, value))
+    key, value = (
+        F.pad(
+            x,
+            (
+                0,
+                0,
+                *itertools.chain(
+                    *((0, to - length) for to, length in zip(padded[::-1], size[::-1]))
+                ),
+            ),
+        ).flatten(0, 2)
+        for x in (key, value)
+    )
     at = torch.cartesian_prod(*map(torch.arange, padded))
     moved = torch.stack([(at[:, axis] - shift[axis]) % padded[axis] for axis in range(3)], 1)
-    place = sum((moved[:, axis] % sides[axis]) * [sides[1] * sides[2], sides[2], 1][axis] for axis in range(3))
+    place = sum(
+        (moved[:, axis] % sides[axis]) * [sides[1] * sides[2], sides[2], 1][axis]
+        for axis in range(3)
+    )
     inside = (moved // torch.tensor(sides))[:, None] == (moved // torch.tensor(sides))[None]
     came_round = moved > at
     table = block.attn.relative_position_bias_table[relative_position_index(window)][..., 0]
@@ -233,7 +313,9 @@ def attention_by_pairs(block, key, value, window, shifted):
     scores = projected @ projected.T / key.shape[1] ** 0.5 + table[place[:, None], place[None]]
     scores = scores - 100.0 * (came_round[:, None] != came_round[None]).any(-1)
     weights = scores.masked_fill(~inside.all(-1), float("-inf")).softmax(1)
-    return block.attn.proj(weights @ block.attn.v(value)).unflatten(0, padded)[: size[0], : size[1], : size[2]]
+    return block.attn.proj(weights @ block.attn.v(value)).unflatten(0, padded)[
+        : size[0], : size[1], : size[2]
+    ]
 
 
 def refine_by_pairs(module, readout, local_key):
@@ -241,7 +323,9 @@ def refine_by_pairs(module, readout, local_key):
     key, objects = local_key.permute(0, 2, 3, 1), []
     for x in readout.permute(1, 0, 3, 4, 2):
         for number, block in enumerate(module.layers[0].blocks):
-            x = x + attention_by_pairs(block, block.norm1(key), block.norm1_v(x), module.window, number % 2 == 1)
+            x = x + attention_by_pairs(
+                block, block.norm1(key), block.norm1_v(x), module.window, number % 2 == 1
+            )
             x = x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
         objects.append(module.norm(x))
     return torch.stack(objects).permute(1, 0, 4, 2, 3)
@@ -257,14 +341,22 @@ def pad(image: Tensor) -> tuple[Tensor, tuple[slice, slice]]:
     """The padded image and where in it the image lies."""
     height, width = image.shape[-2:]
     left, right, top, bottom = padding_of((height, width))
-    return F.pad(image, (left, right, top, bottom)), (slice(top, top + height), slice(left, left + width))
+    return F.pad(image, (left, right, top, bottom)), (
+        slice(top, top + height),
+        slice(left, left + width),
+    )
 
 
 def resize(plane: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
     """[H, W] → [H', W']; the same plane where the size is the same."""
     if tuple(plane.shape) == tuple(size):
         return plane
-    return F.interpolate(plane[None, None], size, mode=mode, **({} if mode == "nearest" else {"align_corners": False}))[0, 0]
+    return F.interpolate(
+        plane[None, None],
+        size,
+        mode=mode,
+        **({} if mode == "nearest" else {"align_corners": False}),
+    )[0, 0]
 
 
 def aggregate(probabilities: list[Tensor]) -> Tensor:

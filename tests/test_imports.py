@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"util", "model", "dataset", "inference", "scripts"}
 ENTRY_SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 MAY_IMPORT = {
@@ -14,11 +14,23 @@ MAY_IMPORT = {
     "model": {"model", "util"},
     "dataset": {"dataset", "util"},
     "inference": {"inference", "model", "dataset", "util"},
-    "scripts": {"scripts", "inference", "model", "dataset", "util"},  # their own tools; no other room imports them
+    "scripts": {
+        "scripts",
+        "inference",
+        "model",
+        "dataset",
+        "util",
+    },  # their own tools; no other room imports them
     "tests": {"scripts", "inference", "model", "dataset", "util", *ENTRY_SCRIPTS},
     "": {"inference", "model", "dataset", "util"},  # the entry scripts
 }
-SOURCES = sorted(path.relative_to(ROOT) for path in (*ROOT.glob("*.py"), *(path for room in (*PACKAGES, "tests") for path in (ROOT / room).rglob("*.py"))))
+SOURCES = sorted(
+    path.relative_to(ROOT)
+    for path in (
+        *ROOT.glob("*.py"),
+        *(path for room in (*PACKAGES, "tests") for path in (ROOT / room).rglob("*.py")),
+    )
+)
 
 
 def parse(source: str, path: Path) -> ast.Module:
@@ -35,7 +47,11 @@ def imported_modules(tree: ast.Module, path: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, *(node.module or "").split("."))).strip(".")
             yield from (f"{module}.{alias.name}".strip(".") for alias in node.names)
-        elif isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__", "run_module") and node.args:
+        elif (
+            isinstance(node, ast.Call)
+            and called_name(node) in ("import_module", "__import__", "run_module")
+            and node.args
+        ):
             yield str(getattr(node.args[0], "value", ""))
 
 
@@ -55,15 +71,26 @@ def path_edits(source: str, path: Path) -> list[int]:
     """Lines that touch sys.path, or bring it or site.addsitedir in."""
     lines = []
     for node in ast.walk(parse(source, path)):
-        attribute = isinstance(node, ast.Attribute) and (node.attr == "addsitedir" or (node.attr == "path" and getattr(node.value, "id", "") == "sys"))
-        imported = isinstance(node, ast.ImportFrom) and node.module == "sys" and any(alias.name == "path" for alias in node.names)
+        attribute = isinstance(node, ast.Attribute) and (
+            node.attr == "addsitedir"
+            or (node.attr == "path" and getattr(node.value, "id", "") == "sys")
+        )
+        imported = (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "sys"
+            and any(alias.name == "path" for alias in node.names)
+        )
         if attribute or imported:
             lines.append(node.lineno)
     return lines
 
 
 def star_imports(source: str, path: Path) -> list[int]:
-    return [node.lineno for node in ast.walk(parse(source, path)) if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)]
+    return [
+        node.lineno
+        for node in ast.walk(parse(source, path))
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+    ]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
@@ -75,7 +102,14 @@ def test_imports_go_one_way(path):
 
 
 def test_the_sources_are_found():
-    assert {path.parts[0] for path in SOURCES if len(path.parts) > 1} >= {"util", "model", "dataset", "inference", "scripts", "tests"}
+    assert {path.parts[0] for path in SOURCES if len(path.parts) > 1} >= {
+        "util",
+        "model",
+        "dataset",
+        "inference",
+        "scripts",
+        "tests",
+    }
     assert Path("train.py") in SOURCES
 
 
@@ -87,12 +121,20 @@ def test_the_sources_are_found():
         ("dataset/a.py", "def f():\n    from model import build_network", ["model"]),
         ("dataset/b/c.py", "from ...model import x", ["model"]),
         ("model/a.py", "from .. import inference", ["inference"]),
-        ("model/a.py", "import importlib\nimportlib.import_module('inference.engine')", ["inference"]),
+        (
+            "model/a.py",
+            "import importlib\nimportlib.import_module('inference.engine')",
+            ["inference"],
+        ),
         ("inference/a.py", "from scripts import score", ["scripts"]),
         ("inference/a.py", "import train", ["train"]),
         ("train.py", "import scripts.score as s", ["scripts"]),
         ("scripts/a.py", "import train", ["train"]),
-        ("model/a.py", "from . import config\nfrom util.errors import InputError\nimport torch.utils.data.dataset", []),
+        (
+            "model/a.py",
+            "from . import config\nfrom util.errors import InputError\nimport torch.utils.data.dataset",
+            [],
+        ),
         ("inference/memory/a.py", "from ..config import SYSTEMS\nimport dataset, model, util", []),
     ],
 )

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-from util.versions import package_versions
+from util.run_record import package_versions
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dataset", "inference", "model", "scripts", "util")
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith("_"))
 HOSTILE_MODULES = ("csv", "json", "argparse", "util", "model", "torch")
@@ -31,11 +31,23 @@ def hostile_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("script", [ROOT / "scripts/score.py", ROOT / "eval_generic.py"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", [ROOT / "scripts/score.py", ROOT / "eval_generic.py"], ids=lambda path: path.name
+)
 def test_a_program_started_by_path_imports_nothing_of_the_working_directory(script, hostile_folder):
-    done = subprocess.run([sys.executable, str(script), "--help"], cwd=hostile_folder, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"],
+        cwd=hostile_folder,
+        env=CLEAN_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: " + script.name) and "WORKING DIRECTORY" not in done.stdout + done.stderr
+    assert (
+        done.stdout.startswith("usage: " + script.name)
+        and "WORKING DIRECTORY" not in done.stdout + done.stderr
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -54,34 +66,82 @@ def test_every_script_finds_the_project_when_started_by_path(script, monkeypatch
 def test_the_finder_of_the_scripts_knows_the_projects_packages_alone():
     finder = runpy.run_path(str(ROOT / "scripts/_packages.py"))["_ProjectPackages"]
     try:
-        assert all(finder.find_spec(name).origin == str(ROOT / name / "__init__.py") for name in PACKAGES)
-        assert [finder.find_spec(name) for name in ("csv", "torch", "tests", "weights", "notebooks")] == [None] * 5
-        assert finder.find_spec("util.errors", [str(ROOT / "util")]) is None  # of a package already found: the ordinary finder's
+        assert all(
+            finder.find_spec(name).origin == str(ROOT / name / "__init__.py") for name in PACKAGES
+        )
+        assert [
+            finder.find_spec(name) for name in ("csv", "torch", "tests", "weights", "notebooks")
+        ] == [None] * 5
+        assert (
+            finder.find_spec("util.errors", [str(ROOT / "util")]) is None
+        )  # of a package already found: the ordinary finder's
     finally:
         sys.meta_path[:] = [each for each in sys.meta_path if each is not finder]
 
 
 def test_an_editable_install_makes_packages_and_programs_importable_from_anywhere(tmp_path):
-    setuptools_version = tuple(map(int, importlib.metadata.version("setuptools").split(".")[:2])) if importlib.util.find_spec("setuptools") else (0,)
+    setuptools_version = (
+        tuple(map(int, importlib.metadata.version("setuptools").split(".")[:2]))
+        if importlib.util.find_spec("setuptools")
+        else (0,)
+    )
     if setuptools_version < (77,):
         pytest.skip("building without network needs setuptools 77 here")
     clone, site, elsewhere = tmp_path / "clone", tmp_path / "site", tmp_path / "elsewhere"
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.jpg", "*.png"))
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("*.toml"), *ROOT.glob("requirements*.txt"), ROOT / "README.md", ROOT / "LICENSE"):
+        shutil.copytree(
+            ROOT / name,
+            clone / name,
+            ignore=shutil.ignore_patterns("__pycache__", "*.jpg", "*.png"),
+        )
+    for path in (
+        *ROOT.glob("*.py"),
+        *ROOT.glob("*.toml"),
+        *ROOT.glob("requirements*.txt"),
+        ROOT / "README.md",
+        ROOT / "LICENSE",
+    ):
         shutil.copy(path, clone)
     (clone / "weights").mkdir()
     shutil.copy(ROOT / "weights/README.md", clone / "weights")
     elsewhere.mkdir()
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(site), "--editable", str(clone)]
-    made = subprocess.run(pip, cwd=elsewhere, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+        "--editable",
+        str(clone),
+    ]
+    made = subprocess.run(
+        pip, cwd=elsewhere, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120
+    )
     assert made.returncode == 0, made.stderr
     names = (*PACKAGES, "train", "eval_davis", "eval_youtube", "eval_generic")
     ask = f"import importlib.util as u, site; site.addsitedir({str(site)!r}); print(*(u.find_spec(name).origin for name in {names}), sep='\\n')"
-    asked = subprocess.run([sys.executable, "-I", "-S", "-c", ask], cwd=elsewhere, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert [Path(line).relative_to(clone).parts[0].removesuffix(".py") for line in asked.stdout.split()] == list(names), asked.stderr
+    asked = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ask],
+        cwd=elsewhere,
+        env=CLEAN_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert [
+        Path(line).relative_to(clone).parts[0].removesuffix(".py") for line in asked.stdout.split()
+    ] == list(names), asked.stderr
     about = next(site.glob("*.dist-info/METADATA")).read_text(encoding="utf-8")
-    wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] not in "#-"]
+    wanted = [
+        line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and line[0] not in "#-"
+    ]
     assert re.findall(r"^Requires-Dist: (.*)$", about, re.MULTILINE) == wanted
     assert re.search(r"^Version: \d+\.\d+\.\d+$", about, re.MULTILINE)
 
@@ -92,8 +152,16 @@ def test_every_package_says_that_it_is_typed():
 
 def test_the_lowest_versions_are_those_that_the_requirements_allow():
     """Every bound of requirements.txt is tested: constraints-lowest.txt fixes each at it."""
-    bounds = dict(line.split(">=") for line in (ROOT / "requirements.txt").read_text().splitlines() if ">=" in line)
-    fixed = dict(line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if "==" in line)
+    bounds = dict(
+        line.split(">=")
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if ">=" in line
+    )
+    fixed = dict(
+        line.split("==")
+        for line in (ROOT / "constraints-lowest.txt").read_text().splitlines()
+        if "==" in line
+    )
     assert bounds.keys() <= fixed.keys()
     for name, bound in bounds.items():
         assert fixed[name] == bound or fixed[name].startswith(bound + "."), name

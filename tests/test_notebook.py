@@ -1,13 +1,16 @@
 """The notebook, run from top to bottom."""
 
-from pathlib import Path
-
 import pytest
+from repository import ROOT
 
-nbformat = pytest.importorskip("nbformat", reason="running the notebook needs nbclient (requirements-dev.txt)")
-nbclient = pytest.importorskip("nbclient", reason="running the notebook needs nbclient (requirements-dev.txt)")
+nbformat = pytest.importorskip(
+    "nbformat", reason="running the notebook needs nbclient (requirements-dev.txt)"
+)
+nbclient = pytest.importorskip(
+    "nbclient", reason="running the notebook needs nbclient (requirements-dev.txt)"
+)
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 FRAMES, RESOLUTION = 9, 112  # a tenth of the notebook's own time
 
 
@@ -16,7 +19,11 @@ def code_cells(notebook) -> list:
 
 
 def printed(cell) -> str:
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+    return "".join(
+        output.text
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stdout"
+    )
 
 
 def pictures(cell) -> int:
@@ -31,12 +38,28 @@ def test_notebook_holds_no_outputs():
 
 def test_notebook_runs_from_top_to_bottom():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    (parameters,) = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    (parameters,) = [
+        cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])
+    ]
     parameters.source += f"\nframe_count, resolution = {FRAMES}, {RESOLUTION}"
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    nbclient.NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(NOTEBOOK.parent)}},
+    ).execute()
     text = "".join(map(printed, code_cells(notebook)))
     assert f"{FRAMES} frames of (240, 432, 3) with objects [1, 2, 3]" in text
-    assert "frame 2: objects (1, 2);" in text and "frame 3: objects (1, 2, 3);" in text and "frame 6: objects (1, 3);" in text
+    assert (
+        "frame 2: objects (1, 2);" in text
+        and "frame 3: objects (1, 2, 3);" in text
+        and "frame 6: objects (1, 3);" in text
+    )
     assert sum(map(pictures, code_cells(notebook))) == 9
-    errors = [output.text for cell in code_cells(notebook) for output in cell.outputs if output.output_type == "stream" and output.name == "stderr"]
+    errors = [
+        output.text
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
     assert not errors, "".join(errors)

@@ -16,14 +16,25 @@ import cv2
 import pytest
 import torch
 from made_up_trees import write_davis
-from training_processes import QUICK, TRAIN, Ended, Program, assert_same, free_port, launcher, read, run_by_hand, training_state
+from training_processes import (
+    QUICK,
+    TRAIN,
+    Ended,
+    Program,
+    assert_same,
+    free_port,
+    launcher,
+    read,
+    run_by_hand,
+    training_state,
+)
 
 import train
-from dataset.synthetic import make_clip
+from dataset.training.synthetic import make_clip
 from model import build_network, load_network, save_weights
 from model.checkpoint import recognise_preset
 from model.config import PRESETS, with_window
-from model.rollout import Rollout
+from model.training.rollout import Rollout
 from util.errors import InputError, run_command
 from util.run_record import read_metrics
 
@@ -81,10 +92,16 @@ def stopped_run(tmp_path_factory) -> StoppedRun:
         program = Program(folder, flags)
         program.wait_for_line(f"{iteration}/{ITERATIONS} ")
         program.send_to_group(number)
-        return Stop(program.end(), checkpoints(folder / "runs/parts"), (folder / "runs/parts/weights.pth").exists())
+        return Stop(
+            program.end(),
+            checkpoints(folder / "runs/parts"),
+            (folder / "runs/parts/weights.pth").exists(),
+        )
 
     stops = [stopped(signal.SIGTERM, 3), stopped(signal.SIGINT, 13), stopped(signal.SIGKILL, 24)]
-    return StoppedRun(folder / "runs/whole", folder / "runs/parts", *stops, Program(folder, flags).end())
+    return StoppedRun(
+        folder / "runs/whole", folder / "runs/parts", *stops, Program(folder, flags).end()
+    )
 
 
 def test_a_stopped_training_ends_with_the_code_of_its_signal(stopped_run):
@@ -103,10 +120,21 @@ def test_a_stopped_training_saves_its_last_iteration_and_says_how_to_go_on(stopp
 
 def test_a_training_goes_on_where_it_stopped(stopped_run):
     assert "starting afresh" in stopped_run.sigterm.ended.output
-    assert f"going on with runs/parts/checkpoints/{stopped_run.sigterm.iteration:06d}.pth" in stopped_run.sigint.ended.output
-    assert f"going on with runs/parts/checkpoints/{stopped_run.sigint.iteration:06d}.pth" in stopped_run.sigkill.ended.output
-    assert not stopped_run.sigkill.finished and 22 <= max(stopped_run.sigkill.checkpoints) < ITERATIONS
-    assert f"going on with runs/parts/checkpoints/{max(stopped_run.sigkill.checkpoints):06d}.pth" in stopped_run.last.output
+    assert (
+        f"going on with runs/parts/checkpoints/{stopped_run.sigterm.iteration:06d}.pth"
+        in stopped_run.sigint.ended.output
+    )
+    assert (
+        f"going on with runs/parts/checkpoints/{stopped_run.sigint.iteration:06d}.pth"
+        in stopped_run.sigkill.ended.output
+    )
+    assert (
+        not stopped_run.sigkill.finished and 22 <= max(stopped_run.sigkill.checkpoints) < ITERATIONS
+    )
+    assert (
+        f"going on with runs/parts/checkpoints/{max(stopped_run.sigkill.checkpoints):06d}.pth"
+        in stopped_run.last.output
+    )
 
 
 def test_a_training_stopped_anywhere_gives_the_same_weights_bit_for_bit(stopped_run):
@@ -116,13 +144,23 @@ def test_a_training_stopped_anywhere_gives_the_same_weights_bit_for_bit(stopped_
 def test_a_training_stopped_anywhere_gives_the_same_last_checkpoint_bit_for_bit(stopped_run):
     last = f"checkpoints/{ITERATIONS:06d}.pth"
     whole, parts = (training_state(run / last) for run in (stopped_run.whole, stopped_run.parts))
-    assert {"network", "average", "optimizer", "scheduler", "scaler", "iteration", "random_states"} <= whole.keys()
+    assert {
+        "network",
+        "average",
+        "optimizer",
+        "scheduler",
+        "scaler",
+        "iteration",
+        "random_states",
+    } <= whole.keys()
     assert whole["iteration"] == ITERATIONS
     assert_same(whole, parts)
 
 
 def test_metrics_of_a_stopped_training_hold_every_iteration_once_as_if_uninterrupted(stopped_run):
-    whole, parts = (read_metrics(run / "metrics.jsonl") for run in (stopped_run.whole, stopped_run.parts))
+    whole, parts = (
+        read_metrics(run / "metrics.jsonl") for run in (stopped_run.whole, stopped_run.parts)
+    )
     assert [entry["iteration"] for entry in parts] == list(range(1, ITERATIONS + 1))
     for name in ("iteration", "loss", "iou", "learning_rate"):
         assert [entry[name] for entry in whole] == [entry[name] for entry in parts]
@@ -131,14 +169,31 @@ def test_metrics_of_a_stopped_training_hold_every_iteration_once_as_if_uninterru
 def test_the_newest_checkpoints_are_kept_of_both_and_nothing_half_written(stopped_run):
     for run in (stopped_run.whole, stopped_run.parts):
         names = sorted(path.name for path in (run / "checkpoints").iterdir())
-        assert names == [f"{iteration:06d}.pth" for iteration in (ITERATIONS - 4, ITERATIONS - 2, ITERATIONS)]
+        assert names == [
+            f"{iteration:06d}.pth" for iteration in (ITERATIONS - 4, ITERATIONS - 2, ITERATIONS)
+        ]
 
 
 def test_two_trainings_of_one_id_do_not_mix_and_ids_stay_below_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with train.run_held("run"), pytest.raises(InputError, match=r"runs/run: another run \(process \d+ on .*\) is writing here; .* choose another --id"), train.run_held("run"):
+    with (
+        train.run_held("run"),
+        pytest.raises(
+            InputError,
+            match=r"runs/run: another run \(process \d+ on .*\) is writing here; .* choose another --id",
+        ),
+        train.run_held("run"),
+    ):
         pass
-    for name in ("../victim", "..", "", "/tmp/victim", "a/../../victim", ".hidden", os.fsdecode(b"a\xff")):
+    for name in (
+        "../victim",
+        "..",
+        "",
+        "/tmp/victim",
+        "a/../../victim",
+        ".hidden",
+        os.fsdecode(b"a\xff"),
+    ):
         with pytest.raises(InputError, match="--id"), train.run_held(name):
             pass
     assert list(tmp_path.iterdir()) == []
@@ -161,10 +216,29 @@ class PairOfRuns(NamedTuple):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> PairOfRuns:
     folder = tmp_path_factory.mktemp("two_processes")
-    flags = (*TRAIN, *SYNTHETIC, "-i", str(PAIR_ITERATIONS), "--save_every", "2", "--keep_checkpoints", "0")
+    flags = (
+        *TRAIN,
+        *SYNTHETIC,
+        "-i",
+        str(PAIR_ITERATIONS),
+        "--save_every",
+        "2",
+        "--keep_checkpoints",
+        "0",
+    )
     port = free_port()
-    node = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={port}")
-    nodes = [Program(folder, (*node, f"--node_rank={number}", *flags, "--id", "nodes")) for number in (0, 1)]
+    node = (
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc_per_node=1",
+        "--master_addr=127.0.0.1",
+        f"--master_port={port}",
+    )
+    nodes = [
+        Program(folder, (*node, f"--node_rank={number}", *flags, "--id", "nodes"))
+        for number in (0, 1)
+    ]
     node_codes = [program.end().code for program in nodes]
     flags = (*flags, "--id", "parts", "--load_model", "auto")
     parts = folder / "runs/parts"
@@ -179,17 +253,34 @@ def pair(tmp_path_factory) -> PairOfRuns:
     program.wait_for_line(f"9/{PAIR_ITERATIONS} ")
     program.send(signal.SIGTERM)
     stopped = Stop(program.end(), checkpoints(parts), (parts / "weights.pth").exists())
-    return PairOfRuns(folder / "runs/nodes", parts, node_codes, killed, stopped, Program(folder, (*launcher(2), *flags)).end())
+    return PairOfRuns(
+        folder / "runs/nodes",
+        parts,
+        node_codes,
+        killed,
+        stopped,
+        Program(folder, (*launcher(2), *flags)).end(),
+    )
 
 
 def test_two_machines_of_one_process_train_as_one_machine_of_two(pair):
     assert pair.node_codes == [0, 0]
-    assert_same(training_state(pair.nodes / "checkpoints/000002.pth"), training_state(pair.parts / "checkpoints/000002.pth"))
+    assert_same(
+        training_state(pair.nodes / "checkpoints/000002.pth"),
+        training_state(pair.parts / "checkpoints/000002.pth"),
+    )
 
 
 def test_sigterm_to_the_launcher_leaves_a_checkpoint_of_the_last_iteration(pair):
-    assert pair.stopped.iteration >= 9 and pair.stopped.iteration == max(pair.stopped.checkpoints) and not pair.stopped.finished
-    assert training_state(pair.parts / f"checkpoints/{pair.stopped.iteration:06d}.pth")["iteration"] == pair.stopped.iteration
+    assert (
+        pair.stopped.iteration >= 9
+        and pair.stopped.iteration == max(pair.stopped.checkpoints)
+        and not pair.stopped.finished
+    )
+    assert (
+        training_state(pair.parts / f"checkpoints/{pair.stopped.iteration:06d}.pth")["iteration"]
+        == pair.stopped.iteration
+    )
 
 
 def test_two_processes_killed_and_stopped_go_on_bit_for_bit(pair):
@@ -218,7 +309,13 @@ def test_a_port_in_use_is_one_clear_line(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+        places = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": "2",
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+        }
         ended = Program(tmp_path, (*TRAIN, *SYNTHETIC, "-i", "1", "--id", "run"), **places).end()
     assert ended.code == 2 and "Traceback" not in ended.errors
     (line,) = ended.error_lines
@@ -228,7 +325,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path):
 
 ONE_PROCESS_WITHOUT_A_LOSS = """
 import os, sys, torch, train
-from model.rollout import Rollout
+from model.training.rollout import Rollout
 from util.errors import run_command
 forward = Rollout.forward
 def without_loss(self, frames, labels, num_objects, iteration=0):
@@ -242,7 +339,17 @@ run_command(train.main)
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_both_and_keeps_its_batch(tmp_path):
-    command = ("-c", ONE_PROCESS_WITHOUT_A_LOSS, *SYNTHETIC, "-i", "4", "--id", "run", "--save_every", "1")
+    command = (
+        "-c",
+        ONE_PROCESS_WITHOUT_A_LOSS,
+        *SYNTHETIC,
+        "-i",
+        "4",
+        "--id",
+        "run",
+        "--save_every",
+        "1",
+    )
     ended = run_by_hand([tmp_path, tmp_path], [command, command])
     assert [process.code for process in ended] == [2, 2], ended
     assert not any("Traceback" in process.errors for process in ended)
@@ -259,7 +366,10 @@ def test_damaged_files_of_one_machine_end_all_processes_with_one_line(tmp_path):
     machines = [tmp_path / "whole", tmp_path / "damaged"]
     for machine in machines:
         for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
-            for kind, name, picture in (("JPEGImages", f"{index:05d}.jpg", frame[..., ::-1]), ("Annotations", f"{index:05d}.png", label)):
+            for kind, name, picture in (
+                ("JPEGImages", f"{index:05d}.jpg", frame[..., ::-1]),
+                ("Annotations", f"{index:05d}.png", label),
+            ):
                 path = machine / "davis" / kind / "480p/made-up" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), picture)
@@ -366,7 +476,10 @@ def test_what_a_killed_save_left_is_no_obstacle_and_does_not_stay(run):
     rest = folder / "checkpoints/.000002.pth.abcdefgh.part"
     rest.write_bytes((folder / "checkpoints/000001.pth").read_bytes()[:5000])
     run("-i", "2", "--save_every", "1", "--load_model", "auto")
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["000001.pth", "000002.pth"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "000001.pth",
+        "000002.pth",
+    ]
 
 
 @pytest.fixture
@@ -377,7 +490,9 @@ def small_files() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_without_space_for_a_checkpoint_training_goes_on_warns_and_keeps_the_old_one(run, small_files, capsys):
+def test_without_space_for_a_checkpoint_training_goes_on_warns_and_keeps_the_old_one(
+    run, small_files, capsys
+):
     folder = run("-i", "1", "--save_every", "1")
     before = (folder / "checkpoints/000001.pth").read_bytes()
     assert (folder / "weights.pth").stat().st_size < 600_000 < len(before)
@@ -385,15 +500,21 @@ def test_without_space_for_a_checkpoint_training_goes_on_warns_and_keeps_the_old
     small_files(600_000)
     capsys.readouterr()
     run("-i", "3", "--save_every", "1", "--load_model", "auto")
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 2 and all(f"checkpoint of iteration {iteration}" in line for iteration, line in zip((2, 3), warnings)), warnings
+    warnings = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")
+    ]
+    assert len(warnings) == 2 and all(
+        f"checkpoint of iteration {iteration}" in line for iteration, line in zip((2, 3), warnings)
+    ), warnings
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["000001.pth"]
     assert (folder / "checkpoints/000001.pth").read_bytes() == before
     assert iterations(folder) == [1, 2, 3]
     load_network(folder / "weights.pth")
 
 
-def test_stopped_without_space_it_says_that_the_last_iteration_is_lost(run, small_files, monkeypatch, capfd, tmp_path):
+def test_stopped_without_space_it_says_that_the_last_iteration_is_lost(
+    run, small_files, monkeypatch, capfd, tmp_path
+):
     run("-i", "1")
     forward = Rollout.forward
 
@@ -411,7 +532,9 @@ def test_stopped_without_space_it_says_that_the_last_iteration_is_lost(run, smal
     assert checkpoints(tmp_path / "runs/run") == [1]
 
 
-def test_without_space_for_the_weights_the_end_is_one_line_and_nothing_half_written(run, small_files, capsys):
+def test_without_space_for_the_weights_the_end_is_one_line_and_nothing_half_written(
+    run, small_files, capsys
+):
     folder = run("-i", "1", "--save_every", "1")
     (folder / "weights.pth").unlink()
     small_files(200_000)
@@ -444,7 +567,9 @@ def broken_at_third(request, monkeypatch) -> list[Broken]:
     return met
 
 
-def test_a_loss_that_is_no_number_stops_training_before_it_reaches_the_weights(run, broken_at_third, tmp_path, capsys):
+def test_a_loss_that_is_no_number_stops_training_before_it_reaches_the_weights(
+    run, broken_at_third, tmp_path, capsys
+):
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: run("-i", "5", "--save_every", "1", "--average_decay", "0") and 0)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -457,7 +582,9 @@ def test_a_loss_that_is_no_number_stops_training_before_it_reaches_the_weights(r
     assert {"frames", "labels", "num_objects"} <= batch["parts"][0].keys()
     assert checkpoints(folder) == [1, 2] and not (folder / "weights.pth").exists()
     before = read(folder / "checkpoints/000002.pth")["network"]
-    assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
+    assert all(
+        torch.equal(parameter, before[name]) for name, parameter in network.named_parameters()
+    )
 
 
 def test_a_huge_learning_rate_ends_with_one_line_that_names_it(run, tmp_path):
@@ -499,7 +626,9 @@ def test_windows_of_the_refinement_are_trained_as_asked_and_travel_with_the_weig
     for file in ("checkpoints/000001.pth", "weights.pth"):
         assert load_network(folder / file).config.refiner.window == (1, 3, 3)
         assert load_network(folder / file, window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
-        with pytest.raises(InputError, match="was trained with windows of 1×3×3, not 2×2×3 as asked for"):
+        with pytest.raises(
+            InputError, match="was trained with windows of 1×3×3, not 2×2×3 as asked for"
+        ):
             load_network(folder / file, window=(2, 2, 3))
     torch.save(read(folder / "weights.pth"), folder / "others.pth")
     assert load_network(folder / "others.pth", window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
@@ -511,7 +640,9 @@ def test_windows_of_the_refinement_are_trained_as_asked_and_travel_with_the_weig
         run("-i", "1", "--window", "1", "3", "3")
 
 
-def test_the_similarity_travels_with_the_weights_and_into_what_is_trained_from_them(run, tmp_path, capsys):
+def test_the_similarity_travels_with_the_weights_and_into_what_is_trained_from_them(
+    run, tmp_path, capsys
+):
     write_davis(tmp_path / "held_out", {"cow": 7}, "2017/val.txt")
     folder = run("-i", "1", "--similarity", "dot", "--val_root", "held_out", "--val_every", "1")
     for file in ("weights.pth", "best.pth", "checkpoints/000001.pth"):
@@ -519,15 +650,25 @@ def test_the_similarity_travels_with_the_weights_and_into_what_is_trained_from_t
     for flags, similarity in (((), "dot"), (("--similarity", "cosine"), "cosine")):
         name = f"from_{similarity}"
         run("--id", name, "-i", "1", "--load_network", "runs/run/weights.pth", *flags)
-        assert load_network(tmp_path / "runs" / name / "weights.pth").config.similarity == similarity
-        assert f"runs/run/weights.pth: was trained with similarity dot; this training goes on with {similarity}" in capsys.readouterr().out
+        assert (
+            load_network(tmp_path / "runs" / name / "weights.pth").config.similarity == similarity
+        )
+        assert (
+            f"runs/run/weights.pth: was trained with similarity dot; this training goes on with {similarity}"
+            in capsys.readouterr().out
+        )
 
 
 def test_windows_travel_into_what_is_trained_from_the_weights(run, tmp_path, capsys):
-    save_weights(tmp_path / "start.pth", build_network(with_window(PRESETS["tiny_pcvos"], (3, 2, 2))))
+    save_weights(
+        tmp_path / "start.pth", build_network(with_window(PRESETS["tiny_pcvos"], (3, 2, 2)))
+    )
     folder = run("-i", "1", "--network", "tiny_pcvos", "--load_network", "start.pth")
     assert load_network(folder / "weights.pth").config.refiner.window == (3, 2, 2)
-    assert "start.pth: was trained with windows of 3×2×2; this training goes on with 3×2×2" in capsys.readouterr().out
+    assert (
+        "start.pth: was trained with windows of 3×2×2; this training goes on with 3×2×2"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_run_records_what_made_it(run):
@@ -536,9 +677,16 @@ def test_a_run_records_what_made_it(run):
     kept = read(folder / "checkpoints/000002.pth")["record"]
     for record in (written, kept):
         assert record["training"]["learning_rate"] == record["flags"]["learning_rate"] == 0.002
-        assert record["training"]["seed"] == 0 and record["training"]["iterations"] == 2 and record["network"]["name"] == "tiny" and record["processes"] == 1
+        assert (
+            record["training"]["seed"] == 0
+            and record["training"]["iterations"] == 2
+            and record["network"]["name"] == "tiny"
+            and record["processes"] == 1
+        )
         assert record["versions"]["torch"] == version("torch")
-        assert record["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", record["git_commit"])
+        assert record["git_commit"] is None or re.fullmatch(
+            r"[0-9a-f]{40}(\+changes)?", record["git_commit"]
+        )
     assert json.loads(json.dumps(kept)) == written
 
 
@@ -547,10 +695,27 @@ def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_pa
     write_davis(tmp_path / "held_out", {"cow": 7}, "2017/val.txt")
     save_weights(tmp_path / "stcn.pth", build_network("tiny"))
     data = ("--davis_root", "davis", "--val_root", "held_out", "--val_every", "1")
-    folder = run("--stage", "clip", "--network", "tiny_pcvos", "--load_network", "stcn.pth", "-i", "1", "--crop_size", "32", *data)
-    assert "stcn.pth: has no weights of the network's refiner, which starts fresh" in capsys.readouterr().out
+    folder = run(
+        "--stage",
+        "clip",
+        "--network",
+        "tiny_pcvos",
+        "--load_network",
+        "stcn.pth",
+        "-i",
+        "1",
+        "--crop_size",
+        "32",
+        *data,
+    )
+    assert (
+        "stcn.pth: has no weights of the network's refiner, which starts fresh"
+        in capsys.readouterr().out
+    )
     (entry, scores) = read_metrics(folder / "metrics.jsonl")
-    assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["dice"]) and entry["dice"] > 0
+    assert (
+        entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["dice"]) and entry["dice"] > 0
+    )
     assert scores["validation/j_and_f"] >= 0
     validated = json.loads((folder / "best.json").read_text())["validation"]["system"]
     assert (validated["name"], validated["clip_length"], validated["refine"]) == ("pcvos", 5, True)
@@ -558,20 +723,29 @@ def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_pa
 
 
 def test_samples_that_make_no_whole_clips_are_refused(run):
-    with pytest.raises(InputError, match=r"6 frames a sample \(--frames\), clips of 3 \(--clip_frames\): .*7 frames make two"):
+    with pytest.raises(
+        InputError,
+        match=r"6 frames a sample \(--frames\), clips of 3 \(--clip_frames\): .*7 frames make two",
+    ):
         run("--clip_frames", "3", "--frames", "6")
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--set", "bootstrap.final_fraction=0"), "bootstrap.final_fraction is 0.0; it must be above 0 and at most 1"),
+        (
+            ("--set", "bootstrap.final_fraction=0"),
+            "bootstrap.final_fraction is 0.0; it must be above 0 and at most 1",
+        ),
         (("--clip_gradient_norm", "-1"), "clip_gradient_norm is -1.0; it must be above 0"),
         (("--average_decay", "3"), "average_decay is 3.0; it must be above 0 and below 1"),
         (("--set", "dice_weight=nan"), "dice_weight is nan; it must be at least 0"),
         (("--gamma", "nan"), "gamma is nan"),
         (("--max_skip", "-3"), "max_skip is -3; it must be at least 0"),
-        (("--set", "affinity.dropout=1"), "affinity.dropout is 1.0; it must be a share, at least 0 and below 1"),
+        (
+            ("--set", "affinity.dropout=1"),
+            "affinity.dropout is 1.0; it must be a share, at least 0 and below 1",
+        ),
         (("--crop_area", "2", "1"), "crop_area is 2.0 to 1.0"),
     ],
 )

@@ -20,15 +20,34 @@ from made_up_trees import write_davis
 from training_processes import QUICK, TRAIN, Program, assert_same, free_port, read, run_by_hand
 
 import train
-from dataset.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training import MixedTrainingData, training_batches
-from dataset.training_record import difference, record_of
+from dataset.training.record import difference, record_of
+from dataset.training.samples import MixedTrainingData, training_batches
+from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.scoring import score_folder
 from util import memory
-from util.distributed import default_workers, is_first_of_machine, process_group, rank, select_device, world_size
+from util.distributed import (
+    default_workers,
+    is_first_of_machine,
+    process_group,
+    rank,
+    select_device,
+    world_size,
+)
 from util.errors import InputError, is_out_of_memory, memory_named, run_command
 
-STAGE_3 = ("--stage", "3", *QUICK[:-4], "-b", "1", "--save_every", "1", "--log_every", "1", "--image_every", "0")
+STAGE_3 = (
+    "--stage",
+    "3",
+    *QUICK[:-4],
+    "-b",
+    "1",
+    "--save_every",
+    "1",
+    "--log_every",
+    "1",
+    "--image_every",
+    "0",
+)
 
 
 @pytest.fixture
@@ -75,7 +94,9 @@ def add_a_root(davis: Path) -> list[str]:
 
 def replace_a_mask(davis: Path) -> list[str]:
     path = davis / "Annotations/480p/cow/00002.png"
-    cv2.imwrite(str(path), 3 * (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)[::-1])
+    cv2.imwrite(
+        str(path), 3 * (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)[::-1]
+    )
     with path.open("ab") as file:
         file.write(b"longer")
     return ["--davis_root", str(davis)]
@@ -95,7 +116,10 @@ def list_in_another_order(davis: Path) -> list[str]:
 CHANGES = [
     (leave_a_video_out, "video: missing cow"),
     (use_a_subset, "video: missing cow"),
-    (take_another_root, "video: changed bear, missing cow, added dog|video: missing cow, added dog"),
+    (
+        take_another_root,
+        "video: changed bear, missing cow, added dog|video: missing cow, added dog",
+    ),
     (add_a_root, "video: added dog"),
     (replace_a_mask, "video: changed cow"),
     (remove_a_frame, "video: changed cow"),
@@ -103,12 +127,19 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "found"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
-def test_going_on_with_other_training_data_is_refused_by_name_and_changes_nothing(run, davis, change, found):
+@pytest.mark.parametrize(
+    ("change", "found"), CHANGES, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_going_on_with_other_training_data_is_refused_by_name_and_changes_nothing(
+    run, davis, change, found
+):
     folder = run(*STAGE_3, "-i", "1", "--davis_root", str(davis))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     flags = change(davis)
-    with pytest.raises(InputError, match=rf"000001\.pth: its training data were others \(({found})\); .*--allow_other_data"):
+    with pytest.raises(
+        InputError,
+        match=rf"000001\.pth: its training data were others \(({found})\); .*--allow_other_data",
+    ):
         run(*STAGE_3, "-i", "2", "--load_model", "auto", *flags)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -117,8 +148,13 @@ def test_other_training_data_are_gone_on_with_where_that_is_asked_for(run, davis
     run(*STAGE_3, "-i", "1", "--davis_root", str(davis))
     flags = ("--davis_root", str(davis), "--exclude", "cow")
     folder = run(*STAGE_3, "-i", "2", "--load_model", "auto", *flags, "--allow_other_data")
-    assert "warning: runs/run/checkpoints/000001.pth: its training data were others (video: missing cow)" in capsys.readouterr().err
-    assert [name for name, _ in read(folder / "checkpoints/000002.pth")["files"]["video"]] == ["bear"]
+    assert (
+        "warning: runs/run/checkpoints/000001.pth: its training data were others (video: missing cow)"
+        in capsys.readouterr().err
+    )
+    assert [name for name, _ in read(folder / "checkpoints/000002.pth")["files"]["video"]] == [
+        "bear"
+    ]
     run(*STAGE_3, "-i", "3", "--load_model", "auto", *flags)  # which are its data from then on
 
 
@@ -133,7 +169,9 @@ def test_data_that_were_moved_are_the_same(run, davis, tmp_path):
     assert_same(whole, read(folder / "weights.pth"))
 
 
-def test_a_checkpoint_without_a_record_of_its_data_is_gone_on_with_and_that_is_said(run, davis, capsys):
+def test_a_checkpoint_without_a_record_of_its_data_is_gone_on_with_and_that_is_said(
+    run, davis, capsys
+):
     folder = run(*STAGE_3, "-i", "1", "--davis_root", str(davis))
     content = read(folder / "checkpoints/000001.pth")
     del content["files"]
@@ -147,26 +185,42 @@ def test_still_images_are_recorded_by_folder_and_only_what_samples_are_drawn_fro
     for folder in ("a", "b"):
         (tmp_path / "stills" / folder).mkdir(parents=True)
         for name in ("x", "y"):
-            cv2.imwrite(str(tmp_path / "stills" / folder / f"{name}.jpg"), np.full((32, 32, 3), 90, np.uint8))
-            cv2.imwrite(str(tmp_path / "stills" / folder / f"{name}.png"), np.eye(32, dtype=np.uint8))
+            cv2.imwrite(
+                str(tmp_path / "stills" / folder / f"{name}.jpg"),
+                np.full((32, 32, 3), 90, np.uint8),
+            )
+            cv2.imwrite(
+                str(tmp_path / "stills" / folder / f"{name}.png"), np.eye(32, dtype=np.uint8)
+            )
 
     def record(**mix: float) -> dict:
         roots = TrainingRoots(static=[str(tmp_path / "stills")], davis=[str(davis)])
-        return record_of(build_training_data(roots, SampleConfig(crop_size=32), mix=mix, samples=1, seed=0).kinds)
+        return record_of(
+            build_training_data(roots, SampleConfig(crop_size=32), mix=mix, samples=1, seed=0).kinds
+        )
 
-    assert {kind: [name for name, _ in entries] for kind, entries in record(static=1.0).items()} == {"static": ["a", "b"]}
-    assert list(record(video=1.0)) == ["video"] and sorted(record(synthetic=1.0)) == ["static", "video"]
+    assert {
+        kind: [name for name, _ in entries] for kind, entries in record(static=1.0).items()
+    } == {"static": ["a", "b"]}
+    assert list(record(video=1.0)) == ["video"] and sorted(record(synthetic=1.0)) == [
+        "static",
+        "video",
+    ]
     before = record(synthetic=0.5, static=0.5)
     with (tmp_path / "stills/b/y.png").open("ab") as file:
         file.write(b"longer")
     assert difference(before, record(synthetic=0.5, static=0.5)) == "static: changed b"
-    assert difference(before, before) is None and difference(before, {}).startswith("static: missing a, b; video: missing bear")
+    assert difference(before, before) is None and difference(before, {}).startswith(
+        "static: missing a, b; video: missing bear"
+    )
 
 
 def test_many_differences_are_counted():
     names = [[f"v{number}", "1"] for number in range(9)]
     assert difference({"video": []}, {"video": names}) == "video: added v0, v1, v2 and 6 more"
-    assert difference({"video": names}, {"video": [*names, names[0]]}) == "video: added v0"  # counts twice from now on
+    assert (
+        difference({"video": names}, {"video": [*names, names[0]]}) == "video: added v0"
+    )  # counts twice from now on
 
 
 # Loading processes
@@ -174,7 +228,9 @@ def test_many_differences_are_counted():
 
 @pytest.fixture
 def made_up_data() -> MixedTrainingData:
-    return build_training_data(TrainingRoots(), SampleConfig(crop_size=32), mix={"synthetic": 1.0}, samples=4000, seed=0)
+    return build_training_data(
+        TrainingRoots(), SampleConfig(crop_size=32), mix={"synthetic": 1.0}, samples=4000, seed=0
+    )
 
 
 def only_worker() -> multiprocessing.process.BaseProcess:
@@ -187,7 +243,10 @@ def test_a_killed_loading_process_is_one_line_at_the_next_batch_and_nowhere_else
     next(batches)
     os.kill(only_worker().pid, signal.SIGKILL)
     time.sleep(0.5)  # the signal of its death arrives here, where a step would be under way
-    with pytest.raises(InputError, match=r"loading: a loading process has died \(.*\), most often for want of memory; give fewer --num_workers"):
+    with pytest.raises(
+        InputError,
+        match=r"loading: a loading process has died \(.*\), most often for want of memory; give fewer --num_workers",
+    ):
         for _ in range(20):
             next(batches)
     assert not multiprocessing.active_children()
@@ -198,7 +257,10 @@ def test_a_hung_loading_process_is_noticed_in_the_time_that_is_set(made_up_data)
     next(batches)
     os.kill(only_worker().pid, signal.SIGSTOP)
     start = time.monotonic()
-    with pytest.raises(InputError, match=r"loading: no batch came for 4 seconds: the loading processes hang; .*--worker_patience"):
+    with pytest.raises(
+        InputError,
+        match=r"loading: no batch came for 4 seconds: the loading processes hang; .*--worker_patience",
+    ):
         for _ in range(20):
             next(batches)
     assert time.monotonic() - start < 30
@@ -212,7 +274,10 @@ def test_loading_leaves_the_handlers_of_signals_as_they_were(made_up_data):
     assert signal.getsignal(signal.SIGALRM) is not before
     batches.close()
     assert signal.getsignal(signal.SIGALRM) is before
-    if sys.version_info >= (3, 11):  # with Python 3.10 and torch 2.4 they live on until the program ends, which ends them
+    if sys.version_info >= (
+        3,
+        11,
+    ):  # with Python 3.10 and torch 2.4 they live on until the program ends, which ends them
         assert set(multiprocessing.active_children()) <= children
 
 
@@ -227,8 +292,15 @@ class OutOfMemory:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_too_little_memory_in_a_loading_process_is_one_line(workers):
-    with pytest.raises(InputError, match="loading: too little memory; give fewer --num_workers or a smaller --cache_megabytes"):
-        next(training_batches(MixedTrainingData([(OutOfMemory(), 1.0)], 4, seed=0), 2, workers=workers))
+    with pytest.raises(
+        InputError,
+        match="loading: too little memory; give fewer --num_workers or a smaller --cache_megabytes",
+    ):
+        next(
+            training_batches(
+                MixedTrainingData([(OutOfMemory(), 1.0)], 4, seed=0), 2, workers=workers
+            )
+        )
 
 
 def test_what_was_trained_is_saved_where_loading_fails(run, monkeypatch, capsys, tmp_path):
@@ -254,7 +326,11 @@ def test_what_was_trained_is_saved_where_loading_fails(run, monkeypatch, capsys,
 
 def test_what_a_killed_run_left_half_written_does_not_stay(run, davis):
     folder = run(*STAGE_3, "-i", "1", "--davis_root", str(davis))
-    rests = [folder / ".weights.pth.abcdefgh.part", folder / ".config.json.abcdefgh.part", folder / "checkpoints/.000002.pth.abcdefgh.part"]
+    rests = [
+        folder / ".weights.pth.abcdefgh.part",
+        folder / ".config.json.abcdefgh.part",
+        folder / "checkpoints/.000002.pth.abcdefgh.part",
+    ]
     for path in rests:
         path.write_bytes(b"half")
     run(*STAGE_3, "-i", "1", "--load_model", "auto", "--davis_root", str(davis))
@@ -265,7 +341,7 @@ def test_what_a_killed_run_left_half_written_does_not_stay(run, davis):
 
 ONE_PROCESS_ENDS = """
 import os, train
-from model.rollout import Rollout
+from model.training.rollout import Rollout
 from util.errors import run_command
 forward = Rollout.forward
 def ending(self, frames, labels, num_objects, iteration=0):
@@ -278,11 +354,26 @@ run_command(train.main)
 
 
 def test_a_lost_process_ends_the_others_with_one_line(tmp_path):
-    command = ("-c", ONE_PROCESS_ENDS, "--stage", "synthetic", *QUICK, "-i", "4", "--id", "run", "--save_every", "1")
+    command = (
+        "-c",
+        ONE_PROCESS_ENDS,
+        "--stage",
+        "synthetic",
+        *QUICK,
+        "-i",
+        "4",
+        "--id",
+        "run",
+        "--save_every",
+        "1",
+    )
     ended = run_by_hand([tmp_path, tmp_path], [command, command])
     assert [process.code for process in ended] == [2, 9]
     (line,) = ended[0].error_lines
-    assert line.startswith("error: process 0 of 2 has lost another one (") and "--load_model auto" in line
+    assert (
+        line.startswith("error: process 0 of 2 has lost another one (")
+        and "--load_model auto" in line
+    )
     assert "Traceback" not in ended[0].errors
     assert [path.name for path in (tmp_path / "runs/run/checkpoints").iterdir()] == ["000001.pth"]
 
@@ -305,7 +396,10 @@ def test_a_lost_process_ends_the_others_with_one_line(tmp_path):
 )
 def test_an_environment_without_numbers_is_refused_by_name(monkeypatch, name, value, ask):
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"^{name} is .* in the environment; it must be a whole number of at least .*torchrun"):
+    with pytest.raises(
+        InputError,
+        match=f"^{name} is .* in the environment; it must be a whole number of at least .*torchrun",
+    ):
         ask()
 
 
@@ -322,9 +416,16 @@ def test_an_environment_without_numbers_is_refused_by_name(monkeypatch, name, va
     ],
 )
 def test_a_place_to_meet_that_is_none_is_refused_by_name(monkeypatch, changed, said):
-    places = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | changed
+    places = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    } | changed
     for name, value in places.items():
-        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(
+            name, value
+        )
     with pytest.raises(InputError, match=re.escape(said)), process_group(torch.device("cpu")):
         pass
 
@@ -341,7 +442,9 @@ SAID = [
     MemoryError("std::bad_alloc"),
     RuntimeError("std::bad_alloc"),
     RuntimeError("Storage size calculation overflowed with sizes=[1, 3, 1000000000, 1333333333]"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
+    ),
     RuntimeError("CUDA error: out of memory"),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
     RuntimeError("can't start new thread"),
@@ -355,20 +458,41 @@ def test_too_little_memory_is_recognised_and_ends_a_program_with_one_line(error,
         raise error
 
     assert is_out_of_memory(error)
-    with pytest.raises(InputError, match=r"^cpu has too little memory for a batch; take less$"), memory_named("cpu", "take less", "a batch"):
+    with (
+        pytest.raises(InputError, match=r"^cpu has too little memory for a batch; take less$"),
+        memory_named("cpu", "take less", "a batch"),
+    ):
         main()
     with pytest.raises(SystemExit) as ended:
         run_command(main)
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and said.startswith("error: this machine has too little memory (") and said.count("\n") == 1
+    assert (
+        ended.value.code == 2
+        and said.startswith("error: this machine has too little memory (")
+        and said.count("\n") == 1
+    )
 
 
 def test_memory_is_recognised_where_torch_numpy_and_opencv_really_lack_it():
-    for ask in (lambda: torch.empty(2**60), lambda: torch.empty(2**40, 2**40), lambda: np.empty(2**55, np.uint8)):
+    for ask in (
+        lambda: torch.empty(2**60),
+        lambda: torch.empty(2**40, 2**40),
+        lambda: np.empty(2**55, np.uint8),
+    ):
         with pytest.raises((RuntimeError, MemoryError)) as met:
             ask()
         assert is_out_of_memory(met.value), met.value
-    assert not any(map(is_out_of_memory, (RuntimeError("shapes differ"), ValueError("out of memory"), OSError(errno.ENOSPC, "No space left"), KeyError("bad_alloc"))))
+    assert not any(
+        map(
+            is_out_of_memory,
+            (
+                RuntimeError("shapes differ"),
+                ValueError("out of memory"),
+                OSError(errno.ENOSPC, "No space left"),
+                KeyError("bad_alloc"),
+            ),
+        )
+    )
 
 
 def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkeypatch):
@@ -380,7 +504,9 @@ def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkey
         raise MemoryError
 
     monkeypatch.setattr("inference.scoring.evaluation.boundary_accuracy", failing)
-    with pytest.raises(InputError, match="scoring: this machine has too little memory; give fewer --workers"):
+    with pytest.raises(
+        InputError, match="scoring: this machine has too little memory; give fewer --workers"
+    ):
         score_folder(tmp_path / "truth", tmp_path / "truth")
 
 

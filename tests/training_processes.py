@@ -12,12 +12,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from repository import ROOT
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-TRAIN = (str(REPOSITORY / "train.py"),)
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+TRAIN = (str(ROOT / "train.py"),)
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+}
 PATIENCE_SECONDS = 900  # seconds on an idle core take minutes on a busy one
-QUICK = ("--network", "tiny", "--crop_size", "64", "-b", "2", "--num_workers", "0", "--device", "cpu", "--log_every", "1", "--image_every", "0")
+QUICK = (
+    "--network",
+    "tiny",
+    "--crop_size",
+    "64",
+    "-b",
+    "2",
+    "--num_workers",
+    "0",
+    "--device",
+    "cpu",
+    "--log_every",
+    "1",
+    "--image_every",
+    "0",
+)
 
 
 class Ended(NamedTuple):
@@ -85,7 +105,9 @@ class Program:
 
 
 def _descendants(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
     parents = dict(map(int, line.split()) for line in listed.splitlines())
     found = [pid]
     for ancestor in found:
@@ -102,13 +124,26 @@ def free_port() -> int:
 
 def launcher(processes: int) -> tuple[str, ...]:
     """torchrun for processes on this machine."""
-    return ("-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_addr=127.0.0.1", f"--master_port={free_port()}")
+    return (
+        "-m",
+        "torch.distributed.run",
+        f"--nproc_per_node={processes}",
+        "--master_addr=127.0.0.1",
+        f"--master_port={free_port()}",
+    )
 
 
 def run_by_hand(folders: Sequence[Path], commands: Sequence[Sequence[str]]) -> list[Ended]:
     """Processes that find each other without a launcher, a folder and a command line for each, in order of rank."""
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(commands))}
-    started = [Program(folder, command, **places, RANK=str(rank), LOCAL_RANK=str(rank)) for rank, (folder, command) in enumerate(zip(folders, commands, strict=True))]
+    places = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(len(commands)),
+    }
+    started = [
+        Program(folder, command, **places, RANK=str(rank), LOCAL_RANK=str(rank))
+        for rank, (folder, command) in enumerate(zip(folders, commands, strict=True))
+    ]
     return [program.end() for program in started]
 
 

@@ -13,11 +13,13 @@ import torch
 import torch.distributed
 
 from util.errors import EXIT_INPUT_ERROR, InputError, end_at_once, reason_in_one_line
-from util.wording import counted
+from util.text import counted
 
 _LAST_PORT = 65_535
 _LEAVING_SECONDS = 5
-_LOST_PROCESS = re.compile("gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|processgroup", re.IGNORECASE)
+_LOST_PROCESS = re.compile(
+    "gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|processgroup", re.IGNORECASE
+)
 
 
 def _number(name: str, default: int, least: int, most: int | None = None) -> int:
@@ -27,8 +29,12 @@ def _number(name: str, default: int, least: int, most: int | None = None) -> int
         return default
     found = int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else None
     if found is None or found < least or (most is not None and found > most):
-        wanted = f"a whole number of at least {least}" + ("" if most is None else f" and at most {most}")
-        raise InputError(f"{name} is {text!r} in the environment; it must be {wanted}: start by torchrun, which sets it, or unset it to run one process")
+        wanted = f"a whole number of at least {least}" + (
+            "" if most is None else f" and at most {most}"
+        )
+        raise InputError(
+            f"{name} is {text!r} in the environment; it must be {wanted}: start by torchrun, which sets it, or unset it to run one process"
+        )
     return found
 
 
@@ -53,7 +59,9 @@ def world_size() -> int:
 
 def default_workers() -> int:
     """Loading processes for each of the processes of this machine: a core for each, one left for the process itself, 1 to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(max(cores // _number("LOCAL_WORLD_SIZE", 1, 1) - 1, 1), 8)
 
 
@@ -63,7 +71,9 @@ def is_main() -> bool:
 
 
 @contextlib.contextmanager
-def process_group(device: torch.device, patience: datetime.timedelta | None = None) -> Iterator[None]:
+def process_group(
+    device: torch.device, patience: datetime.timedelta | None = None
+) -> Iterator[None]:
     """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end.
 
     patience: how long one waits for the others before it gives up; None: torch's own limit, which suits training. Raises InputError where the others cannot be
@@ -78,15 +88,21 @@ def process_group(device: torch.device, patience: datetime.timedelta | None = No
         torch.distributed.init_process_group(backend_of(device), timeout=patience)
     except RuntimeError as error:  # a DistError; before torch 2.5 sometimes not
         reason = str(error).splitlines()[0]
-        raise InputError(f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere") from error
+        raise InputError(
+            f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere"
+        ) from error
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.distributed.DistError) and not _LOST_PROCESS.search(str(error)):
+        if not isinstance(error, torch.distributed.DistError) and not _LOST_PROCESS.search(
+            str(error)
+        ):
             raise
         reason = str(error).splitlines()[0]
         remedy = "look at what the lost one said, then start all of them again (a training goes on by --load_model auto)"
-        raise InputError(f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}") from error
+        raise InputError(
+            f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}"
+        ) from error
     finally:
         _leave()
 
@@ -112,14 +128,18 @@ def _leave() -> None:
 def backend_of(device: torch.device) -> str:
     """How processes exchange tensors: NCCL where each has a GPU of its own, gloo elsewhere, since NCCL refuses a GPU that two share."""
     processes_here = _number("LOCAL_WORLD_SIZE", 1, 1)
-    return "nccl" if device.type == "cuda" and processes_here <= torch.cuda.device_count() else "gloo"
+    return (
+        "nccl" if device.type == "cuda" and processes_here <= torch.cuda.device_count() else "gloo"
+    )
 
 
 def _meeting_place() -> str:
     """HOST:PORT where several processes meet. Raises InputError where the environment does not say it, or not this process's number."""
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
-        raise InputError(f"WORLD_SIZE is {world_size()} and {missing[0]} is not set; start by torchrun, which sets it, or unset WORLD_SIZE to run one process")
+        raise InputError(
+            f"WORLD_SIZE is {world_size()} and {missing[0]} is not set; start by torchrun, which sets it, or unset WORLD_SIZE to run one process"
+        )
     return f"{os.environ['MASTER_ADDR']}:{_number('MASTER_PORT', 0, 1, _LAST_PORT)}"
 
 
@@ -134,17 +154,23 @@ def select_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name}: not a device; use auto, cpu, cuda, cuda:0 or mps") from error
+        raise InputError(
+            f"--device {name}: not a device; use auto, cpu, cuda, cuda:0 or mps"
+        ) from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if device.index >= count:
-            raise InputError(f"--device {name}: this machine shows {counted(count, 'CUDA device')} to torch {torch.__version__}; use --device cpu or another index")
+            raise InputError(
+                f"--device {name}: this machine shows {counted(count, 'CUDA device')} to torch {torch.__version__}; use --device cpu or another index"
+            )
         torch.cuda.set_device(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("--device mps: no Apple GPU is available to torch; use --device cpu")
     elif device.type not in ("cpu", "mps"):
-        raise InputError(f"--device {name}: {device.type} is not supported; use auto, cpu, cuda or mps")
+        raise InputError(
+            f"--device {name}: {device.type} is not supported; use auto, cpu, cuda or mps"
+        )
     return device
 
 
@@ -170,7 +196,9 @@ def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
     joined = torch.cat([tensor.flatten() for tensor in tensors])
     torch.distributed.all_reduce(joined)
     joined /= world_size()
-    for tensor, mean in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, mean in zip(
+        tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True
+    ):
         tensor.copy_(mean.view_as(tensor))
 
 
@@ -202,7 +230,9 @@ def in_all_processes() -> Iterator[None]:
     if failures:
         if is_main():
             print(f"error: {failures[0]}", file=sys.stderr, flush=True)
-        gather_objects(None)  # no process ends before the reason is said: the launcher ends all with the first
+        gather_objects(
+            None
+        )  # no process ends before the reason is said: the launcher ends all with the first
         raise SystemExit(EXIT_INPUT_ERROR)
 
 
@@ -211,5 +241,9 @@ def check_agreement(settings: Mapping[str, object]) -> None:
     everyone = gather_objects(dict(settings))
     for other, theirs in enumerate(everyone):
         for name in everyone[0].keys() | theirs.keys():
-            if repr(everyone[0].get(name)) != repr(theirs.get(name)):  # not by value: nan is not even itself
-                raise InputError(f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with {everyone[0].get(name)!r}; give all of them the same command line")
+            if repr(everyone[0].get(name)) != repr(
+                theirs.get(name)
+            ):  # not by value: nan is not even itself
+                raise InputError(
+                    f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with {everyone[0].get(name)!r}; give all of them the same command line"
+                )

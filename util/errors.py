@@ -7,8 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from util.secrets import without_secrets
 from util.streams import steady_streams
+from util.text import without_secrets
 
 EXIT_OK, EXIT_INPUT_ERROR = 0, 2
 
@@ -35,7 +35,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     by_words = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    return isinstance(error, MemoryError) or (by_words and _MEMORY_WORDS.search(str(error)) is not None)
+    return isinstance(error, MemoryError) or (
+        by_words and _MEMORY_WORDS.search(str(error)) is not None
+    )
 
 
 @contextlib.contextmanager
@@ -46,7 +48,9 @@ def memory_named(place: str, remedy: str, purpose: str = "") -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(f"{place} has too little memory{purpose and f' for {purpose}'}; {remedy}") from error
+        raise InputError(
+            f"{place} has too little memory{purpose and f' for {purpose}'}; {remedy}"
+        ) from error
 
 
 def reason_in_one_line(error: BaseException) -> str | None:
@@ -54,7 +58,11 @@ def reason_in_one_line(error: BaseException) -> str | None:
     if is_out_of_memory(error):
         found = next(iter(str(error).splitlines()), "") or type(error).__name__
         return f"this machine has too little memory ({found[:_SHOWN_CHARACTERS]}); ask for less at once, or end other programs"
-    return without_secrets(" ".join(str(error).split())) if isinstance(error, (InputError, OSError)) else None
+    return (
+        without_secrets(" ".join(str(error).split()))
+        if isinstance(error, (InputError, OSError))
+        else None
+    )
 
 
 def end_at_once() -> None:

@@ -1,16 +1,21 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one. Texts that people and their programs wrote: lists of names, palettes, JSON. Names of files: their order, and which of them may come from data."""
 
+import codecs
 import contextlib
 import glob
 import hashlib
+import json
 import os
+import re
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from util.errors import InputError
 
 _UNFINISHED = ".part"
 
@@ -33,14 +38,20 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         path = path.resolve()
     with errors_naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent
+        )
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # before the name: after a power cut, it must not stand for pages that were never written
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes the file private; results are for sharing
+                os.fsync(
+                    file.fileno()
+                )  # before the name: after a power cut, it must not stand for pages that were never written
+            temporary.chmod(
+                0o666 & ~_umask()
+            )  # mkstemp makes the file private; results are for sharing
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -74,7 +85,9 @@ def errors_naming(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unnamed = error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(f".{path.name}.")
+        unnamed = error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(
+            f".{path.name}."
+        )
         if error.errno is None or not unnamed:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -130,7 +143,9 @@ def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
         files = sorted(temporary.iterdir())
         for file in files:
             if (folder / file.name).is_dir():
-                raise IsADirectoryError(f"{folder / file.name}: a folder, where a file is to be written; move it away, or choose another folder")
+                raise IsADirectoryError(
+                    f"{folder / file.name}: a folder, where a file is to be written; move it away, or choose another folder"
+                )
         for file in files:
             file.replace(folder / file.name)
     finally:
@@ -153,3 +168,77 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def read_text(path: Path, form: str) -> str:
+    """A text in UTF-8, with a byte order mark or without, as Windows programs write it. form: what it should hold, for the message.
+
+    Raises InputError where it is something else, such as a binary file or UTF-16; OSError where it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            reason = "it begins as UTF-16 does"
+        elif "\0" in (text := content.decode("utf-8-sig")):
+            reason = "a byte of 0 in it"
+        else:
+            return text
+    except UnicodeDecodeError as error:
+        reason = f"{error.reason} at byte {error.start}"
+    raise InputError(f"{path}: not a text of UTF-8 ({reason}); write it anew, {form}")
+
+
+def read_json(path: Path) -> Any:
+    """What a text of JSON holds. Raises InputError where it is none, or is nested too deeply to be read; OSError where it cannot be read."""
+    try:
+        return json.loads(read_text(path, "as JSON"))
+    except InputError:
+        raise
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise InputError(f"{path}: not JSON ({reason}); write it anew, or copy it again")
+
+
+_LONGEST_BYTES = 200  # file systems take 255; temporary files beside the results add to the name
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def natural_key(name: str) -> list[str | int]:
+    """Sorts 2 before 10 and frame_9 before frame_10: runs of digits compare as numbers."""
+    return [
+        int(part) if position % 2 else part
+        for position, part in enumerate(re.split(r"([0-9]+)", name))
+    ]
+
+
+def check_plain_name(name: str, place: str) -> None:
+    """Raise InputError unless a name that data gives is the plain name of one file or folder: results of this name then stay where results go.
+
+    place: where the name was found, for the message.
+    """
+    if trouble := _trouble_of(name):
+        raise InputError(f"{place}: the name {name!r} {trouble}; give it a plain name")
+
+
+def _trouble_of(name: str) -> str | None:
+    if not name.strip():
+        return "is empty"
+    if name in (".", "..") or "/" in name or "\\" in name:
+        return "leads to another folder"
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "holds a control character"
+    if name.startswith("."):
+        return "begins with a dot, as names of hidden files do"
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        return "holds what is no character"
+    if length > _LONGEST_BYTES:
+        return f"is longer than {_LONGEST_BYTES} bytes"
+    if os.name == "nt" and (
+        _WINDOWS_DEVICES.fullmatch(name) or name[-1] in ". " or set(name) & set('<>:"|?*')
+    ):
+        return "is none that Windows can give a file"
+    return None

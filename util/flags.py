@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import InputError
-from util.secrets import without_secrets
+from util.text import without_secrets
 
 _BEGINNING_BYTES = 1024
 
-Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name for it
+Commands = (
+    argparse._SubParsersAction
+)  # what add_subparsers returns; argparse has no public name for it
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -41,26 +43,55 @@ class FlagParser(argparse.ArgumentParser):
     def _command_of(self, flags: argparse.Namespace) -> "FlagParser":
         """The parser of the command that was given, where there are commands: it knows the flags."""
         commands = next((action for action in self._actions if isinstance(action, Commands)), None)
-        return self if commands is None else commands.choices[getattr(flags, commands.dest)]._command_of(flags)
+        return (
+            self
+            if commands is None
+            else commands.choices[getattr(flags, commands.dest)]._command_of(flags)
+        )
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
-        valid = " ".join(option for action in self._actions for option in action.option_strings if action.help != argparse.SUPPRESS)
-        flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]  # without their values, which may be passwords
+        valid = " ".join(
+            option
+            for action in self._actions
+            for option in action.option_strings
+            if action.help != argparse.SUPPRESS
+        )
+        flags = [
+            word.partition("=")[0] for word in unknown if word.startswith("-")
+        ]  # without their values, which may be passwords
         self.error(f"{' '.join(flags or unknown)}: not known; the flags are {valid}")
 
     def _parse_optional(self, arg_string: str) -> Any:
         """A file that is there, whose name begins with a hyphen, is a value and no flag (argparse takes None for that)."""
-        if arg_string.startswith("-") and arg_string not in self._option_string_actions and os.path.lexists(arg_string):
+        if (
+            arg_string.startswith("-")
+            and arg_string not in self._option_string_actions
+            and os.path.lexists(arg_string)
+        ):
             return None
         return super()._parse_optional(arg_string)
 
     def _refuse_same_files(self, flags: argparse.Namespace) -> None:
         """A file to be written is no other flag's file, which would be lost. Devices and pipes take both."""
-        paths = {action.option_strings[0]: getattr(flags, action.dest, None) for action in self._actions if action.option_strings}
-        for written in (action.option_strings[0] for action in self._actions if action.type in (new_file, new_picture)):
+        paths = {
+            action.option_strings[0]: getattr(flags, action.dest, None)
+            for action in self._actions
+            if action.option_strings
+        }
+        for written in (
+            action.option_strings[0]
+            for action in self._actions
+            if action.type in (new_file, new_picture)
+        ):
             for other, path in paths.items():
-                if other != written and isinstance(path, Path) and _is_same_file(path, paths[written]):
-                    self.error(f"{written} and {other} both name {path}; give each a file of its own")
+                if (
+                    other != written
+                    and isinstance(path, Path)
+                    and _is_same_file(path, paths[written])
+                ):
+                    self.error(
+                        f"{written} and {other} both name {path}; give each a file of its own"
+                    )
 
     def error(self, message: str) -> NoReturn:
         raise InputError(without_secrets(f"{self.prog}: {message}"))
@@ -83,7 +114,9 @@ def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
 def _is_same_file(one: Path, other: Path | None) -> bool:
     if other is None or (other.exists() and not other.is_file()):
         return False
-    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+    return one.resolve() == other.resolve() or (
+        one.exists() and other.exists() and one.samefile(other)
+    )
 
 
 def new_picture(text: str) -> Path:
@@ -100,5 +133,7 @@ def new_file(text: str) -> Path:
     if path.is_file():
         with path.open("rb") as file:
             if b"\0" in file.read(_BEGINNING_BYTES):
-                raise argparse.ArgumentTypeError(f"{path}: is there already, and holds no text; name another file")
+                raise argparse.ArgumentTypeError(
+                    f"{path}: is there already, and holds no text; name another file"
+                )
     return path

@@ -47,7 +47,9 @@ def file_lock(path: Path, remedy: str | None = None) -> Iterator[None]:
         yield
     finally:
         if descriptor is not None:
-            path.unlink(missing_ok=True)  # while it is held: who opened this file before finds that its name has gone
+            path.unlink(
+                missing_ok=True
+            )  # while it is held: who opened this file before finds that its name has gone
             _held.discard(descriptor)
             os.close(descriptor)
 
@@ -61,7 +63,9 @@ def _acquired(path: Path, remedy: str | None) -> int | None:
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)
-            raise InputError(f"{path.parent}: another run{holder and f' ({holder})'} is writing here; {remedy}") from None
+            raise InputError(
+                f"{path.parent}: another run{holder and f' ({holder})'} is writing here; {remedy}"
+            ) from None
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)

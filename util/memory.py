@@ -22,7 +22,9 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def peak_resident_mb() -> float:
     """The most memory this process has held resident, in 10^6 bytes; 0 where the system (Windows) does not say."""
-    known = _status_mb("VmHWM")  # rather than ru_maxrss, which a process on Linux inherits from the one that started it
+    known = _status_mb(
+        "VmHWM"
+    )  # rather than ru_maxrss, which a process on Linux inherits from the one that started it
     if known is not None:
         return known
     if resource is None:
@@ -46,5 +48,6 @@ def reset_peak_memory(device: torch.device) -> None:
 def _status_mb(name: str) -> float | None:
     """An entry of Linux's account of this process; None elsewhere."""
     lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name + ":")), None)
-
+    return next(
+        (int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name + ":")), None
+    )

@@ -6,7 +6,9 @@ def _voc_colour(index: int) -> tuple[int, int, int]:
     channels = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):
-            channels[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit) if 3 * bit + channel < 8 else 0
+            channels[channel] |= (
+                ((index >> (3 * bit + channel)) & 1) << (7 - bit) if 3 * bit + channel < 8 else 0
+            )
     return channels[0], channels[1], channels[2]
 
 

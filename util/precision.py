@@ -10,7 +10,9 @@ AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @contextlib.contextmanager
-def cuda_arithmetic(device: torch.device, *, tf32: bool, amp: bool = False, benchmark: bool = False) -> Iterator[None]:
+def cuda_arithmetic(
+    device: torch.device, *, tf32: bool, amp: bool = False, benchmark: bool = False
+) -> Iterator[None]:
     """How float32 products and convolutions are computed on a CUDA device; on other devices this changes nothing.
 
     tf32: in TF32 (10 bits of mantissa; Ampere and later), else in full; torch's own default is TF32 for convolutions alone.

@@ -22,7 +22,14 @@ class Progress:
     long nothing was.
     """
 
-    def __init__(self, total: int | None, unit: str = "frames", stream: TextIO | None = None, *, line_seconds: float = 30.0):
+    def __init__(
+        self,
+        total: int | None,
+        unit: str = "frames",
+        stream: TextIO | None = None,
+        *,
+        line_seconds: float = 30.0,
+    ):
         self._stream = stream or sys.stderr or io.StringIO()  # a closed standard error is None
         self._total = total
         self._unit = unit
@@ -36,10 +43,30 @@ class Progress:
     def __enter__(self) -> "Progress":
         if progressbar is not None and self._stream.isatty():
             self._text = progressbar.FormatCustomText("%(text)s", {"text": ""})
-            known = [progressbar.Percentage(), " ", progressbar.Bar(), " ", self._text, "  ", progressbar.ETA()]
-            unknown = [progressbar.Counter(), f" {self._unit} ", progressbar.AnimatedMarker(), " ", self._text]
-            widgets, maximum = (unknown, progressbar.UnknownLength) if self._total is None else (known, self._total)
-            self._bar = progressbar.ProgressBar(max_value=maximum, widgets=widgets, fd=self._stream).start()
+            known = [
+                progressbar.Percentage(),
+                " ",
+                progressbar.Bar(),
+                " ",
+                self._text,
+                "  ",
+                progressbar.ETA(),
+            ]
+            unknown = [
+                progressbar.Counter(),
+                f" {self._unit} ",
+                progressbar.AnimatedMarker(),
+                " ",
+                self._text,
+            ]
+            widgets, maximum = (
+                (unknown, progressbar.UnknownLength)
+                if self._total is None
+                else (known, self._total)
+            )
+            self._bar = progressbar.ProgressBar(
+                max_value=maximum, widgets=widgets, fd=self._stream
+            ).start()
         return self
 
     def advance(self, count: int = 1, status: str = "") -> None:
@@ -52,7 +79,9 @@ class Progress:
         text = ", ".join(filter(None, (f"{self._rate(now):.1f} {self._unit}/s", status)))
         self._sample(now)
         if self._bar is None:
-            self.say(f"{self._done:,} {self._unit}{'' if self._total is None else f' of {self._total:,}'}, {text}")
+            self.say(
+                f"{self._done:,} {self._unit}{'' if self._total is None else f' of {self._total:,}'}, {text}"
+            )
         else:
             self._text.update_mapping(text=text)
             self._bar.update(self._done if self._total is None else min(self._done, self._total))

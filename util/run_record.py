@@ -1,7 +1,9 @@
-"""What a run leaves behind about itself: configuration, metrics by step, the code's version. Legend: H W height and width of a picture in pixels."""
+"""What a run leaves behind about itself: configuration, metrics by step, the code's version. Legend: H W height and width of a picture in pixels. Versions of what a result depends on. How much memory a process has used."""
 
 import contextlib
+import importlib.metadata
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +33,9 @@ def git_commit() -> str | None:
     with contextlib.suppress(Exception):
         import git  # here, since importing it looks for the git program, and fails where there is none
 
-        with git.Repo(Path(__file__).resolve().parent.parent) as repository:  # leaving ends the processes it started
+        with git.Repo(
+            Path(__file__).resolve().parent.parent
+        ) as repository:  # leaving ends the processes it started
             return repository.head.commit.hexsha + ("+changes" if repository.is_dirty() else "")
     return None
 
@@ -55,7 +59,15 @@ class MetricsLog:
     again (0: all of it). device: whose memory is reported. A disk that is full costs what could not be written, with a warning, never the training.
     """
 
-    def __init__(self, folder: Path, total: int, every: int, *, resumed_at: int = 0, device: torch.device | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        total: int,
+        every: int,
+        *,
+        resumed_at: int = 0,
+        device: torch.device | None = None,
+    ):
         from torch.utils.tensorboard import SummaryWriter  # here, since it is slow to import
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,10 +100,15 @@ class MetricsLog:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         if iteration % self._every and iteration != self._total:
             return
-        entry = {name: float(total) / self._steps for name, total in self._sums.items()}  # waits for the device
+        entry = {
+            name: float(total) / self._steps for name, total in self._sums.items()
+        }  # waits for the device
         elapsed = time.perf_counter() - self._since
         entry |= {} if learning_rate is None else {"learning_rate": learning_rate}
-        entry |= {"steps_per_second": self._steps / elapsed, "waiting_share": self._waited_seconds / elapsed}
+        entry |= {
+            "steps_per_second": self._steps / elapsed,
+            "waiting_share": self._waited_seconds / elapsed,
+        }
         entry |= {"peak_memory_mb": max(self._peak_mb, peak_memory_mb(self._device))}
         entry |= {"skipped_files": skipped_files} if skipped_files else {}
         self._record(iteration, entry)
@@ -125,13 +142,20 @@ class MetricsLog:
         self._show(lambda board: board.close())
 
     def _begin_interval(self) -> None:
-        self._since, self._steps, self._waited_seconds, self._peak_mb = time.perf_counter(), 0, 0.0, 0.0
+        self._since, self._steps, self._waited_seconds, self._peak_mb = (
+            time.perf_counter(),
+            0,
+            0.0,
+            0.0,
+        )
         self._sums: dict[str, Tensor | float] = {}
         reset_peak_memory(self._device)
 
     def _record(self, iteration: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._show(lambda board, name=name, value=value: board.add_scalar(name, value, iteration))
+            self._show(
+                lambda board, name=name, value=value: board.add_scalar(name, value, iteration)
+            )
         line = json.dumps({"iteration": iteration, **values}) + "\n"
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -139,9 +163,17 @@ class MetricsLog:
             self._torn = False
         except OSError as error:
             self._torn = True
-            print(f"warning: {self._path}: the metrics of iteration {iteration} could not be written ({error.strerror}); training goes on", file=sys.stderr, flush=True)
+            print(
+                f"warning: {self._path}: the metrics of iteration {iteration} could not be written ({error.strerror}); training goes on",
+                file=sys.stderr,
+                flush=True,
+            )
         with contextlib.suppress(OSError):  # stdout may be a file on that disk
-            print(f"{iteration}/{self._total}  " + "  ".join(_shown(name, value) for name, value in values.items()), flush=True)
+            print(
+                f"{iteration}/{self._total}  "
+                + "  ".join(_shown(name, value) for name, value in values.items()),
+                flush=True,
+            )
 
     def _show(self, write: Callable[[Any], None]) -> None:
         """Write to TensorBoard. Its writing thread ends at the first error, so that after one nothing more is given to it."""
@@ -151,7 +183,11 @@ class MetricsLog:
             write(self._board)
         except OSError as error:
             self._board = None
-            print(f"warning: {self._path.parent}: no more is written for TensorBoard ({error.strerror}); training goes on", file=sys.stderr, flush=True)
+            print(
+                f"warning: {self._path.parent}: no more is written for TensorBoard ({error.strerror}); training goes on",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _drop_lines_beyond(self, iteration: int) -> None:
         """Also drops a line cut short, after which none may be appended."""
@@ -173,3 +209,32 @@ _SHOWN = {  # name in metrics.jsonl → how the printed line shows it; others as
 
 def _shown(name: str, value: float) -> str:
     return _SHOWN[name].format(value) if name in _SHOWN else f"{name} {value:.4g}"
+
+
+_PACKAGES = (
+    ("torch",),
+    ("torchvision",),
+    ("numpy",),
+    ("opencv-python", "opencv-python-headless"),
+    ("av",),
+    ("pillow",),
+)  # of several names, one suffices
+
+
+def package_versions() -> dict[str, str]:
+    """Python, CUDA and the packages that compute, by name; "not installed" where one is missing."""
+    versions = {"python": platform.python_version(), "cuda": torch.version.cuda or "none"}
+    for names in _PACKAGES:
+        found = next(
+            ((name, version) for name in names if (version := _version(name))),
+            (names[0], "not installed"),
+        )
+        versions[found[0]] = found[1]
+    return versions
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

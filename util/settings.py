@@ -6,10 +6,19 @@ import typing
 from typing import Any, Literal, TypeVar, Union
 
 from util.errors import InputError
-from util.wording import shown
+from util.text import shown
 
 Config = TypeVar("Config")
-_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_TRUTH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -18,11 +27,17 @@ def setting_names(config: Any, prefix: str = "") -> list[str]:
     names = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        names += setting_names(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else [prefix + field.name]
+        names += (
+            setting_names(value, f"{prefix}{field.name}.")
+            if dataclasses.is_dataclass(value)
+            else [prefix + field.name]
+        )
     return names
 
 
-def with_setting(config: Config, name: str, value: Any, *, fixed: typing.Collection[str] = ()) -> Config:
+def with_setting(
+    config: Config, name: str, value: Any, *, fixed: typing.Collection[str] = ()
+) -> Config:
     """The configuration with one setting changed. value: of the setting's type, or a text of it (`0.2,0.8` for a pair, `none` where it may be None).
 
     fixed: names that cannot be changed. Raises InputError for an unknown name, with the valid ones, or a value of another type.
@@ -57,17 +72,29 @@ def check_plain(values: Any) -> None:
         if isinstance(value, (dict, list, tuple)):
             items = list(value) + list(value.values()) if isinstance(value, dict) else value
             waiting += ((item, depth + 1) for item in items)
-        elif not isinstance(value, (str, int, float, type(None))) or (isinstance(value, str) and len(value) > _LONGEST_TEXT) or (isinstance(value, int) and abs(value) >> 64):
-            raise InputError(f"a configuration in the checkpoint holds {shown(value)}, which no configuration does; the file is damaged")
+        elif (
+            not isinstance(value, (str, int, float, type(None)))
+            or (isinstance(value, str) and len(value) > _LONGEST_TEXT)
+            or (isinstance(value, int) and abs(value) >> 64)
+        ):
+            raise InputError(
+                f"a configuration in the checkpoint holds {shown(value)}, which no configuration does; the file is damaged"
+            )
         if count + len(waiting) > _MOST_VALUES or depth > _DEEPEST:
-            raise InputError("a configuration in the checkpoint is larger, or nested deeper, than any is; the file is damaged")
+            raise InputError(
+                "a configuration in the checkpoint is larger, or nested deeper, than any is; the file is damaged"
+            )
 
 
 def _replaced(config: Any, path: list[str], value: Any, name: str) -> Any:
     head, *rest = path
     if rest:
-        return dataclasses.replace(config, **{head: _replaced(getattr(config, head), rest, value, name)})
-    return dataclasses.replace(config, **{head: _typed(value, typing.get_type_hints(type(config))[head], name)})
+        return dataclasses.replace(
+            config, **{head: _replaced(getattr(config, head), rest, value, name)}
+        )
+    return dataclasses.replace(
+        config, **{head: _typed(value, typing.get_type_hints(type(config))[head], name)}
+    )
 
 
 def _typed(value: Any, kind: Any, name: str) -> Any:
@@ -79,13 +106,17 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
         return _typed(value, next(one for one in arguments if one is not type(None)), name)
     if origin is Literal:
         if value not in arguments:
-            raise InputError(f"setting {name}={value!r}: one of {', '.join(map(str, arguments))} is expected")
+            raise InputError(
+                f"setting {name}={value!r}: one of {', '.join(map(str, arguments))} is expected"
+            )
         return value
     if origin is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         kinds = [arguments[0]] * len(parts) if arguments[-1] is Ellipsis else arguments
         if len(parts) != len(kinds):
-            raise InputError(f"setting {name}={value!r}: {len(kinds)} values separated by commas are expected")
+            raise InputError(
+                f"setting {name}={value!r}: {len(kinds)} values separated by commas are expected"
+            )
         return tuple(_typed(part, one, name) for part, one in zip(parts, kinds, strict=True))
     if kind not in _EXPECTED:
         raise InputError(f"setting {name}: it has a flag of its own")

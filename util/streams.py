@@ -74,7 +74,9 @@ def steady_streams() -> Iterator[None]:
     Standard error that is closed or full loses messages; the rest of an output whose reader has gone is dropped. Another output that cannot be written raises
     OSError, naming it, when it is flushed.
     """
-    for number in range(3):  # a file that took the number of a closed stream would receive what libraries print
+    for number in range(
+        3
+    ):  # a file that took the number of a closed stream would receive what libraries print
         try:
             os.fstat(number)
         except OSError:

@@ -1,13 +1,13 @@
 """Memory: the bank stores, a policy decides. A new policy is a file here and a row of POLICIES, a new choice of frames to write a row of SAMPLINGS."""
 
 from inference.memory.bank import MemoryBank, element_bytes
+from inference.memory.baselines import FirstInFirstOut, RandomEviction
 from inference.memory.bounded import BoundedMemory
 from inference.memory.every_k import EveryK
 from inference.memory.first_and_latest import FirstAndLatest
 from inference.memory.least_frequently_used import LeastFrequentlyUsed, LeastFrequentlyUsedByWeight
 from inference.memory.policy import MemoryPolicy, Write
 from inference.memory.redundancy import RedundancyReduced
-from inference.memory.rivals import FirstInFirstOut, RandomEviction
 from inference.memory.sampling import SAMPLINGS, Sampling
 
 POLICIES: dict[str, type[MemoryPolicy]] = {
@@ -20,4 +20,13 @@ POLICIES: dict[str, type[MemoryPolicy]] = {
     "random": RandomEviction,
 }
 
-__all__ = ["POLICIES", "SAMPLINGS", "BoundedMemory", "MemoryBank", "MemoryPolicy", "Sampling", "Write", "element_bytes"]
+__all__ = [
+    "POLICIES",
+    "SAMPLINGS",
+    "BoundedMemory",
+    "MemoryBank",
+    "MemoryPolicy",
+    "Sampling",
+    "Write",
+    "element_bytes",
+]

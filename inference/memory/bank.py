@@ -24,12 +24,28 @@ _CHUNK_ELEMENTS = {"cpu": 2**23}
 _CHUNK_ELEMENTS_OF_GPU = 2**27
 _GROWTH = 1.5
 _USE_BYTES = 8
-_WEIGHT_UNITS = 2**32  # summed weights are whole numbers of these: sums then do not depend on the order, also on a GPU
+_WEIGHT_UNITS = (
+    2**32
+)  # summed weights are whole numbers of these: sums then do not depend on the order, also on a GPU
 
 
-def element_bytes(key_channels: int, value_channels: int, objects: int, *, value_bytes: int = 4, usage: Usage | None = None) -> int:
+def element_bytes(
+    key_channels: int,
+    value_channels: int,
+    objects: int,
+    *,
+    value_bytes: int = 4,
+    usage: Usage | None = None,
+) -> int:
     """Bytes that one element takes in a bank of `objects` objects: key, norm, frame, position, use where it is counted, the objects' values and whether it shows them."""
-    return 4 * key_channels + 4 + 8 + 8 + (0 if usage is None else _USE_BYTES) + objects * (value_channels * value_bytes + 1)
+    return (
+        4 * key_channels
+        + 4
+        + 8
+        + 8
+        + (0 if usage is None else _USE_BYTES)
+        + objects * (value_channels * value_bytes + 1)
+    )
 
 
 def most_exact_float(device: torch.device) -> torch.dtype:
@@ -62,14 +78,18 @@ class MemoryBank:
     usage: what is counted of the reads in `uses`.
     """
 
-    def __init__(self, *, similarity_kind: Similarity = "l2", capacity: int = 0, usage: Usage | None = None):
+    def __init__(
+        self, *, similarity_kind: Similarity = "l2", capacity: int = 0, usage: Usage | None = None
+    ):
         self.similarity_kind = similarity_kind
         self.usage = usage
         self.size = 0
         self._temporary_from: int | None = None  # rows from here on leave with the next write
         self._reserved = capacity
         self._limit: int | None = None
-        self._shared: dict[str, Tensor] = {}  # keys, norms, frames, positions and uses: a row an element
+        self._shared: dict[
+            str, Tensor
+        ] = {}  # keys, norms, frames, positions and uses: a row an element
         self._values: dict[int, Tensor] = {}
         self._shown: dict[int, Tensor] = {}  # whether an element shows an object
         self._lost: tuple[int, ...] | None = None  # None: to be found out
@@ -89,7 +109,12 @@ class MemoryBank:
     def lost_object_ids(self) -> tuple[int, ...]:
         """Ids of which no element is left: all that were written since they joined, or all of these that showed them, have been dropped."""
         if self._lost is None:
-            self._lost = tuple(i for i, member in self._members.items() if self._is_unread(i) or (member.shown and not self._shown[i][member.first_element : self.size].any()))
+            self._lost = tuple(
+                i
+                for i, member in self._members.items()
+                if self._is_unread(i)
+                or (member.shown and not self._shown[i][member.first_element : self.size].any())
+            )
         return self._lost
 
     @property
@@ -117,9 +142,15 @@ class MemoryBank:
         if self.usage is None:
             from inference.memory import POLICIES  # the policies need the bank first
 
-            raise InputError(f"memory counts no uses; choose {' or '.join(name for name, policy in POLICIES.items() if policy.usage is not None)}")
+            raise InputError(
+                f"memory counts no uses; choose {' or '.join(name for name, policy in POLICIES.items() if policy.usage is not None)}"
+            )
         uses = self._view("uses")
-        return uses if self.usage == "count" else uses.to(most_exact_float(uses.device)) / _WEIGHT_UNITS
+        return (
+            uses
+            if self.usage == "count"
+            else uses.to(most_exact_float(uses.device)) / _WEIGHT_UNITS
+        )
 
     @property
     def frame_indices(self) -> list[int]:
@@ -140,7 +171,12 @@ class MemoryBank:
         """Take note of what a write is about to bring, as given to `write`: `element_bytes` then counts it."""
         if not self._shared:
             whole = {"dtype": torch.int64, "device": key.device}
-            self._shared = {"keys": key.new_empty(0, key.shape[1]), "norms": key.new_empty(0), "frames": torch.empty(0, **whole), "positions": torch.empty(0, **whole)}
+            self._shared = {
+                "keys": key.new_empty(0, key.shape[1]),
+                "norms": key.new_empty(0),
+                "frames": torch.empty(0, **whole),
+                "positions": torch.empty(0, **whole),
+            }
             if self.usage is not None:
                 self._shared["uses"] = torch.empty(0, **whole)
         for object_id, value in values.items():
@@ -148,19 +184,31 @@ class MemoryBank:
                 self._values[object_id] = value.new_empty(0, value.shape[1])
                 self._shown[object_id] = torch.empty(0, dtype=torch.bool, device=value.device)
 
-    def write(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], *, temporary: bool = False, shown: Mapping[int, Tensor] | None = None) -> None:
+    def write(
+        self,
+        frame_index: int,
+        key: Tensor,
+        values: Mapping[int, Tensor],
+        *,
+        temporary: bool = False,
+        shown: Mapping[int, Tensor] | None = None,
+    ) -> None:
         """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
 
         shown: {object id: bool [N]}, which elements show an object; None: all do, as far as is known.
         Temporary elements are replaced by the next write. Every object in the bank must have values, and there must be room below the limit (assertions).
         """
-        assert set(values) >= set(self._values), "an object without values would read rows never written"
+        assert set(values) >= set(self._values), (
+            "an object without values would read rows never written"
+        )
         self.drop_temporary()
         if temporary:
             self._temporary_from = self.size
         self._append(frame_index, key, values, shown)
         for object_id, member in self._members.items():
-            member.shown = member.shown or (shown is not None and not temporary and bool(shown[object_id].any()))
+            member.shown = member.shown or (
+                shown is not None and not temporary and bool(shown[object_id].any())
+            )
 
     def drop_temporary(self) -> None:
         """Forget the temporary elements, if any."""
@@ -170,8 +218,12 @@ class MemoryBank:
 
     def keep(self, rows: Tensor) -> None:
         """Forget all elements but `rows`, int64 and ascending: one index operation a table, in place, so that rows stay in order of time."""
-        starts = [member.first_element for member in self._members.values()] + [self.size if self._temporary_from is None else self._temporary_from]
-        *firsts, temporary_from = torch.searchsorted(rows, torch.tensor(starts, device=rows.device)).tolist()
+        starts = [member.first_element for member in self._members.values()] + [
+            self.size if self._temporary_from is None else self._temporary_from
+        ]
+        *firsts, temporary_from = torch.searchsorted(
+            rows, torch.tensor(starts, device=rows.device)
+        ).tolist()
         for member, first in zip(self._members.values(), firsts, strict=True):
             member.first_element = first
         if self._temporary_from is not None:
@@ -181,14 +233,21 @@ class MemoryBank:
                 table[: len(rows)] = table[rows]
         self.size, self._lost = len(rows), None
 
-    def merge(self, rows: Tensor, of_keys: Callable[[Tensor], Tensor], of_values: Callable[[Tensor], Tensor]) -> None:
+    def merge(
+        self,
+        rows: Tensor,
+        of_keys: Callable[[Tensor], Tensor],
+        of_values: Callable[[Tensor], Tensor],
+    ) -> None:
         """Make one frame of several, for G groups of T frames with M elements each: rows int64 [G, T, M], in order of time, of_keys and of_values make [G, M, C] of [G, T, M, C].
 
         The new elements take the place, the frame and the position of the last frame's, the others leave; their uses add up. No group may reach across an object's
         first element (assertion), since nothing of the object was there before.
         """
         for member in self._members.values():
-            assert ((rows < member.first_element).flatten(1).sum(1) % rows[0].numel() == 0).all(), "a merged frame would be half of a time before an object"
+            assert ((rows < member.first_element).flatten(1).sum(1) % rows[0].numel() == 0).all(), (
+                "a merged frame would be half of a time before an object"
+            )
         last = rows[:, -1]
         self._shared["keys"][last] = of_keys(self._shared["keys"][rows])
         self._shared["norms"][last] = squared_norm(self._shared["keys"][last])
@@ -221,17 +280,29 @@ class MemoryBank:
 
         Of an object that reads no element, zeros. Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
         """
-        readout = query_key.new_empty(len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1])
+        readout = query_key.new_empty(
+            len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1]
+        )
         slot = {object_id: number for number, object_id in enumerate(object_ids)}
         for object_id in object_ids:
             if self._is_unread(object_id):
                 readout[slot[object_id]] = 0
         groups = self._groups(object_ids)
-        chunk = max(_CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_OF_GPU) // max(self.size, 1), 1)
-        with torch.autocast(query_key.device.type, enabled=False):  # differences of squares need the keys' own precision
+        chunk = max(
+            _CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_OF_GPU) // max(self.size, 1),
+            1,
+        )
+        with torch.autocast(
+            query_key.device.type, enabled=False
+        ):  # differences of squares need the keys' own precision
             for start in range(0, query_key.shape[0] if groups else 0, chunk):
                 queries = slice(start, start + chunk)
-                scores = similarity(self._view("keys"), query_key[queries], self._view("norms"), self.similarity_kind)
+                scores = similarity(
+                    self._view("keys"),
+                    query_key[queries],
+                    self._view("norms"),
+                    self.similarity_kind,
+                )
                 for group in groups:
                     weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
                     self._count(group, weights, indices)
@@ -240,7 +311,15 @@ class MemoryBank:
                         readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
         return readout
 
-    def read_progressively(self, query_key: Tensor, object_ids: Sequence[int], top_k: int, *, frame_indices: Sequence[int], segment_frames: int) -> Tensor:
+    def read_progressively(
+        self,
+        query_key: Tensor,
+        object_ids: Sequence[int],
+        top_k: int,
+        *,
+        frame_indices: Sequence[int],
+        segment_frames: int,
+    ) -> Tensor:
         """Readout [K, L * M, C^v] of `object_ids` for the keys [L, M, C^k] of a clip's frames, segment by segment of `segment_frames`.
 
         Of each segment the last frame's key, with its readout as value, is read by the segments after it, and leaves with the clip. `object_ids` are all that
@@ -253,7 +332,11 @@ class MemoryBank:
             for number, segment in enumerate(others, start=1):
                 latest = number * segment_frames - 1
                 values = readouts[-1][:, -query_key.shape[1] :]
-                self._append(frame_indices[latest], query_key[latest], dict(zip(object_ids, values, strict=True)))
+                self._append(
+                    frame_indices[latest],
+                    query_key[latest],
+                    dict(zip(object_ids, values, strict=True)),
+                )
                 readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
         finally:
             self.size, self._lost = size, None
@@ -267,7 +350,9 @@ class MemoryBank:
         return [*self._shared.values(), *self._values.values(), *self._shown.values()]
 
     def _view(self, name: str) -> Tensor:
-        return self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
+        return (
+            self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
+        )
 
     def _is_unread(self, object_id: int) -> bool:
         return self._members[object_id].first_element >= self.size
@@ -277,7 +362,10 @@ class MemoryBank:
         for object_id in object_ids:
             if not self._is_unread(object_id):
                 by_first.setdefault(self._members[object_id].first_element, []).append(object_id)
-        return [ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids})) for first, ids in by_first.items()]
+        return [
+            ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids}))
+            for first, ids in by_first.items()
+        ]
 
     def _count(self, group: ObjectGroup, weights: Tensor, indices: Tensor) -> None:
         """Add a read's weights [M, k], or ones, to the uses of the elements indices [M, k], counted from the group's first."""
@@ -290,11 +378,23 @@ class MemoryBank:
             amount = (weights.to(most_exact_float(weights.device)) * _WEIGHT_UNITS).round().long()
         uses.scatter_add_(0, indices.flatten(), (amount * group.joined_at).flatten())
 
-    def _append(self, frame_index: int, key: Tensor, values: Mapping[int, Tensor], shown: Mapping[int, Tensor] | None = None) -> None:
+    def _append(
+        self,
+        frame_index: int,
+        key: Tensor,
+        values: Mapping[int, Tensor],
+        shown: Mapping[int, Tensor] | None = None,
+    ) -> None:
         self.prepare(key, values)
         rows = slice(self.size, self.size + key.shape[0])
         self._ensure_room(rows.stop)
-        content = {"keys": key, "norms": squared_norm(key), "frames": frame_index, "positions": torch.arange(key.shape[0], device=key.device), "uses": 0}
+        content = {
+            "keys": key,
+            "norms": squared_norm(key),
+            "frames": frame_index,
+            "positions": torch.arange(key.shape[0], device=key.device),
+            "uses": 0,
+        }
         for name, table in self._shared.items():
             table[rows] = content[name]
         for object_id, value in values.items():

@@ -12,7 +12,7 @@ from inference.memory.every_k import EveryK
 from inference.memory.policy import Write
 from util.errors import InputError
 from util.notes import say_once
-from util.wording import counted
+from util.text import counted
 
 
 class BoundedMemory(EveryK):
@@ -32,7 +32,9 @@ class BoundedMemory(EveryK):
         if self._capacity_frames is None and config.max_megabytes is None:
             self._capacity_frames = self.default_capacity_frames
         if self._capacity_frames == 1 and config.protect_annotated:
-            raise InputError("memory.protect_annotated with memory_frames 1: the frame being written takes it all; give at least 2 frames")
+            raise InputError(
+                "memory.protect_annotated with memory_frames 1: the frame being written takes it all; give at least 2 frames"
+            )
         self.frame_index = 0  # of the latest processed frame
         self._annotated_frames: list[int] = []
 
@@ -62,23 +64,34 @@ class BoundedMemory(EveryK):
     def capacity_elements(self, frame_elements: int, element_bytes: int) -> int:
         if self._capacity_frames is not None:
             return self._capacity_frames * frame_elements
-        megabytes, passing = self.config.max_megabytes, self.config.progressive_frames * frame_elements
+        megabytes, passing = (
+            self.config.max_megabytes,
+            self.config.progressive_frames * frame_elements,
+        )
         capacity = int(megabytes * 1e6 // element_bytes) - passing
         if capacity < frame_elements:
             needed = (frame_elements + passing) * element_bytes
-            raise InputError(f"max_memory_mb is {megabytes:g}, but one frame with its objects takes {needed / 1e6:.3g} MB; give at least {math.ceil(needed / 1e4) / 100:g}")
+            raise InputError(
+                f"max_memory_mb is {megabytes:g}, but one frame with its objects takes {needed / 1e6:.3g} MB; give at least {math.ceil(needed / 1e4) / 100:g}"
+            )
         return capacity
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
             objects = counted(len(bank.object_ids), "object")
-            say_once(f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}")
+            say_once(
+                f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}"
+            )
         surplus = bank.size + incoming - capacity
         if surplus > 0:
             leaving_first = torch.sort(self.rank(bank), stable=True).indices
             if self.config.protect_annotated:
                 annotated = torch.tensor(self._annotated_frames, device=bank.frames.device)
-                leaving_first = leaving_first[torch.sort(torch.isin(bank.frames[leaving_first], annotated), stable=True).indices]
+                leaving_first = leaving_first[
+                    torch.sort(
+                        torch.isin(bank.frames[leaving_first], annotated), stable=True
+                    ).indices
+                ]
             bank.keep(leaving_first[surplus:].sort().values)
         bank.limit(capacity + self.config.progressive_frames * incoming)

@@ -24,7 +24,11 @@ class EveryK(MemoryPolicy):
 
     @property
     def needs_every_frame(self) -> bool:
-        return super().needs_every_frame or self.config.include_last or self._sampling.needs_every_frame
+        return (
+            super().needs_every_frame
+            or self.config.include_last
+            or self._sampling.needs_every_frame
+        )
 
     def is_scheduled(self, frame_index: int) -> bool:
         return self._sampling.is_scheduled(frame_index)

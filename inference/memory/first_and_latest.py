@@ -16,9 +16,13 @@ class FirstAndLatest(MemoryPolicy):
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
         if config.include_last:
-            raise InputError("memory first-and-latest holds the last frame already; leave --include_last out")
+            raise InputError(
+                "memory first-and-latest holds the last frame already; leave --include_last out"
+            )
         if config.sampling != "every":
-            raise InputError(f"memory first-and-latest writes every frame; leave sampling {config.sampling!r} out")
+            raise InputError(
+                f"memory first-and-latest writes every frame; leave sampling {config.sampling!r} out"
+            )
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         pass

@@ -36,10 +36,22 @@ class Regions:
         background = 1 - masks.sum(0)
         best = torch.maximum(masks.amax(0), background)
         self.masks = (masks == best) & (masks > background)
-        rows, columns = self.masks.sum(2), self.masks.sum(1)  # [K, H], [K, W]: whole numbers, so that sums are exact
-        moments = [rows.sum(1), *((counts * torch.arange(counts.shape[1], device=counts.device)).sum(1) for counts in (rows, columns))]
+        rows, columns = (
+            self.masks.sum(2),
+            self.masks.sum(1),
+        )  # [K, H], [K, W]: whole numbers, so that sums are exact
+        moments = [
+            rows.sum(1),
+            *(
+                (counts * torch.arange(counts.shape[1], device=counts.device)).sum(1)
+                for counts in (rows, columns)
+            ),
+        ]
         self.areas, sums_y, sums_x = torch.stack(moments).tolist()
-        self.centroids = [(y / area, x / area) if area else (math.nan, math.nan) for area, y, x in zip(self.areas, sums_y, sums_x, strict=True)]
+        self.centroids = [
+            (y / area, x / area) if area else (math.nan, math.nan)
+            for area, y, x in zip(self.areas, sums_y, sums_x, strict=True)
+        ]
         self.slot = {object_id: number for number, object_id in enumerate(object_ids)}
 
     def area(self, object_id: int) -> int:
@@ -56,9 +68,18 @@ class Regions:
         if not area or not area_before:
             return APPEARED_OR_VANISHED if area or area_before else MaskDifference(0.0, 0.0)
         number, number_before = self.slot[object_id], before.slot[object_id]
-        shift = [now - then for now, then in zip(self.centroids[number], before.centroids[number_before], strict=True)]
-        shared = _overlap(self.masks[number], before.masks[number_before], *(round(by) for by in shift))
-        return MaskDifference(1 - shared / (area + area_before - shared), math.hypot(*shift) / math.sqrt(area_before))
+        shift = [
+            now - then
+            for now, then in zip(
+                self.centroids[number], before.centroids[number_before], strict=True
+            )
+        ]
+        shared = _overlap(
+            self.masks[number], before.masks[number_before], *(round(by) for by in shift)
+        )
+        return MaskDifference(
+            1 - shared / (area + area_before - shared), math.hypot(*shift) / math.sqrt(area_before)
+        )
 
 
 def _overlap(now: Tensor, before: Tensor, down: int, right: int) -> int:
@@ -69,4 +90,8 @@ def _overlap(now: Tensor, before: Tensor, down: int, right: int) -> int:
 
 def _moved(by: int) -> tuple[slice, slice]:
     """Along one axis, what is compared with what."""
-    return (slice(by, None), slice(None, -by or None)) if by >= 0 else (slice(None, by), slice(-by, None))
+    return (
+        (slice(by, None), slice(None, -by or None))
+        if by >= 0
+        else (slice(None, by), slice(-by, None))
+    )

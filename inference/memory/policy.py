@@ -27,10 +27,16 @@ class MemoryPolicy(abc.ABC):
     counted by their own indices in the video: some may be left out, or skipped.
     """
 
-    usage: ClassVar[Usage | None] = None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
-    slot: ClassVar[str | None] = None  # of the network (model.network.SLOT_MODULES), whose weights it decides with
+    usage: ClassVar[Usage | None] = (
+        None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
+    )
+    slot: ClassVar[str | None] = (
+        None  # of the network (model.network.SLOT_MODULES), whose weights it decides with
+    )
     samples: ClassVar[bool] = True  # writes the frames that the sampling chooses
-    default_capacity_frames: ClassVar[int | None] = None  # where no bound is set; None: a policy that takes none
+    default_capacity_frames: ClassVar[int | None] = (
+        None  # where no bound is set; None: a policy that takes none
+    )
 
     def __init__(self, config: MemoryConfig):
         self.config = config

@@ -31,7 +31,9 @@ class RedundancyReduced(EveryK):
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
         if config.max_megabytes is not None or config.protect_annotated:
-            raise InputError("memory redundancy is bounded in frames (memory_frames), objects' first ones come on top; leave max_memory_mb and memory.protect_annotated out")
+            raise InputError(
+                "memory redundancy is bounded in frames (memory_frames), objects' first ones come on top; leave max_memory_mb and memory.protect_annotated out"
+            )
         self._capacity_frames = config.capacity_frames or self.default_capacity_frames
 
     def use_network(self, network: VOSNetwork) -> None:
@@ -39,7 +41,9 @@ class RedundancyReduced(EveryK):
         largest, asked = self._reduction.factors[-1], self._capacity_frames
         self._capacity_frames = max(asked // largest, 1) * largest
         if asked != self._capacity_frames:
-            say_once(f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one")
+            say_once(
+                f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one"
+            )
 
     @property
     def capacity_frames(self) -> int:
@@ -47,10 +51,17 @@ class RedundancyReduced(EveryK):
 
     def frames_held(self, frame_count: int | None) -> int | None:
         needed = super().frames_held(frame_count)
-        return self._capacity_frames + 1 if needed is None else min(self._capacity_frames + 1, needed)
+        return (
+            self._capacity_frames + 1 if needed is None else min(self._capacity_frames + 1, needed)
+        )
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
-        rows = {int(frame): slice(start, start + incoming) for start, frame in zip(range(0, bank.size, incoming), bank.frames[::incoming].tolist(), strict=True)}
+        rows = {
+            int(frame): slice(start, start + incoming)
+            for start, frame in zip(
+                range(0, bank.size, incoming), bank.frames[::incoming].tolist(), strict=True
+            )
+        }
         exempt = bank.first_frames
         reducible = [frame for frame in rows if frame not in exempt]
         if len(reducible) < self._capacity_frames:
@@ -67,12 +78,17 @@ class RedundancyReduced(EveryK):
             run = list(stretch)
             fitting = [size for size in self._reduction.factors if size <= min(factor, len(run))]
             if not is_exempt and fitting:
-                groups += [run[start : start + fitting[-1]] for start in range(0, len(run) - fitting[-1] + 1, fitting[-1])]
+                groups += [
+                    run[start : start + fitting[-1]]
+                    for start in range(0, len(run) - fitting[-1] + 1, fitting[-1])
+                ]
         return groups
 
     def _merge(self, bank: MemoryBank, groups: list[list[int]], elements: int, factor: int) -> None:
         """The frames of each group, `factor` in number, become one."""
-        starts = torch.searchsorted(bank.frames, torch.tensor(groups, device=bank.frames.device))  # [groups, T]
+        starts = torch.searchsorted(
+            bank.frames, torch.tensor(groups, device=bank.frames.device)
+        )  # [groups, T]
         rows = starts.unsqueeze(-1) + torch.arange(elements, device=starts.device)
         bank.merge(
             rows,

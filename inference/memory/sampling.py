@@ -94,7 +94,10 @@ class Adaptive(Sampling):
         if gap < self.config.min_gap_frames:
             return False
         regions = Regions(masks, object_ids)
-        due = self.is_scheduled(frame_index) or regions.difference_from(self._written) > self.config.sampling_threshold
+        due = (
+            self.is_scheduled(frame_index)
+            or regions.difference_from(self._written) > self.config.sampling_threshold
+        )
         if due:
             self._last_written, self._written = frame_index, regions
         return due

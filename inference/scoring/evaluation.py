@@ -14,12 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.recorded_run import INCOMPLETE_NAME
+from inference.output.recorded_run import INCOMPLETE_NAME
 from util.errors import InputError, memory_named
 
 from .folders import VideoFolders, find_videos, ids_in, read_labels, videos_below
 from .metrics import boundary_accuracy, region_similarity, statistics
-from .protocols import PROTOCOLS, VOID, Categories, Protocol, ScoredObject, Selection, TruthVideo, read_categories
+from .protocols import (
+    PROTOCOLS,
+    VOID,
+    Categories,
+    Protocol,
+    ScoredObject,
+    Selection,
+    TruthVideo,
+    read_categories,
+)
 from .provenance import incomplete_reason, notes_on_results
 from .report import ObjectScores, Report, Scores, overall_scores
 from .shift import ScoredVideo, shift_notes
@@ -53,7 +62,15 @@ class _MeasuredVideo:
         """Each object that has frames to score, with its J and F [frames, 2]."""
         for scored in self.selection.objects:
             if scored.frames:
-                yield scored, np.array([self.frames[position].measures[scored.object_id] for position in scored.frames])
+                yield (
+                    scored,
+                    np.array(
+                        [
+                            self.frames[position].measures[scored.object_id]
+                            for position in scored.frames
+                        ]
+                    ),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +111,36 @@ def score_folder(
     categories = _categories(rules, meta, train_meta)
     find = videos_below if exact else find_videos
     folders = find(Path(truth), Path(results), sequences)
-    return _report(folders, rules, categories, single_object, workers, notes_on_results(folders, all_sequences=sequences is None))
+    return _report(
+        folders,
+        rules,
+        categories,
+        single_object,
+        workers,
+        notes_on_results(folders, all_sequences=sequences is None),
+    )
 
 
-def score_videos(folders: Sequence[VideoFolders], *, protocol: str = "davis", single_object: bool = False, workers: int | None = None) -> Report:
+def score_videos(
+    folders: Sequence[VideoFolders],
+    *,
+    protocol: str = "davis",
+    single_object: bool = False,
+    workers: int | None = None,
+) -> Report:
     """The same of videos whose folders are known, in the frames named there alone. Without protocols that need categories (InputError)."""
     rules = _rules(protocol, workers)
     return _report(folders, rules, _categories(rules, None, None), single_object, workers)
 
 
 def score_frames(
-    truth: Path | str, results: Path | str, *, protocol: str = "davis", sequences: Sequence[str] | None = None, single_object: bool = False, workers: int | None = None
+    truth: Path | str,
+    results: Path | str,
+    *,
+    protocol: str = "davis",
+    sequences: Sequence[str] | None = None,
+    single_object: bool = False,
+    workers: int | None = None,
 ) -> list[FrameSeries]:
     """J and F of every object frame by frame, for how they develop over a video; their means are those of score_folder. Arguments and errors as there, without
     protocols that need categories (InputError)."""
@@ -113,14 +149,25 @@ def score_frames(
     folders = find_videos(Path(truth), Path(results), sequences)
     with _measured_videos(folders, rules, categories, single_object, workers) as videos:
         return [
-            FrameSeries(sequence=video.truth.name, object_id=scored.object_id, frames=tuple(scored.frames), j=tuple(measures[:, 0]), f=tuple(measures[:, 1]))
+            FrameSeries(
+                sequence=video.truth.name,
+                object_id=scored.object_id,
+                frames=tuple(scored.frames),
+                j=tuple(measures[:, 0]),
+                f=tuple(measures[:, 1]),
+            )
             for video in videos
             for scored, measures in video.objects()
         ]
 
 
 def _report(
-    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None, doubts: Sequence[str] | None = None
+    folders: Sequence[VideoFolders],
+    rules: Protocol,
+    categories: Categories | None,
+    single_object: bool,
+    workers: int | None,
+    doubts: Sequence[str] | None = None,
 ) -> Report:
     """doubts: notes on how the results came about, where they are a run's; None where they are not."""
     objects, notes, scored = [], list(doubts or ()), []
@@ -130,35 +177,57 @@ def _report(
             objects += of_video
             notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
             if of_video:
-                scored.append(ScoredVideo(folders=folder, object_ids=video.selection.known_ids, j=float(np.mean([row.j_mean for row in of_video]))))
+                scored.append(
+                    ScoredVideo(
+                        folders=folder,
+                        object_ids=video.selection.known_ids,
+                        j=float(np.mean([row.j_mean for row in of_video])),
+                    )
+                )
     if not objects:
-        needed = "masks of frames after an object's first are needed in the truth and in the results"
+        needed = (
+            "masks of frames after an object's first are needed in the truth and in the results"
+        )
         found = "; ".join(notes)
-        raise InputError(f"{folders[0].truth.parent}: no object has a frame to score; {needed} ({found})")
+        raise InputError(
+            f"{folders[0].truth.parent}: no object has a frame to score; {needed} ({found})"
+        )
     if doubts is not None:
         notes += shift_notes(scored, single_object, workers or _core_count())
     if categories:
         notes += _notes_on_categories(categories, objects)
     return Report(
-        protocol=rules.name, protocol_title=rules.title, overall=overall_scores(objects, youtube=categories is not None), objects=objects, notes=notes
+        protocol=rules.name,
+        protocol_title=rules.title,
+        overall=overall_scores(objects, youtube=categories is not None),
+        objects=objects,
+        notes=notes,
     )
 
 
 def _rules(protocol: str, workers: int | None) -> Protocol:
     if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol {protocol}: no such protocol; choose one of {' '.join(PROTOCOLS)}")
+        raise InputError(
+            f"--protocol {protocol}: no such protocol; choose one of {' '.join(PROTOCOLS)}"
+        )
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least one is needed")
     return PROTOCOLS[protocol]
 
 
-def _categories(rules: Protocol, meta: Path | str | None, train_meta: Path | str | None) -> Categories | None:
+def _categories(
+    rules: Protocol, meta: Path | str | None, train_meta: Path | str | None
+) -> Categories | None:
     if not rules.needs_categories:
         if meta is not None or train_meta is not None:
-            raise InputError(f"--meta: of no use to the protocol {rules.name}; leave it out, or choose --protocol youtube")
+            raise InputError(
+                f"--meta: of no use to the protocol {rules.name}; leave it out, or choose --protocol youtube"
+            )
         return None
     if meta is None:
-        raise InputError("--protocol youtube: it needs the objects' categories; give YouTube-VOS's meta.json with --meta")
+        raise InputError(
+            "--protocol youtube: it needs the objects' categories; give YouTube-VOS's meta.json with --meta"
+        )
     return read_categories(Path(meta), None if train_meta is None else Path(train_meta))
 
 
@@ -169,10 +238,17 @@ def _core_count() -> int:
 
 @contextlib.contextmanager
 def _measured_videos(
-    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, workers: int | None
+    folders: Sequence[VideoFolders],
+    rules: Protocol,
+    categories: Categories | None,
+    single_object: bool,
+    workers: int | None,
 ) -> Iterator[Iterator[_MeasuredVideo]]:
     """The videos one after another, measured on threads of their own."""
-    with memory_named("scoring: this machine", "give fewer --workers, or fewer --sequences at once"), ThreadPoolExecutor(workers or _core_count()) as pool:
+    with (
+        memory_named("scoring: this machine", "give fewer --workers, or fewer --sequences at once"),
+        ThreadPoolExecutor(workers or _core_count()) as pool,
+    ):
         try:
             yield _measure_videos(folders, rules, categories, single_object, pool.map)
         except BaseException:  # a wrong file, or the user's Ctrl-C: leave the frames still waiting
@@ -181,19 +257,30 @@ def _measured_videos(
 
 
 def _measure_videos(
-    folders: Sequence[VideoFolders], rules: Protocol, categories: Categories | None, single_object: bool, parallel_map: Callable[..., Iterator]
+    folders: Sequence[VideoFolders],
+    rules: Protocol,
+    categories: Categories | None,
+    single_object: bool,
+    parallel_map: Callable[..., Iterator],
 ) -> Iterator[_MeasuredVideo]:
     videos = _survey(folders, single_object, parallel_map)
     selections = [rules.select(video, categories) for video in videos]
-    tasks = [_frame_tasks(*parts, rules.ignore_void, single_object) for parts in zip(folders, videos, selections, strict=True)]
-    frame_scores = parallel_map(_score_frame, [task for video_tasks in tasks for task in video_tasks.values()])
+    tasks = [
+        _frame_tasks(*parts, rules.ignore_void, single_object)
+        for parts in zip(folders, videos, selections, strict=True)
+    ]
+    frame_scores = parallel_map(
+        _score_frame, [task for video_tasks in tasks for task in video_tasks.values()]
+    )
     for video, selection, video_tasks in zip(videos, selections, tasks, strict=True):
         by_position = {position: next(frame_scores) for position in video_tasks}
         _check_result_ids(video, selection, by_position)
         yield _MeasuredVideo(truth=video, selection=selection, frames=by_position)
 
 
-def _survey(folders: Sequence[VideoFolders], single_object: bool, parallel_map: Callable[..., Iterator]) -> list[TruthVideo]:
+def _survey(
+    folders: Sequence[VideoFolders], single_object: bool, parallel_map: Callable[..., Iterator]
+) -> list[TruthVideo]:
     """Which ids each frame of the truth shows. 255 is void, unless it is the only id of its video: then it is the object (DAVIS-2016)."""
     paths = [folder.truth / f"{name}.png" for folder in folders for name in folder.frame_names]
     ids = parallel_map(lambda path: ids_in(read_labels(path, single_object)), paths)
@@ -204,16 +291,31 @@ def _survey(folders: Sequence[VideoFolders], single_object: bool, parallel_map: 
         has_void = VOID in all_ids and len(all_ids) > 1
         if has_void:
             frame_ids = [present - {VOID} for present in frame_ids]
-        videos.append(TruthVideo(name=folder.name, frame_names=folder.frame_names, frame_ids=frame_ids, has_void=has_void))
+        videos.append(
+            TruthVideo(
+                name=folder.name,
+                frame_names=folder.frame_names,
+                frame_ids=frame_ids,
+                has_void=has_void,
+            )
+        )
     return videos
 
 
-def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, ignore_void: bool, single_object: bool) -> dict[int, _FrameTask]:
+def _frame_tasks(
+    folder: VideoFolders,
+    video: TruthVideo,
+    selection: Selection,
+    ignore_void: bool,
+    single_object: bool,
+) -> dict[int, _FrameTask]:
     """The frames on which at least one object is scored, by position. Raises InputError naming the first without a result."""
     only_id = min(selection.known_ids) if len(selection.known_ids) == 1 else None
     tasks = {}
     for position, name in enumerate(folder.frame_names):
-        object_ids = tuple(scored.object_id for scored in selection.objects if position in scored.frames)
+        object_ids = tuple(
+            scored.object_id for scored in selection.objects if position in scored.frames
+        )
         if not object_ids:
             continue
         tasks[position] = _FrameTask(
@@ -228,7 +330,9 @@ def _frame_tasks(folder: VideoFolders, video: TruthVideo, selection: Selection, 
     if missing:
         reason = f"; {INCOMPLETE_NAME}: {reason}" if (reason := incomplete_reason(folder)) else ""
         remedy = "segment this video again; a frame that is damaged in its file has no result: mend the file, or remove that frame's truth"
-        raise InputError(f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none{reason}); {remedy}")
+        raise InputError(
+            f"{missing[0]}: no such result ({len(missing)} of {len(tasks)} frames of {video.name} have none{reason}); {remedy}"
+        )
     return tasks
 
 
@@ -236,9 +340,13 @@ def _score_frame(task: _FrameTask) -> _FrameScores:
     truth, result = (read_labels(path, task.single_object) for path in (task.truth, task.result))
     if truth.shape != result.shape:
         sizes = [f"{labels.shape[1]}x{labels.shape[0]}" for labels in (result, truth)]
-        raise InputError(f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]} ({task.truth}); results must have the size of the truth")
+        raise InputError(
+            f"{task.result}: {sizes[0]} pixels, the truth {sizes[1]} ({task.truth}); results must have the size of the truth"
+        )
     result_ids = ids_in(result)
-    if task.only_id is not None:  # 0/255 and 0/1 say the same of one object; _check_result_ids refuses the rest
+    if (
+        task.only_id is not None
+    ):  # 0/255 and 0/1 say the same of one object; _check_result_ids refuses the rest
         result = np.where(result != 0, np.uint8(task.only_id), np.uint8(0))
     if task.ignore_void:
         void = truth == VOID
@@ -250,7 +358,9 @@ def _score_frame(task: _FrameTask) -> _FrameScores:
     return _FrameScores(measures=measures, result_ids=result_ids)
 
 
-def _check_result_ids(video: TruthVideo, selection: Selection, frames: dict[int, _FrameScores]) -> None:
+def _check_result_ids(
+    video: TruthVideo, selection: Selection, frames: dict[int, _FrameScores]
+) -> None:
     """Raises InputError where the results hold an id that the truth does not: most often another numbering, whose scores would mean nothing.
 
     Where the truth has a single object and the results a single id, these belong together if either writes it as 255 (DAVIS-2016).
@@ -260,16 +370,28 @@ def _check_result_ids(video: TruthVideo, selection: Selection, frames: dict[int,
     if found <= selection.known_ids or (one_each and VOID in found | selection.known_ids):
         return
     stranger = min(found - selection.known_ids)
-    position = next(position for position, scores in frames.items() if stranger in scores.result_ids)
+    position = next(
+        position for position, scores in frames.items() if stranger in scores.result_ids
+    )
     known = " ".join(map(str, sorted(selection.known_ids)))
-    raise InputError(f"{video.name}/{video.frame_names[position]}.png: id {stranger} in the results, the truth has {known}; write the ids of the truth")
+    raise InputError(
+        f"{video.name}/{video.frame_names[position]}.png: id {stranger} in the results, the truth has {known}; write the ids of the truth"
+    )
 
 
 def _object_scores(video: _MeasuredVideo) -> list[ObjectScores]:
     rows = []
     for scored, measures in video.objects():
         scores = Scores.of(*(statistics(values) for values in measures.T))
-        rows.append(ObjectScores(sequence=video.truth.name, object_id=scored.object_id, frames=len(measures), seen=scored.seen, **vars(scores)))
+        rows.append(
+            ObjectScores(
+                sequence=video.truth.name,
+                object_id=scored.object_id,
+                frames=len(measures),
+                seen=scored.seen,
+                **vars(scores),
+            )
+        )
     return rows
 
 
@@ -277,12 +399,23 @@ def _notes_on_unscored(video: TruthVideo, selection: Selection) -> list[str]:
     if not video.object_ids:
         return [f"{video.name}: no object in the truth, nothing scored"]
     return [
-        f"{video.name}: object {scored.object_id} has no frame to score between its first mask and the end" for scored in selection.objects if not scored.frames
+        f"{video.name}: object {scored.object_id} has no frame to score between its first mask and the end"
+        for scored in selection.objects
+        if not scored.frames
     ]
 
 
 def _notes_on_categories(categories: Categories, objects: Sequence[ObjectScores]) -> list[str]:
     if categories.seen is None:
-        return ["which categories were seen in training is unknown, so G is not given; name the training set's meta.json with --train_meta"]
-    absent = [kind for kind, seen in (("seen", True), ("unseen", False)) if all(row.seen is not seen for row in objects)]
-    return [f"no object is of a category {kind} in training; G is the mean of the other two" for kind in absent]
+        return [
+            "which categories were seen in training is unknown, so G is not given; name the training set's meta.json with --train_meta"
+        ]
+    absent = [
+        kind
+        for kind, seen in (("seen", True), ("unseen", False))
+        if all(row.seen is not seen for row in objects)
+    ]
+    return [
+        f"no object is of a category {kind} in training; G is the mean of the other two"
+        for kind in absent
+    ]

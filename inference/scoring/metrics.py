@@ -36,12 +36,16 @@ def boundary_accuracy(truth: np.ndarray, result: np.ndarray) -> float:
     A boundary pixel is matched where the other boundary has one within ceil(0.008 * diagonal) pixels. Both boundaries empty: 1; one of them: 0.
     """
     rows, columns = _box_around(truth, result)
-    truth_boundary, result_boundary = (boundary_map(mask[rows, columns]) for mask in (truth, result))
+    truth_boundary, result_boundary = (
+        boundary_map(mask[rows, columns]) for mask in (truth, result)
+    )
     truth_pixels, result_pixels = int(truth_boundary.sum()), int(result_boundary.sum())
     if not truth_pixels or not result_pixels:
         return float(truth_pixels == result_pixels)
     kernel = disk(math.ceil(BOUNDARY_TOLERANCE * math.hypot(*truth.shape)))
-    precision = np.count_nonzero(result_boundary & cv2.dilate(truth_boundary, kernel)) / result_pixels
+    precision = (
+        np.count_nonzero(result_boundary & cv2.dilate(truth_boundary, kernel)) / result_pixels
+    )
     recall = np.count_nonzero(truth_boundary & cv2.dilate(result_boundary, kernel)) / truth_pixels
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
@@ -73,9 +77,15 @@ def statistics(values: np.ndarray) -> Statistics:
     """
     if not len(values):
         raise ValueError("statistics of no frame at all")
-    edges = [(index * (len(values) - 1) + 2) // 4 for index in range(5)]  # the rounding in integers: exact
+    edges = [
+        (index * (len(values) - 1) + 2) // 4 for index in range(5)
+    ]  # the rounding in integers: exact
     first, last = values[: edges[1] + 1], values[edges[3] :]
-    return Statistics(mean=float(np.mean(values)), recall=float(np.mean(values > RECALL_THRESHOLD)), decay=float(np.mean(first) - np.mean(last)))
+    return Statistics(
+        mean=float(np.mean(values)),
+        recall=float(np.mean(values > RECALL_THRESHOLD)),
+        decay=float(np.mean(first) - np.mean(last)),
+    )
 
 
 def _box_around(truth: np.ndarray, result: np.ndarray) -> tuple[slice, slice]:

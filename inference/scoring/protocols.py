@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from util.errors import InputError
-from util.names import natural_key
-from util.texts import read_json
+from util.files import natural_key, read_json
 
 VOID = 255
 _OFFICIAL_INDEX_LIMIT = 256  # frames, from which its 8-bit bin indices overflow
@@ -82,13 +81,25 @@ def _select_davis(video: TruthVideo, _: Categories | None) -> Selection:
     frames = range(1, len(video.frame_ids) - 1)
     notes = []
     if late := [object_id for object_id in ids if object_id not in first_ids]:
-        notes.append(f"{video.name}: not scored, for they join after the first frame (the protocol strict scores them): {_words(late)}")
-    if first_ids and first_ids != [VOID] and (missing := sorted(set(range(1, first_ids[-1])) - set(first_ids))):
-        notes.append(f"{video.name}: the official toolkit would count as perfect the missing {_words(missing)}")
+        notes.append(
+            f"{video.name}: not scored, for they join after the first frame (the protocol strict scores them): {_words(late)}"
+        )
+    if (
+        first_ids
+        and first_ids != [VOID]
+        and (missing := sorted(set(range(1, first_ids[-1])) - set(first_ids)))
+    ):
+        notes.append(
+            f"{video.name}: the official toolkit would count as perfect the missing {_words(missing)}"
+        )
     if len(frames) >= _OFFICIAL_INDEX_LIMIT:
-        notes.append(f"{video.name}: {len(frames)} frames; the decay is right here, the official toolkit's is wrong from {_OFFICIAL_INDEX_LIMIT} on")
+        notes.append(
+            f"{video.name}: {len(frames)} frames; the decay is right here, the official toolkit's is wrong from {_OFFICIAL_INDEX_LIMIT} on"
+        )
     if video.has_void:
-        notes.append(f"{video.name}: void ({VOID}) counts as background, as in the official toolkit (the protocol strict ignores it)")
+        notes.append(
+            f"{video.name}: void ({VOID}) counts as background, as in the official toolkit (the protocol strict ignores it)"
+        )
     objects = [ScoredObject(object_id=object_id, frames=frames) for object_id in first_ids]
     return Selection(objects=objects, known_ids=frozenset(ids), notes=notes)
 
@@ -96,7 +107,10 @@ def _select_davis(video: TruthVideo, _: Categories | None) -> Selection:
 def _select_strict(video: TruthVideo, _: Categories | None) -> Selection:
     """Every object of the truth, from the frame after its first mask to the last frame but one."""
     end = len(video.frame_ids) - 1
-    objects = [ScoredObject(object_id=object_id, frames=range(video.shown_in(object_id)[0] + 1, end)) for object_id in video.object_ids]
+    objects = [
+        ScoredObject(object_id=object_id, frames=range(video.shown_in(object_id)[0] + 1, end))
+        for object_id in video.object_ids
+    ]
     return Selection(objects=objects, known_ids=frozenset(video.object_ids))
 
 
@@ -109,12 +123,16 @@ def _select_youtube(video: TruthVideo, categories: Categories | None) -> Selecti
     objects = []
     for object_id in video.object_ids:
         if (video.name, object_id) not in categories.objects:
-            raise InputError(f"{video.name}: object {object_id} of the truth is not in meta.json; give the meta.json of this truth with --meta")
+            raise InputError(
+                f"{video.name}: object {object_id} of the truth is not in meta.json; give the meta.json of this truth with --meta"
+            )
         category, last_name = categories.objects[video.name, object_id]
         shown = video.shown_in(object_id)
         last = shown[-1] if last_name is None else _last_position(video, last_name)
         seen = None if categories.seen is None else category in categories.seen
-        objects.append(ScoredObject(object_id=object_id, frames=range(shown[0] + 1, last + 1), seen=seen))
+        objects.append(
+            ScoredObject(object_id=object_id, frames=range(shown[0] + 1, last + 1), seen=seen)
+        )
     listed = {object_id for name, object_id in categories.objects if name == video.name}
     return Selection(objects=objects, known_ids=frozenset(listed.union(video.object_ids)))
 
@@ -122,8 +140,18 @@ def _select_youtube(video: TruthVideo, categories: Categories | None) -> Selecti
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(name="davis", title="objects of the first frame; first and last frame left out", ignore_void=False, select=_select_davis),
-        Protocol(name="strict", title="every object from its second frame; last frame left out; void (255) ignored", ignore_void=True, select=_select_strict),
+        Protocol(
+            name="davis",
+            title="objects of the first frame; first and last frame left out",
+            ignore_void=False,
+            select=_select_davis,
+        ),
+        Protocol(
+            name="strict",
+            title="every object from its second frame; last frame left out; void (255) ignored",
+            ignore_void=True,
+            select=_select_strict,
+        ),
         Protocol(
             name="youtube",
             title="unofficial: the server's truth is not public; every object from the frame after its first mask to its last annotated frame",
@@ -144,7 +172,11 @@ def read_categories(meta: Path, train_meta: Path | None = None) -> Categories:
     if train_meta is None:
         beside = (folder / "train" / "meta.json" for folder in meta.absolute().parents[1:3])
         train_meta = next((path for path in beside if path.is_file()), None)
-    seen = None if train_meta is None else frozenset(category for category, _ in _read_meta(train_meta).values())
+    seen = (
+        None
+        if train_meta is None
+        else frozenset(category for category, _ in _read_meta(train_meta).values())
+    )
     return Categories(objects=_read_meta(meta), seen=seen)
 
 
@@ -152,7 +184,10 @@ def _read_meta(path: Path) -> dict[tuple[str, int], tuple[str, str | None]]:
     try:
         videos = read_json(path)["videos"]
         return {
-            (name, int(object_id)): (entry["category"], max(entry.get("frames", ()), key=natural_key, default=None))
+            (name, int(object_id)): (
+                entry["category"],
+                max(entry.get("frames", ()), key=natural_key, default=None),
+            )
             for name, video in videos.items()
             for object_id, entry in video["objects"].items()
         }
@@ -161,7 +196,9 @@ def _read_meta(path: Path) -> dict[tuple[str, int], tuple[str, str | None]]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give YouTube-VOS's meta.json") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a meta.json of YouTube-VOS ({type(error).__name__}: {error}); expected videos/NAME/objects/ID/category") from None
+        raise InputError(
+            f"{path}: not a meta.json of YouTube-VOS ({type(error).__name__}: {error}); expected videos/NAME/objects/ID/category"
+        ) from None
 
 
 def _last_position(video: TruthVideo, name: str) -> int:

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dataset.image_file import list_files
-from inference.recorded_run import CONFIG_NAME, INCOMPLETE_NAME, MADE_SINCE, OVERLAYS_NAME, RecordedRun
+from inference.output.recorded_run import (
+    CONFIG_NAME,
+    INCOMPLETE_NAME,
+    MADE_SINCE,
+    OVERLAYS_NAME,
+    RecordedRun,
+)
 from util.errors import InputError
-from util.wording import counted
+from util.text import counted
 
 from .folders import VideoFolders
 
@@ -29,7 +35,9 @@ def notes_on_results(folders: Sequence[VideoFolders], *, all_sequences: bool) ->
     if all_sequences and beyond:
         found = counted(len(beyond), "video")
         notes.append(f"{found} of the results without truth, not scored ({_first(sorted(beyond))})")
-    if same := [folder.name for folder in folders if folder.truth.resolve() == folder.result.resolve()]:
+    if same := [
+        folder.name for folder in folders if folder.truth.resolve() == folder.result.resolve()
+    ]:
         notes.append(f"{_first(same)}: the results are the truth's own files")
     for folder in folders:
         if reason := incomplete_reason(folder):
@@ -70,7 +78,9 @@ def _record_of(results: Path) -> RecordedRun | None:
             record = RecordedRun.read(root / CONFIG_NAME)
         except InputError:  # another program's
             continue
-        if record is not None and any((root / subfolder).resolve() == results.resolve() for subfolder in record.subfolders):
+        if record is not None and any(
+            (root / subfolder).resolve() == results.resolve() for subfolder in record.subfolders
+        ):
             return record
     return None
 
@@ -80,12 +90,16 @@ def _notes_on_record(record: RecordedRun, folders: Sequence[VideoFolders]) -> It
         yield f"{CONFIG_NAME} was written by an earlier version and does not say what these results were made from"
         return
     findings: Mapping[str, Callable[[VideoFolders, Any], bool]] = {
-        f"{CONFIG_NAME} does not say how these results were made": lambda folder, entry: folder.name not in record.sequences or _made_since(entry) is None,
+        f"{CONFIG_NAME} does not say how these results were made": lambda folder, entry: (
+            folder.name not in record.sequences or _made_since(entry) is None
+        ),
         f"these results are older than the run that {CONFIG_NAME} says they are of": _is_older,
         "frames or masks were changed, removed or copied anew after these results were made": _has_other_inputs,
     }
     for finding, holds in findings.items():
-        if names := [folder.name for folder in folders if holds(folder, record.inputs.get(folder.name))]:
+        if names := [
+            folder.name for folder in folders if holds(folder, record.inputs.get(folder.name))
+        ]:
             yield f"{_first(names)}: {finding}"
 
 
@@ -99,17 +113,25 @@ def _made_since(entry: Any) -> float | None:
 
 def _is_older(folder: VideoFolders, entry: Any) -> bool:
     since = _made_since(entry)
-    return since is not None and any(path.stat().st_mtime < since - _SLACK_SECONDS for path in folder.result.glob("[!.]*.png"))
+    return since is not None and any(
+        path.stat().st_mtime < since - _SLACK_SECONDS for path in folder.result.glob("[!.]*.png")
+    )
 
 
 def _has_other_inputs(folder: VideoFolders, entry: Any) -> bool:
     since = _made_since(entry)
-    return since is not None and any(_is_newer(entry.get(kind), since) for kind in ("frames", "masks"))
+    return since is not None and any(
+        _is_newer(entry.get(kind), since) for kind in ("frames", "masks")
+    )
 
 
 def _is_newer(recorded: Any, since: float) -> bool:
     """Whether files that stood in a folder then are gone, or have changed since; False where the folder is not here."""
-    if not isinstance(recorded, dict) or not isinstance(place := recorded.get("folder"), str) or not Path(place).is_dir():
+    if (
+        not isinstance(recorded, dict)
+        or not isinstance(place := recorded.get("folder"), str)
+        or not Path(place).is_dir()
+    ):
         return False
     first, count = Path(place) / str(recorded.get("first")), recorded.get("files")
     if not isinstance(count, int):
@@ -122,4 +144,6 @@ def _is_newer(recorded: Any, since: float) -> bool:
         except InputError:
             return True
     stamps = [path.stat() for path in files]
-    return len(files) < count or any(max(status.st_mtime, status.st_ctime) > since for status in stamps)
+    return len(files) < count or any(
+        max(status.st_mtime, status.st_ctime) > since for status in stamps
+    )

@@ -81,15 +81,33 @@ class Report:
     def as_table(self) -> str:
         """Aligned text, percentages with one decimal: a line per object, the overall line, the notes."""
         header = ("sequence", "object", "frames", *_COLUMNS)
-        rows = [(row.sequence, str(row.object_id), str(row.frames), *_percentages(row)) for row in self.objects]
-        total = ("overall", f"{len(self.objects)}", f"{sum(row.frames for row in self.objects)}", *_percentages(self.overall))
+        rows = [
+            (row.sequence, str(row.object_id), str(row.frames), *_percentages(row))
+            for row in self.objects
+        ]
+        total = (
+            "overall",
+            f"{len(self.objects)}",
+            f"{sum(row.frames for row in self.objects)}",
+            *_percentages(self.overall),
+        )
         widths = [max(map(len, column)) for column in zip(header, *rows, total, strict=True)]
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [f"protocol {self.protocol} ({self.protocol_title}); %", _aligned(header, widths), rule]
+        lines = [
+            f"protocol {self.protocol} ({self.protocol_title}); %",
+            _aligned(header, widths),
+            rule,
+        ]
         lines += [_aligned(row, widths) for row in rows]
         lines += [rule, _aligned(total, widths)]
         if youtube := self.overall.youtube:
-            lines.append("unofficial   " + "   ".join(f"{name.replace('_', ' ').capitalize()} {_percentage(value)}" for name, value in asdict(youtube).items()))
+            lines.append(
+                "unofficial   "
+                + "   ".join(
+                    f"{name.replace('_', ' ').capitalize()} {_percentage(value)}"
+                    for name, value in asdict(youtube).items()
+                )
+            )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def write_json(self, path: str | os.PathLike) -> None:
@@ -104,16 +122,30 @@ class Report:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["protocol", "sequence", "object_id", "frames", *names])
         for row in self.objects:
-            writer.writerow([self.protocol, row.sequence, row.object_id, row.frames, *(getattr(row, name) for name in names)])
+            writer.writerow(
+                [
+                    self.protocol,
+                    row.sequence,
+                    row.object_id,
+                    row.frames,
+                    *(getattr(row, name) for name in names),
+                ]
+            )
         frames = sum(row.frames for row in self.objects)
-        writer.writerow([self.protocol, "overall", "", frames, *(getattr(self.overall, name) for name in names)])
+        writer.writerow(
+            [self.protocol, "overall", "", frames, *(getattr(self.overall, name) for name in names)]
+        )
         with atomic_write(path) as file:
-            file.write(text.getvalue().encode(errors="surrogateescape"))  # a name's own bytes, where they are not UTF-8
+            file.write(
+                text.getvalue().encode(errors="surrogateescape")
+            )  # a name's own bytes, where they are not UTF-8
 
 
 def overall_scores(objects: Sequence[ObjectScores], youtube: bool) -> OverallScores:
     """The means over objects, at least one; with YouTube-VOS's own where asked."""
-    means = {field.name: _mean(getattr(row, field.name) for row in objects) for field in fields(Scores)}
+    means = {
+        field.name: _mean(getattr(row, field.name) for row in objects) for field in fields(Scores)
+    }
     return OverallScores(**means, youtube=_youtube_scores(objects) if youtube else None)
 
 
@@ -143,4 +175,9 @@ def _percentage(fraction: float | None) -> str:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """The first cell to the left, the others, numbers, to the right."""
-    return "  ".join([cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+    return "  ".join(
+        [
+            cells[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
+        ]
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from util.names import natural_key
+from util.files import natural_key
 
 from .folders import VideoFolders, read_labels
 from .metrics import region_similarity
@@ -45,8 +45,12 @@ def shift_notes(videos: Sequence[ScoredVideo], single_object: bool, workers: int
 
 
 def _note(shift: int, cases: Sequence[tuple[str, float, float]]) -> str:
-    names = ", ".join(name for name, _, _ in cases[:3]) + (f" and {len(cases) - 3} more" if len(cases) > 3 else "")
-    as_named, shifted = (100 * sum(case[column] for case in cases) / len(cases) for column in (1, 2))
+    names = ", ".join(name for name, _, _ in cases[:3]) + (
+        f" and {len(cases) - 3} more" if len(cases) > 3 else ""
+    )
+    as_named, shifted = (
+        100 * sum(case[column] for case in cases) / len(cases) for column in (1, 2)
+    )
     direction = "after" if shift > 0 else "before"
     return f"{names}: the results of the frame {direction} each one fit the truth much better (J {shifted:.1f} instead of {as_named:.1f}); look at how the frames are numbered"
 
@@ -56,17 +60,43 @@ def _shifted_j(video: ScoredVideo, single_object: bool) -> np.ndarray:
     folders = video.folders
     results = sorted((path.stem for path in folders.result.glob("[!.]*.png")), key=natural_key)
     positions = {name: position for position, name in enumerate(results)}
-    inner = [name for name in folders.frame_names if 1 < positions.get(name, 0) < len(results) - 1]  # the first result is the given mask
-    chosen = [inner[index] for index in np.unique(np.linspace(0, len(inner) - 1, min(_FRAMES, len(inner)), dtype=int))] if inner else []
+    inner = [
+        name for name in folders.frame_names if 1 < positions.get(name, 0) < len(results) - 1
+    ]  # the first result is the given mask
+    chosen = (
+        [
+            inner[index]
+            for index in np.unique(
+                np.linspace(0, len(inner) - 1, min(_FRAMES, len(inner)), dtype=int)
+            )
+        ]
+        if inner
+        else []
+    )
     rows = []
     for name in chosen:
         truth = read_labels(folders.truth / f"{name}.png", single_object)
-        masks = [read_labels(folders.result / f"{results[positions[name] + shift]}.png", single_object) for shift in _SHIFTS]
+        masks = [
+            read_labels(folders.result / f"{results[positions[name] + shift]}.png", single_object)
+            for shift in _SHIFTS
+        ]
         if any(mask.shape != truth.shape for mask in masks):
             continue
         if len(video.object_ids) == 1:  # 0/255 and 0/1 say the same of one object
-            masks = [np.where(mask != 0, np.uint8(min(video.object_ids)), np.uint8(0)) for mask in masks]
+            masks = [
+                np.where(mask != 0, np.uint8(min(video.object_ids)), np.uint8(0)) for mask in masks
+            ]
         shown = [object_id for object_id in video.object_ids if (truth == object_id).any()]
         if shown:
-            rows.append([np.mean([region_similarity(truth == object_id, mask == object_id) for object_id in shown]) for mask in masks])
+            rows.append(
+                [
+                    np.mean(
+                        [
+                            region_similarity(truth == object_id, mask == object_id)
+                            for object_id in shown
+                        ]
+                    )
+                    for mask in masks
+                ]
+            )
     return np.array(rows).reshape(-1, len(_SHIFTS))

@@ -22,7 +22,7 @@ from torch import Tensor
 from dataset import Layout, Video, prefetch, read_label_map
 from dataset.label_map import present_ids
 from inference import VideoSegmenter
-from inference.overlay import ContactSheet
+from inference.output.overlay import ContactSheet
 from model.config import Similarity
 from model.matching import similarity
 from scripts.benchmarks.report import markdown_table
@@ -33,7 +33,16 @@ from util.palette import DAVIS_PALETTE
 from .command import add_command, add_model, segmenter_of, videos_of
 from .grid import Grid
 
-_COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (255, 255, 255), (0, 114, 178)]  # Okabe and Ito's
+_COLOURS = [
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+    (255, 255, 255),
+    (0, 114, 178),
+]  # Okabe and Ito's
 _DEEP = 0.5  # points on an object lie at least this part of its greatest depth from its edge
 
 
@@ -64,13 +73,33 @@ class Track:
     @property
     def same_object(self) -> float | None:
         """The share of matches on the object the point is on, of those the truth knows; None where there are none, or the point is on the background."""
-        known = [match.object_id == self.object_id for match in self.matches if match.object_id is not None]
+        known = [
+            match.object_id == self.object_id
+            for match in self.matches
+            if match.object_id is not None
+        ]
         return float(np.mean(known)) if known and self.object_id else None
 
     def figures(self) -> dict[str, Any]:
         """Plain values: the point, its mean weight and share on its object, its matches."""
-        matches = [{"frame": match.frame, "x": round(match.x, 1), "y": round(match.y, 1), "weight": round(match.weight, 5), "object_id": match.object_id} for match in self.matches]
-        return {"x": self.x, "y": self.y, "object_id": self.object_id, "mean_weight": self.mean_weight, "same_object": self.same_object, "matches": matches}
+        matches = [
+            {
+                "frame": match.frame,
+                "x": round(match.x, 1),
+                "y": round(match.y, 1),
+                "weight": round(match.weight, 5),
+                "object_id": match.object_id,
+            }
+            for match in self.matches
+        ]
+        return {
+            "x": self.x,
+            "y": self.y,
+            "object_id": self.object_id,
+            "mean_weight": self.mean_weight,
+            "same_object": self.same_object,
+            "matches": matches,
+        }
 
 
 def most_similar(point_keys: Tensor, frame_keys: Tensor, kind: Similarity) -> tuple[Tensor, Tensor]:
@@ -84,12 +113,16 @@ def points_on(labels: np.ndarray, count: int) -> list[tuple[float, float]]:
     """`count` points (x, y) on each object of labels uint8 [H, W], well inside it and far from one another."""
     points = []
     for object_id in present_ids(labels):
-        depth = cv2.distanceTransform(np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        depth = cv2.distanceTransform(
+            np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 5
+        )[1:-1, 1:-1]
         rows, columns = np.nonzero(depth >= _DEEP * depth.max())
         chosen = [int(np.argmax(depth[rows, columns]))]
         nearest = np.full(len(rows), np.inf)
         while len(chosen) < min(count, len(rows)):
-            nearest = np.minimum(nearest, np.hypot(rows - rows[chosen[-1]], columns - columns[chosen[-1]]))
+            nearest = np.minimum(
+                nearest, np.hypot(rows - rows[chosen[-1]], columns - columns[chosen[-1]])
+            )
             chosen.append(int(np.argmax(nearest)))
         points += [(float(columns[number]), float(rows[number])) for number in chosen]
     return points
@@ -114,16 +147,22 @@ def follow(
     truth. truth: a folder of FRAME.png, of any of the frames. single_object: all its ids are the video's one object. Raises InputError for points outside the frame,
     a source beyond the video, no mask to take points from, or truth of another size than the frames.
     """
-    frames = itertools.islice(prefetch(video.frames()), source, None if max_frames is None else source + max_frames)
+    frames = itertools.islice(
+        prefetch(video.frames()), source, None if max_frames is None else source + max_frames
+    )
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video.name}: has no frame {source} after its first mask")
     grid = Grid(first.image.shape[:2], resolution)
     only_id = video.object_ids[0] if single_object else None
-    labels = _truth_of(truth, first.name, grid.size, only_id) if first.labels is None else first.labels
+    labels = (
+        _truth_of(truth, first.name, grid.size, only_id) if first.labels is None else first.labels
+    )
     if points is None:
         if labels is None:
-            raise InputError(f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …")
+            raise InputError(
+                f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …"
+            )
         points = points_on(labels, points_per_object)
     cells = [grid.cell_of(x, y) for x, y in points]
     point_keys = grid.keys(segmenter, first.image)[cells]
@@ -131,15 +170,22 @@ def follow(
     sheet = ContactSheet(shown + 1)
     sheet.add(first.name, mark_points(first.image, points))  # a sheet's first frame stays
     for frame in frames:
-        positions, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity)
+        positions, weights = most_similar(
+            point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity
+        )
         there = _truth_of(truth, frame.name, grid.size, only_id)
         places = [grid.centre_of(int(position)) for position in positions]
         for number, ((x, y), weight) in enumerate(zip(places, weights.tolist(), strict=True)):
-            matches[number].append(Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y)))
+            matches[number].append(
+                Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y))
+            )
         sheet.add(frame.name, mark_points(frame.image, places))
     if not matches:
         raise InputError(f"{video.name}: no frame after {first.name} to find points in")
-    tracks = [Track(x=x, y=y, object_id=_id_at(labels, x, y), matches=matches[number]) for number, (x, y) in enumerate(points)]
+    tracks = [
+        Track(x=x, y=y, object_id=_id_at(labels, x, y), matches=matches[number])
+        for number, (x, y) in enumerate(points)
+    ]
     return tracks, sheet.picture()
 
 
@@ -152,14 +198,27 @@ def mark_points(image: np.ndarray, places: Sequence[tuple[float, float]]) -> np.
         numbers.setdefault((round(x), round(y)), []).append(number)
     for centre, points in numbers.items():
         cv2.circle(picture, centre, radius + 2, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(picture, centre, radius, _COLOURS[points[0] % len(_COLOURS)], cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(
+            picture, centre, radius, _COLOURS[points[0] % len(_COLOURS)], cv2.FILLED, cv2.LINE_AA
+        )
         text, scale = ",".join(str(number + 1) for number in points), radius / 13
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        cv2.putText(picture, text, (centre[0] - width // 2, centre[1] + height // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), max(radius // 6, 1), cv2.LINE_AA)
+        cv2.putText(
+            picture,
+            text,
+            (centre[0] - width // 2, centre[1] + height // 2),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            (0, 0, 0),
+            max(radius // 6, 1),
+            cv2.LINE_AA,
+        )
     return picture
 
 
-def _truth_of(folder: Path | None, name: str, size: tuple[int, int], only_id: int | None) -> np.ndarray | None:
+def _truth_of(
+    folder: Path | None, name: str, size: tuple[int, int], only_id: int | None
+) -> np.ndarray | None:
     """Ids uint8 [H, W]; None where there is no such file. only_id: what every id of an object is taken for."""
     path = None if folder is None else folder / f"{name}.png"
     if path is None or not path.is_file():
@@ -177,7 +236,9 @@ def run_correspondence(flags: argparse.Namespace, folder: Path) -> tuple[str, di
     layout = Layout.of(flags.data_path)
     videos, resolution = videos_of(flags, layout)
     if flags.points and len(videos) > 1:
-        raise InputError(f"--points: of one video; name it with --sequences (there are {len(videos)} here)")
+        raise InputError(
+            f"--points: of one video; name it with --sequences (there are {len(videos)} here)"
+        )
     segmenter = segmenter_of(flags, flags.model, flags.similarity)
     points = [_point(text) for text in flags.points] if flags.points else None
     figures, rows = {}, []
@@ -197,10 +258,25 @@ def run_correspondence(flags: argparse.Namespace, folder: Path) -> tuple[str, di
         Image.fromarray(picture).save(folder / f"correspondence_{video.name}.png")
         for number, track in enumerate(tracks, 1):
             same = "" if track.same_object is None else f"{100 * track.same_object:.0f}"
-            rows.append((video.name, number, f"{track.x:.0f},{track.y:.0f}", track.object_id or "", len(track.matches), f"{track.mean_weight:.3f}", same))
+            rows.append(
+                (
+                    video.name,
+                    number,
+                    f"{track.x:.0f},{track.y:.0f}",
+                    track.object_id or "",
+                    len(track.matches),
+                    f"{track.mean_weight:.3f}",
+                    same,
+                )
+            )
         figures[video.name] = [track.figures() for track in tracks]
-    table = markdown_table(("video", "point", "x,y", "object", "frames", "mean weight", "found on its object, %"), rows)
-    return f"### Correspondence: points of frame {flags.frame}, each frame's most similar position\n\n{table}", figures
+    table = markdown_table(
+        ("video", "point", "x,y", "object", "frames", "mean weight", "found on its object, %"), rows
+    )
+    return (
+        f"### Correspondence: points of frame {flags.frame}, each frame's most similar position\n\n{table}",
+        figures,
+    )
 
 
 def _point(text: str) -> tuple[float, float]:
@@ -214,7 +290,30 @@ def add(commands: Commands) -> None:
     """The command and its flags."""
     added = add_command(commands, "correspondence", run_correspondence)
     add_model(added)
-    added.add_argument("--points", nargs="+", metavar="X,Y", help="in pixels from the upper left corner (default: some on each object)")
-    added.add_argument("--points_per_object", type=at_least(1), default=3, metavar="N", help="where --points is not given (default: %(default)s)")
-    added.add_argument("--frame", type=at_least(0), default=0, metavar="N", help="the points' frame, counted from the first mask (default: %(default)s)")
-    added.add_argument("--shown", type=at_least(1), default=11, metavar="N", help="frames in the picture beside the first, at most (default: %(default)s)")
+    added.add_argument(
+        "--points",
+        nargs="+",
+        metavar="X,Y",
+        help="in pixels from the upper left corner (default: some on each object)",
+    )
+    added.add_argument(
+        "--points_per_object",
+        type=at_least(1),
+        default=3,
+        metavar="N",
+        help="where --points is not given (default: %(default)s)",
+    )
+    added.add_argument(
+        "--frame",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="the points' frame, counted from the first mask (default: %(default)s)",
+    )
+    added.add_argument(
+        "--shown",
+        type=at_least(1),
+        default=11,
+        metavar="N",
+        help="frames in the picture beside the first, at most (default: %(default)s)",
+    )

@@ -15,7 +15,7 @@ from inference import VideoSegmenter
 from inference.memory import MemoryBank
 from util.distributed import select_device
 from util.flags import Commands, at_least
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command, add_plot
 from .material import MovingScene, made_up_network
@@ -50,24 +50,40 @@ def clip_speed(workload: ClipWorkload, clip_lengths: Sequence[int]) -> list[dict
     network = made_up_network(workload.network)
     scene = MovingScene(workload.height, workload.width, workload.objects)
     frames, labels = list(scene.frames(workload.frames)), scene.labels(0)
-    times: dict[int, dict[str, list[float]]] = {length: defaultdict(list) for length in clip_lengths}
+    times: dict[int, dict[str, list[float]]] = {
+        length: defaultdict(list) for length in clip_lengths
+    }
     for turn in range(workload.repeats + 1):
         for length in clip_lengths:
             gc.collect()
-            segmenter = VideoSegmenter(network, workload.system, device=workload.device, clip_length=length)  # anew, so that only one copy of the weights is held
+            segmenter = VideoSegmenter(
+                network, workload.system, device=workload.device, clip_length=length
+            )  # anew, so that only one copy of the weights is held
             given = frames if turn else frames[: 1 + length]
             seconds, parts = _time(segmenter, given, labels)
             if turn:
-                for component, part in {**parts, REST: seconds - sum(parts.values()), _WHOLE: seconds}.items():
+                for component, part in {
+                    **parts,
+                    REST: seconds - sum(parts.values()),
+                    _WHOLE: seconds,
+                }.items():
                     times[length][component].append(part)
-            note(f"{f'turn {turn} of {workload.repeats}' if turn else 'warming up'}, L = {length}: {len(given) / seconds:.2f} frames/s")
+            note(
+                f"{f'turn {turn} of {workload.repeats}' if turn else 'warming up'}, L = {length}: {len(given) / seconds:.2f} frames/s"
+            )
     return [_row(length, times[length], workload.frames) for length in clip_lengths]
 
 
 def _time(segmenter: VideoSegmenter, frames: list, labels: Any) -> tuple[float, dict[str, float]]:
     """Seconds of the whole run, and of each component in it."""
     network = segmenter.network
-    owners = ((network, "encode_key"), (MemoryBank, "read"), (network, "refine"), (network, "decode"), (network, "encode_value"))
+    owners = (
+        (network, "encode_key"),
+        (MemoryBank, "read"),
+        (network, "refine"),
+        (network, "decode"),
+        (network, "encode_value"),
+    )
     clock = ComponentClock(COMPONENTS, segmenter.device)
     with clock.watching(owners):
         clock.synchronise()
@@ -92,26 +108,65 @@ def _row(length: int, times: dict[str, list[float]], frames: int) -> dict[str, A
 def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Speed by the length of clips, same weights, by turns."""
     fields = ("network", "system", "height", "width", "objects", "frames", "repeats")
-    workload = ClipWorkload(**{name: getattr(flags, name) for name in fields}, device=select_device(flags.device))
+    workload = ClipWorkload(
+        **{name: getattr(flags, name) for name in fields}, device=select_device(flags.device)
+    )
     rows = clip_speed(workload, flags.clip_lengths)
     parts = (*COMPONENTS, REST)
-    lines = [(row["clip_length"], f"{row['fps']:.2f}", *(f"{row['milliseconds'][part]:.4g} ({row['share'][part]:.0%})" for part in parts)) for row in rows]
+    lines = [
+        (
+            row["clip_length"],
+            f"{row['fps']:.2f}",
+            *(f"{row['milliseconds'][part]:.4g} ({row['share'][part]:.0%})" for part in parts),
+        )
+        for row in rows
+    ]
     table = markdown_table(("L", "FPS", *(f"{part}, ms/frame" for part in parts)), lines)
     video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
-    refinement = ", ".join(f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows)
+    refinement = ", ".join(
+        f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows
+    )
     if flags.plot:
-        panels = [Panel(video.replace("×", "x"), [[row["milliseconds"][part] for part in parts] for row in rows])]
-        bar_chart(flags.plot, "Milliseconds a frame", f"median of {flags.repeats}, {workload.device}", parts, [f"L = {row['clip_length']}" for row in rows], panels)
+        panels = [
+            Panel(
+                video.replace("×", "x"),
+                [[row["milliseconds"][part] for part in parts] for row in rows],
+            )
+        ]
+        bar_chart(
+            flags.plot,
+            "Milliseconds a frame",
+            f"median of {flags.repeats}, {workload.device}",
+            parts,
+            [f"L = {row['clip_length']}" for row in rows],
+            panels,
+        )
     title = f"Clips: {video}, median of {flags.repeats}, {workload.device}"
-    return f"### {title}\n\n{table}\n\nOf all frames, in brackets the share of the whole. The refinement costs {refinement} ms a frame.", rows
+    return (
+        f"### {title}\n\n{table}\n\nOf all frames, in brackets the share of the whole. The refinement costs {refinement} ms a frame.",
+        rows,
+    )
 
 
 def add(commands: Commands) -> None:
     """The command and its flags."""
     added = add_command(commands, "clips", run_clips, "pcvos")
     added.add_argument("--system", default="pcvos", help="one that predicts clips")
-    added.add_argument("--clip_lengths", type=at_least(1), nargs="+", default=[5, 10, 15, 25], help="frames predicted together")
-    added.add_argument("--frames", type=at_least(2), default=51, help="of the video: the first with its mask, then clips")
+    added.add_argument(
+        "--clip_lengths",
+        type=at_least(1),
+        nargs="+",
+        default=[5, 10, 15, 25],
+        help="frames predicted together",
+    )
+    added.add_argument(
+        "--frames",
+        type=at_least(2),
+        default=51,
+        help="of the video: the first with its mask, then clips",
+    )
     added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
-    added.add_argument("--repeats", type=at_least(1), default=3, help="runs of each length, by turns")
+    added.add_argument(
+        "--repeats", type=at_least(1), default=3, help="runs of each length, by turns"
+    )
     add_plot(added)

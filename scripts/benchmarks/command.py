@@ -10,8 +10,8 @@ import torch
 
 from model import PRESETS
 from model.config import preset
-from model.rollout import check_frames, check_slots
-from model.training import STAGES, TrainingConfig
+from model.training.rollout import check_frames, check_slots
+from model.training.stages import STAGES, TrainingConfig
 from util.distributed import select_device
 from util.errors import EXIT_OK
 from util.flags import Commands, DefaultsFormatter, at_least, new_file, new_picture
@@ -19,12 +19,18 @@ from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
 
-Measurement = Callable[[argparse.Namespace], tuple[str, Any]]  # flags → the report in Markdown, and its figures
+Measurement = Callable[
+    [argparse.Namespace], tuple[str, Any]
+]  # flags → the report in Markdown, and its figures
 
 
-def add_command(commands: Commands, name: str, run: Measurement, network: str, frame_size: bool = True) -> argparse.ArgumentParser:
+def add_command(
+    commands: Commands, name: str, run: Measurement, network: str, frame_size: bool = True
+) -> argparse.ArgumentParser:
     """A command that measures and reports, with the flags that all of them share; the caller adds its own. network: the default preset."""
-    added = commands.add_parser(name, help=run.__doc__, description=run.__doc__, formatter_class=DefaultsFormatter)
+    added = commands.add_parser(
+        name, help=run.__doc__, description=run.__doc__, formatter_class=DefaultsFormatter
+    )
     added.set_defaults(do=_report, run=run)
     added.add_argument("--network", choices=PRESETS, default=network, help="preset")
     if frame_size:
@@ -43,8 +49,18 @@ def add_plot(added: argparse.ArgumentParser) -> None:
 
 def add_training_step(added: argparse.ArgumentParser) -> None:
     """The flags of commands about a step of training."""
-    added.add_argument("--stage", choices=[stage for stage in STAGES if stage.isdecimal()], default="3", help="recipe")
-    added.add_argument("--crop_size", type=at_least(16, multiple_of=16), default=384, help="side of the training crop in pixels, a multiple of 16")
+    added.add_argument(
+        "--stage",
+        choices=[stage for stage in STAGES if stage.isdecimal()],
+        default="3",
+        help="recipe",
+    )
+    added.add_argument(
+        "--crop_size",
+        type=at_least(16, multiple_of=16),
+        default=384,
+        help="side of the training crop in pixels, a multiple of 16",
+    )
 
 
 def check_training(network: str, config: TrainingConfig) -> None:
@@ -55,10 +71,16 @@ def check_training(network: str, config: TrainingConfig) -> None:
 
 def _report(flags: argparse.Namespace) -> int:
     """Measure, print the table, write the figures; the exit code."""
-    for path in filter(None, (flags.json, getattr(flags, "plot", None))):  # before minutes of measuring, not after
+    for path in filter(
+        None, (flags.json, getattr(flags, "plot", None))
+    ):  # before minutes of measuring, not after
         path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(flags.threads)
-    where = circumstances(shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]), flags.threads, select_device(flags.device))
+    where = circumstances(
+        shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
+        flags.threads,
+        select_device(flags.device),
+    )
     text, figures = flags.run(flags)
     print(f"{text}\n\n{circumstances_line(where)}")
     if flags.json:

@@ -19,7 +19,7 @@ from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.memory import peak_memory_mb
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command
 from .material import MovingScene, made_up_network
@@ -31,7 +31,11 @@ BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are al
 _POLICIES = {
     "every-k": {"memory": "every-k"},
     "first-and-latest": {"memory": "first-and-latest"},
-    **{f"{policy}:{frames}": {"memory": policy, "memory_frames": frames} for policy in ("lfu", "lfu-weight", "fifo", "random") for frames in (1, 2, 4, 8)},
+    **{
+        f"{policy}:{frames}": {"memory": policy, "memory_frames": frames}
+        for policy in ("lfu", "lfu-weight", "fifo", "random")
+        for frames in (1, 2, 4, 8)
+    },
 }
 
 
@@ -64,8 +68,14 @@ def endurance(run: Run, policies: Mapping[str, Mapping[str, Any]]) -> list[dict[
 
     Seconds a frame are medians over the blocks of a tenth. Raises InputError for a run of other lengths than whole tenths of blocks.
     """
-    if run.frames % (10 * BLOCK_FRAMES) or run.warm_up_frames % BLOCK_FRAMES or not run.warm_up_frames:
-        raise InputError(f"{run.frames} frames after {run.warm_up_frames}: multiples of {10 * BLOCK_FRAMES} and of {BLOCK_FRAMES} are needed")
+    if (
+        run.frames % (10 * BLOCK_FRAMES)
+        or run.warm_up_frames % BLOCK_FRAMES
+        or not run.warm_up_frames
+    ):
+        raise InputError(
+            f"{run.frames} frames after {run.warm_up_frames}: multiples of {10 * BLOCK_FRAMES} and of {BLOCK_FRAMES} are needed"
+        )
     blocks: dict[str, list[_Block]] = {name: [] for name in policies}
     context = multiprocessing.get_context("spawn")
     players = {}
@@ -94,14 +104,18 @@ def _received(pipe: Connection, name: str) -> _Block:
     try:
         return pipe.recv()
     except EOFError as error:
-        raise InputError(f"{name}: its process was ended before its end, most likely for want of memory; ask for fewer or smaller frames") from error
+        raise InputError(
+            f"{name}: its process was ended before its end, most likely for want of memory; ask for fewer or smaller frames"
+        ) from error
 
 
 def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
     torch.set_num_threads(run.threads)
     scene = MovingScene(run.height, run.width, run.objects)
     device = select_device(run.device)
-    session = VideoSegmenter(made_up_network(run.network), "stcn", device=device, **settings).session()
+    session = VideoSegmenter(
+        made_up_network(run.network), "stcn", device=device, **settings
+    ).session()
     while True:
         try:
             first = pipe.recv()
@@ -113,13 +127,18 @@ def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
             session.step(frame, scene.labels(0) if first + offset == 0 else None)
         wait_for(device)
         seconds = time.perf_counter() - start
-        pipe.send(_Block(seconds, peak_memory_mb(device), session.memory.megabytes, session.memory.size))
+        pipe.send(
+            _Block(seconds, peak_memory_mb(device), session.memory.megabytes, session.memory.size)
+        )
 
 
 def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
     tenth = len(blocks) // 10
     parts = {"first": blocks[:tenth], "last": blocks[-tenth:]}
-    seconds = {part: statistics.median(block.seconds for block in some) / BLOCK_FRAMES for part, some in parts.items()}
+    seconds = {
+        part: statistics.median(block.seconds for block in some) / BLOCK_FRAMES
+        for part, some in parts.items()
+    }
     return {
         "policy": name,
         "seconds_per_frame": seconds,
@@ -127,31 +146,82 @@ def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
         "memory_elements": {part: some[-1].memory_elements for part, some in parts.items()},
         "memory_mb": {part: some[-1].memory_mb for part, some in parts.items()},
         "process_peak_mb": {part: some[-1].process_peak_mb for part, some in parts.items()},
-        "tenths_seconds_per_frame": [statistics.median(block.seconds for block in blocks[start : start + tenth]) / BLOCK_FRAMES for start in range(0, len(blocks), tenth)],
+        "tenths_seconds_per_frame": [
+            statistics.median(block.seconds for block in blocks[start : start + tenth])
+            / BLOCK_FRAMES
+            for start in range(0, len(blocks), tenth)
+        ],
     }
 
 
 def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Does a frame of a long video take as long, and the process as much memory, at its end as at its start?"""
-    sizes = {name: getattr(flags, name) for name in ("network", "height", "width", "frames", "warm_up_frames", "objects", "threads", "device")}
+    sizes = {
+        name: getattr(flags, name)
+        for name in (
+            "network",
+            "height",
+            "width",
+            "frames",
+            "warm_up_frames",
+            "objects",
+            "threads",
+            "device",
+        )
+    }
     rows = endurance(Run(**sizes), {name: _POLICIES[name] for name in flags.policies})
-    header = ("memory", "first tenth, ms/frame", "last tenth, ms/frame", "last / first", "bank, MB", "process peak, MB", "last / first")
+    header = (
+        "memory",
+        "first tenth, ms/frame",
+        "last tenth, ms/frame",
+        "last / first",
+        "bank, MB",
+        "process peak, MB",
+        "last / first",
+    )
     table = markdown_table(header, (_table_row(row) for row in rows))
     title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, {flags.frames:,} frames after {flags.warm_up_frames}"
-    return f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {BLOCK_FRAMES} frames.", rows
+    return (
+        f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {BLOCK_FRAMES} frames.",
+        rows,
+    )
 
 
 def _table_row(row: dict[str, Any]) -> tuple[str, ...]:
     seconds, bank, peak = row["seconds_per_frame"], row["memory_mb"], row["process_peak_mb"]
-    times = (f"{1000 * seconds['first']:.2f}", f"{1000 * seconds['last']:.2f}", f"{row['time_ratio']:.3f}")
-    return (row["policy"], *times, f"{bank['first']:.2f}, {bank['last']:.2f}", f"{peak['first']:.0f}, {peak['last']:.0f}", f"{peak['last'] / peak['first']:.3f}")
+    times = (
+        f"{1000 * seconds['first']:.2f}",
+        f"{1000 * seconds['last']:.2f}",
+        f"{row['time_ratio']:.3f}",
+    )
+    return (
+        row["policy"],
+        *times,
+        f"{bank['first']:.2f}, {bank['last']:.2f}",
+        f"{peak['first']:.0f}, {peak['last']:.0f}",
+        f"{peak['last'] / peak['first']:.3f}",
+    )
 
 
 def add(commands: Commands) -> None:
     """The command and its flags."""
     added = add_command(commands, "endurance", run_endurance, "tiny")
     added.set_defaults(height=240, width=427, threads=1)
-    added.add_argument("--frames", type=at_least(50), default=5000, help="of the video, after the first ones; a multiple of 50")
-    added.add_argument("--warm_up_frames", type=at_least(5), default=100, help="first ones, in which memories fill")
+    added.add_argument(
+        "--frames",
+        type=at_least(50),
+        default=5000,
+        help="of the video, after the first ones; a multiple of 50",
+    )
+    added.add_argument(
+        "--warm_up_frames", type=at_least(5), default=100, help="first ones, in which memories fill"
+    )
     added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
-    added.add_argument("--policies", nargs="+", choices=_POLICIES, default=["every-k", "first-and-latest", "lfu:2", "lfu:4"], metavar="MEMORY", help="%(choices)s")
+    added.add_argument(
+        "--policies",
+        nargs="+",
+        choices=_POLICIES,
+        default=["every-k", "first-and-latest", "lfu:2", "lfu:4"],
+        metavar="MEMORY",
+        help="%(choices)s",
+    )

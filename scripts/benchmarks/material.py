@@ -14,8 +14,8 @@ from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from dataset.synthetic import make_clip
-from dataset.textures import draw_colours, draw_texture
+from dataset.training.synthetic import make_clip
+from dataset.training.textures import draw_colours, draw_texture
 from model import VOSNetwork, build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -42,7 +42,9 @@ def made_up_network(preset: str, seed: int = 0) -> VOSNetwork:
             module.bias.normal_(0, 0.02, generator=generator)
             module.running_mean.normal_(0, 0.05, generator=generator)
             module.running_var.uniform_(0.8, 1.2, generator=generator)
-    for module in network.modules():  # each residual block adds a little, so that the sum of many stays bounded
+    for module in (
+        network.modules()
+    ):  # each residual block adds a little, so that the sum of many stays bounded
         if isinstance(module, BasicBlock | Bottleneck):
             (module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight.mul_(0.3)
     return network
@@ -60,10 +62,16 @@ class MovingScene:
         self._columns = math.ceil(math.sqrt(objects))
         self._rows = math.ceil(objects / self._columns)
         if objects > 254 or min(height // self._rows, width // self._columns) < 8:
-            raise InputError(f"{objects} objects do not fit a frame of {width}×{height} pixels; ask for fewer (at most 254) or a larger frame")
+            raise InputError(
+                f"{objects} objects do not fit a frame of {width}×{height} pixels; ask for fewer (at most 254) or a larger frame"
+            )
         background = draw_texture(rng, height, width, draw_colours(rng))
-        self._background = np.concatenate([background, background[:, ::-1]], axis=1)  # mirrored, so that it repeats without a seam
-        self._textures = [draw_texture(rng, height, width, draw_colours(rng)) for _ in range(objects)]
+        self._background = np.concatenate(
+            [background, background[:, ::-1]], axis=1
+        )  # mirrored, so that it repeats without a seam
+        self._textures = [
+            draw_texture(rng, height, width, draw_colours(rng)) for _ in range(objects)
+        ]
 
     def labels(self, index: int) -> np.ndarray:
         """Ids uint8 [H, W] of frame `index`: 1..K, 0 background. Every object shows in every frame."""
@@ -72,9 +80,21 @@ class MovingScene:
         for number in range(self.objects):
             row, column = divmod(number, self._columns)
             angle = index * _PIXELS_A_FRAME / max(cell_height, cell_width) * 4 + number
-            centre = (round(cell_width * (column + 0.5 + 0.12 * math.cos(angle))), round(cell_height * (row + 0.5 + 0.12 * math.sin(angle))))
+            centre = (
+                round(cell_width * (column + 0.5 + 0.12 * math.cos(angle))),
+                round(cell_height * (row + 0.5 + 0.12 * math.sin(angle))),
+            )
             axes = (max(round(cell_width * 0.3), 1), max(round(cell_height * 0.3), 1))
-            cv2.ellipse(labels, centre, axes, angle=10 * math.sin(angle), startAngle=0, endAngle=360, color=number + 1, thickness=cv2.FILLED)
+            cv2.ellipse(
+                labels,
+                centre,
+                axes,
+                angle=10 * math.sin(angle),
+                startAngle=0,
+                endAngle=360,
+                color=number + 1,
+                thickness=cv2.FILLED,
+            )
         return labels
 
     def frame(self, index: int) -> np.ndarray:
@@ -94,8 +114,15 @@ class MovingScene:
 def write_training_videos(root: Path, videos: int, frames: int, height: int, width: int) -> Path:
     """Made-up videos of two objects laid out like DAVIS, every frame with its mask. Returns `root`."""
     for number in range(videos):
-        for index, (image, labels) in enumerate(zip(*make_clip(number, frames, height, width, objects=2), strict=True)):
-            _write_pair(root / "JPEGImages" / f"{number:03d}" / f"{index:05d}.jpg", root / "Annotations" / f"{number:03d}" / f"{index:05d}.png", image, labels)
+        for index, (image, labels) in enumerate(
+            zip(*make_clip(number, frames, height, width, objects=2), strict=True)
+        ):
+            _write_pair(
+                root / "JPEGImages" / f"{number:03d}" / f"{index:05d}.jpg",
+                root / "Annotations" / f"{number:03d}" / f"{index:05d}.png",
+                image,
+                labels,
+            )
     return root
 
 

@@ -21,7 +21,7 @@ from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.memory import peak_memory_mb, reset_peak_memory, resident_mb
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command
 from .material import MovingScene, made_up_network
@@ -79,7 +79,11 @@ def _run(probe: Probe) -> Peak:
     device = select_device(probe.device)
     network = made_up_network(probe.network).to(device)
     labels = scene.labels(0)
-    segmenter = VideoSegmenter(network, "stcn", device=device, memory=probe.memory) if probe.side == "ours" else None
+    segmenter = (
+        VideoSegmenter(network, "stcn", device=device, memory=probe.memory)
+        if probe.side == "ours"
+        else None
+    )
     if segmenter is not None:
         del network
     gc.collect()
@@ -91,8 +95,12 @@ def _run(probe: Probe) -> Peak:
             session.step(frame, labels if index == 0 else None)
         session.flush()
     else:
-        ReferenceVideo(ReferenceNetwork(network), scene.frames(probe.frames), probe.frames, labels).run()
-    return Peak(baseline_mb=baseline, peak_mb=peak_memory_mb(device), seconds=time.perf_counter() - start)
+        ReferenceVideo(
+            ReferenceNetwork(network), scene.frames(probe.frames), probe.frames, labels
+        ).run()
+    return Peak(
+        baseline_mb=baseline, peak_mb=peak_memory_mb(device), seconds=time.perf_counter() - start
+    )
 
 
 def _reset_peak(device: torch.device) -> float:
@@ -115,28 +123,52 @@ def run_memory(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     table = markdown_table(_PEAK_HEADER, [_peak_row(side, peak) for side, peak in peaks.items()])
     title = f"Peak memory: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
     text = f"### {title}\n\n{table}\n\nOurs takes {ratio:.3f} of the reference's memory for the video (1/{1 / ratio:.1f})."
-    return text, {"growth_ratio": ratio, "peaks": {side: _peak_values(peak) for side, peak in peaks.items()}}
+    return text, {
+        "growth_ratio": ratio,
+        "peaks": {side: _peak_values(peak) for side, peak in peaks.items()},
+    }
 
 
 def run_stream(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """A bounded memory's peak does not depend on the video's length."""
     if len(flags.frames) != 2:
-        raise InputError(f"--frames {' '.join(map(str, flags.frames))}: two lengths are compared; give two numbers")
+        raise InputError(
+            f"--frames {' '.join(map(str, flags.frames))}: two lengths are compared; give two numbers"
+        )
     peaks = []
     for frames in flags.frames:
         note(f"{frames} frames")
         peaks.append(measure(_probe(flags, "ours", frames, flags.memory)))
     short, long = peaks
     ratio, growth_ratio = long.peak_mb / short.peak_mb, long.growth_mb / short.growth_mb
-    table = markdown_table(_PEAK_HEADER, [_peak_row(f"{frames:,} frames", peak) for frames, peak in zip(flags.frames, peaks, strict=True)])
+    table = markdown_table(
+        _PEAK_HEADER,
+        [
+            _peak_row(f"{frames:,} frames", peak)
+            for frames, peak in zip(flags.frames, peaks, strict=True)
+        ],
+    )
     title = f"Streaming: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, memory {flags.memory}"
     text = f"### {title}\n\n{table}\n\nThe longer video's peak is {ratio:.4f} of the shorter one's; of the growth alone, {growth_ratio:.4f}."
-    return text, {"peak_ratio": ratio, "growth_ratio": growth_ratio, "frames": flags.frames, "peaks": [_peak_values(peak) for peak in peaks]}
+    return text, {
+        "peak_ratio": ratio,
+        "growth_ratio": growth_ratio,
+        "frames": flags.frames,
+        "peaks": [_peak_values(peak) for peak in peaks],
+    }
 
 
 def _probe(flags: argparse.Namespace, side: str, frames: int, memory: str = "every-k") -> Probe:
     return Probe(
-        side=side, network=flags.network, height=flags.height, width=flags.width, frames=frames, objects=flags.objects, threads=flags.threads, memory=memory, device=flags.device
+        side=side,
+        network=flags.network,
+        height=flags.height,
+        width=flags.width,
+        frames=frames,
+        objects=flags.objects,
+        threads=flags.threads,
+        memory=memory,
+        device=flags.device,
     )
 
 
@@ -144,7 +176,13 @@ _PEAK_HEADER = ("", "network built, MB", "peak, MB", "growth, MB", "time, s")
 
 
 def _peak_row(name: str, peak: Peak) -> tuple[str, ...]:
-    return (name, f"{peak.baseline_mb:.0f}", f"{peak.peak_mb:.0f}", f"{peak.growth_mb:.1f}", f"{peak.seconds:.1f}")
+    return (
+        name,
+        f"{peak.baseline_mb:.0f}",
+        f"{peak.peak_mb:.0f}",
+        f"{peak.growth_mb:.1f}",
+        f"{peak.seconds:.1f}",
+    )
 
 
 def _peak_values(peak: Peak) -> dict[str, float]:
@@ -157,6 +195,12 @@ def add(commands: Commands) -> None:
     added.add_argument("--frames", type=at_least(2), default=500, help="of the video")
     added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
     added = add_command(commands, "stream", run_stream, "tiny")
-    added.add_argument("--frames", type=at_least(2), nargs="+", default=[200, 2000], help="lengths of the two videos")
+    added.add_argument(
+        "--frames",
+        type=at_least(2),
+        nargs="+",
+        default=[200, 2000],
+        help="lengths of the two videos",
+    )
     added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
     added.add_argument("--memory", default="first-and-latest", help="the memory's policy")

@@ -19,7 +19,16 @@ _LINE_LEFT, _LINE_RIGHT, _LINE_UPPER, _LINE_LOWER = 84, 40, 48, 66  # margins wi
 _LEGEND_ROW, _LEGEND_GAP = 30, 34
 _MARKERS_ON_A_LINE = 4
 # apart from one another for most colour-blind readers too: those of Okabe and Ito, less yellow, and brown
-_LINE_COLOURS: tuple[Colour, ...] = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (60, 60, 60), (134, 92, 52))
+_LINE_COLOURS: tuple[Colour, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+    (60, 60, 60),
+    (134, 92, 52),
+)
 # sides of the polygon at each point and the turn of its first corner, in parts of a whole: with 8 colours, 40 lines that differ
 _MARKERS = ((math.inf, 0.0), (4, 0.75), (3, 0.75), (5, 0.75), (3, 0.25))
 
@@ -32,9 +41,18 @@ class Panel:
     values: Sequence[Sequence[float]]
 
 
-def bar_chart(path: Path, title: str, subtitle: str, groups: Sequence[str], series: Sequence[str], panels: Sequence[Panel]) -> None:
+def bar_chart(
+    path: Path,
+    title: str,
+    subtitle: str,
+    groups: Sequence[str],
+    series: Sequence[str],
+    panels: Sequence[Panel],
+) -> None:
     """Write a PNG of panels side by side on one scale, each with a group of bars for each of `groups`, a bar for each of `series`."""
-    panel_width = max(_PANEL_WIDTH, round(96 + len(groups) * len(series) * _BAR_WIDTH / _GROUP_SHARE))
+    panel_width = max(
+        _PANEL_WIDTH, round(96 + len(groups) * len(series) * _BAR_WIDTH / _GROUP_SHARE)
+    )
     width = len(panels) * panel_width + _MARGIN
     height = _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT + _FOOT_HEIGHT + 30
     image = Image.new("RGB", (width, height), "white")
@@ -61,7 +79,15 @@ def _draw_legend(draw: ImageDraw.ImageDraw, series: Sequence[str], width: int) -
         right -= 56
 
 
-def _draw_panel(draw: ImageDraw.ImageDraw, left: int, width: int, panel: Panel, groups: Sequence[str], top: float, step: float) -> None:
+def _draw_panel(
+    draw: ImageDraw.ImageDraw,
+    left: int,
+    width: int,
+    panel: Panel,
+    groups: Sequence[str],
+    top: float,
+    step: float,
+) -> None:
     first_line, base = _TITLE_HEIGHT + _LEGEND_HEIGHT, _TITLE_HEIGHT + _LEGEND_HEIGHT + _PLOT_HEIGHT
     axis, right = left + 56, left + width - 40
     draw.text((axis, first_line - 44), panel.title, INK, ImageFont.load_default(22))
@@ -78,7 +104,10 @@ def _draw_panel(draw: ImageDraw.ImageDraw, left: int, width: int, panel: Panel, 
         for number, row in enumerate(panel.values):
             x = centre + (number - len(panel.values) / 2) * bar_width
             y = base - row[group] / top * _PLOT_HEIGHT
-            draw.rectangle((x + 2, min(y, base - 1), x + bar_width - 2, base - 1), COLOURS[number % len(COLOURS)])
+            draw.rectangle(
+                (x + 2, min(y, base - 1), x + bar_width - 2, base - 1),
+                COLOURS[number % len(COLOURS)],
+            )
             draw.text((x + bar_width / 2, y - 6), _short(row[group]), INK, value_font, anchor="ms")
 
 
@@ -126,22 +155,39 @@ class _Look:
                 canvas.dot(x, y, 5, self.colour)
             else:
                 angles = (2 * math.pi * (number / sides + turn) for number in range(int(sides)))
-                canvas.polygon([(x + 6.5 * math.cos(angle), y + 6.5 * math.sin(angle)) for angle in angles], self.colour)
+                canvas.polygon(
+                    [(x + 6.5 * math.cos(angle), y + 6.5 * math.sin(angle)) for angle in angles],
+                    self.colour,
+                )
 
 
-def line_chart(path: Path, title: str, subtitle: str, panels: Sequence[LinePanel], columns: int = 2) -> None:
+def line_chart(
+    path: Path, title: str, subtitle: str, panels: Sequence[LinePanel], columns: int = 2
+) -> None:
     """Write a PNG of panels, `columns` in a row, each on scales of its own, with one legend for all of them below. Lines without points are left out."""
     lines = [line for panel in panels for line in panel.lines if line.points]
     names = list(dict.fromkeys(line.name for line in lines))
-    looks = {name: _Look(_LINE_COLOURS[number % len(_LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]) for number, name in enumerate(names)}
+    looks = {
+        name: _Look(_LINE_COLOURS[number % len(_LINE_COLOURS)], _MARKERS[number % len(_MARKERS)])
+        for number, name in enumerate(names)
+    }
     columns = min(max(len(panels), 1), columns)
-    width, base = columns * _LINE_PANEL_WIDTH, _LINE_TOP + -(-len(panels) // columns) * _LINE_PANEL_HEIGHT
+    width, base = (
+        columns * _LINE_PANEL_WIDTH,
+        _LINE_TOP + -(-len(panels) // columns) * _LINE_PANEL_HEIGHT,
+    )
     rows = _legend_rows(names, width - _LINE_LEFT - _LINE_RIGHT)
     canvas = Canvas(width, base + _LEGEND_ROW * len(rows) + 16)
     canvas.text(_LINE_LEFT, 18, title, INK, 24)
     canvas.text(_LINE_LEFT, 52, subtitle, FAINT, 15)
     for number, panel in enumerate(panels):
-        _draw_line_panel(canvas, number % columns * _LINE_PANEL_WIDTH, _LINE_TOP + number // columns * _LINE_PANEL_HEIGHT, panel, looks)
+        _draw_line_panel(
+            canvas,
+            number % columns * _LINE_PANEL_WIDTH,
+            _LINE_TOP + number // columns * _LINE_PANEL_HEIGHT,
+            panel,
+            looks,
+        )
     for number, row in enumerate(rows):
         y = base + _LEGEND_ROW * number + 12
         for x, name in row:
@@ -165,8 +211,15 @@ def _legend_rows(names: Sequence[str], width: float) -> list[list[tuple[float, s
     return rows
 
 
-def _draw_line_panel(canvas: Canvas, left: int, top: int, panel: LinePanel, looks: Mapping[str, _Look]) -> None:
-    axis, right, upper, base = left + _LINE_LEFT, left + _LINE_PANEL_WIDTH - _LINE_RIGHT, top + _LINE_UPPER, top + _LINE_PANEL_HEIGHT - _LINE_LOWER
+def _draw_line_panel(
+    canvas: Canvas, left: int, top: int, panel: LinePanel, looks: Mapping[str, _Look]
+) -> None:
+    axis, right, upper, base = (
+        left + _LINE_LEFT,
+        left + _LINE_PANEL_WIDTH - _LINE_RIGHT,
+        top + _LINE_UPPER,
+        top + _LINE_PANEL_HEIGHT - _LINE_LOWER,
+    )
     lines = [line for line in panel.lines if line.points]
     canvas.text(axis, top + 10, panel.title, INK, 18)
     if not lines:
@@ -194,12 +247,22 @@ def _draw_line_panel(canvas: Canvas, left: int, top: int, panel: LinePanel, look
             _draw_label(canvas, x, y, label, looks[line.name].colour, taken)
 
 
-def _draw_label(canvas: Canvas, x: float, y: float, label: str, colour: Colour, taken: list[tuple[float, float, float, float]]) -> None:
+def _draw_label(
+    canvas: Canvas,
+    x: float,
+    y: float,
+    label: str,
+    colour: Colour,
+    taken: list[tuple[float, float, float, float]],
+) -> None:
     """Beside its point where there is room, otherwise not at all: the table has every figure."""
     half, size = canvas.length(label, 13) / 2, 13
     for centre_x, centre_y in ((x, y - 15), (x, y + 15), (x + half + 11, y), (x - half - 11, y)):
         box = (centre_x - half, centre_y - size / 2, centre_x + half, centre_y + size / 2)
-        if not any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken):
+        if not any(
+            box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+            for other in taken
+        ):
             taken.append(box)
             canvas.text(centre_x, centre_y, label, colour, size, anchor="mm")
             return

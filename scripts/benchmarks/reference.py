@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from model import FrameFeatures, VOSNetwork
 from model.network import STRIDE
 from model.soft_aggregation import aggregate
-from util.images import normalise_images
-from util.padding import Padding
+from util.images import Padding, normalise_images
 from util.precision import cuda_arithmetic
 
 _START_PROBABILITY = 1e-7
@@ -41,7 +40,11 @@ class ReferenceNetwork:
     def arithmetic(self) -> Iterator[None]:
         """As exactly as the engine computes by default."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        with cuda_arithmetic(self.device, tf32=False, amp=self._amp), torch.autocast(self.device.type, dtype, enabled=self._amp), torch.no_grad():
+        with (
+            cuda_arithmetic(self.device, tf32=False, amp=self._amp),
+            torch.autocast(self.device.type, dtype, enabled=self._amp),
+            torch.no_grad(),
+        ):
             yield
 
     def encode_key(self, image: Tensor) -> FrameFeatures:
@@ -54,18 +57,33 @@ class ReferenceNetwork:
         if objects == 1:
             others = torch.zeros_like(masks)
         else:
-            others = torch.cat([masks[[j for j in range(objects) if j != i]].sum(0, keepdim=True) for i in range(objects)])
-        return concatenated_value(self._network, image.repeat(objects, 1, 1, 1), feature_s16.repeat(objects, 1, 1, 1), masks, others)
+            others = torch.cat(
+                [
+                    masks[[j for j in range(objects) if j != i]].sum(0, keepdim=True)
+                    for i in range(objects)
+                ]
+            )
+        return concatenated_value(
+            self._network,
+            image.repeat(objects, 1, 1, 1),
+            feature_s16.repeat(objects, 1, 1, 1),
+            masks,
+            others,
+        )
 
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
         """readout [K, C^v, h, w] and one frame's features → probabilities [K, 1, H, W]."""
         return concatenated_logits(self._network, readout, features).sigmoid()
 
 
-def concatenated_value(network: VOSNetwork, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+def concatenated_value(
+    network: VOSNetwork, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor
+) -> Tensor:
     """images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, 1, H, W] → values [B, C^v, h, w] of one object an image."""
     encoder = network.value_encoder
-    x = encoder.stages(encoder.conv1(torch.cat([encoder.prepare(images), masks, others], dim=1)))[-1]
+    x = encoder.stages(encoder.conv1(torch.cat([encoder.prepare(images), masks, others], dim=1)))[
+        -1
+    ]
     x = encoder.fuser.block1(torch.cat([x, feature_s16], dim=1))
     return encoder.fuser.block2(x + encoder.fuser.attention(x))
 
@@ -73,14 +91,21 @@ def concatenated_value(network: VOSNetwork, images: Tensor, feature_s16: Tensor,
 def concatenated_logits(network: VOSNetwork, readout: Tensor, features: FrameFeatures) -> Tensor:
     """readout [B, C^v, h, w] of one object an image, and the images' features (or one image's, for all) → logits [B, 1, H, W]."""
     decoder = network.decoder
-    x = decoder.compress(torch.cat([readout, features.appearance.expand(len(readout), -1, -1, -1)], dim=1))
+    x = decoder.compress(
+        torch.cat([readout, features.appearance.expand(len(readout), -1, -1, -1)], dim=1)
+    )
     x = _up(decoder.up_16_8, features.feature_s8, x)
     x = _up(decoder.up_8_4, features.feature_s4, x)
-    return F.interpolate(decoder.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
+    return F.interpolate(
+        decoder.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False
+    )
 
 
 def _up(block: nn.Module, skip: Tensor, x: Tensor) -> Tensor:
-    return block.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + block.skip_conv(skip))
+    return block.out_conv(
+        F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        + block.skip_conv(skip)
+    )
 
 
 class ReferenceMemory:
@@ -118,7 +143,16 @@ class ReferenceVideo:
     frames: uint8 RGB [H, W, 3], `frame_count` of them. labels: ids 1..K in the first frame. Objects all start there.
     """
 
-    def __init__(self, network: ReferenceNetwork, frames: Iterable[np.ndarray], frame_count: int, labels: np.ndarray, *, top_k: int = 20, mem_every: int = 5):
+    def __init__(
+        self,
+        network: ReferenceNetwork,
+        frames: Iterable[np.ndarray],
+        frame_count: int,
+        labels: np.ndarray,
+        *,
+        top_k: int = 20,
+        mem_every: int = 5,
+    ):
         self.network, self.memory = network, ReferenceMemory(top_k)
         self.mem_every, self.frame_count = mem_every, frame_count
         self.objects = int(labels.max())
@@ -131,7 +165,9 @@ class ReferenceVideo:
             self.images[0, index] = self.padding.pad(normalise_images(image))
         size = (self.objects + 1, frame_count, 1, height, width)
         self.probabilities = torch.full(size, _START_PROBABILITY, device=self.device)
-        masks = torch.stack([torch.from_numpy(labels == number + 1) for number in range(self.objects)])
+        masks = torch.stack(
+            [torch.from_numpy(labels == number + 1) for number in range(self.objects)]
+        )
         first = self.padding.pad(masks[:, None].float()).to(self.device)
         self.probabilities[:, 0] = aggregate(first, object_dim=0).softmax(0)
         self.memorised: list[int] = []
@@ -146,7 +182,9 @@ class ReferenceVideo:
         after_frame()
         for index in range(1, self.frame_count):
             features = self.network.encode_key(self.images[:, index])
-            probabilities = self.network.decode(self.memory.read(features.key.float()), features).float()
+            probabilities = self.network.decode(
+                self.memory.read(features.key.float()), features
+            ).float()
             self.probabilities[:, index] = aggregate(probabilities, object_dim=0).softmax(0)
             if index - self.memorised[-1] >= self.mem_every and index != self.frame_count - 1:
                 self._memorise(index, features)
@@ -154,9 +192,20 @@ class ReferenceVideo:
         return self._labels()
 
     def _memorise(self, index: int, features: FrameFeatures) -> None:
-        values = self.network.encode_value(self.images[:, index], features.feature_s16, self.probabilities[1:, index])
+        values = self.network.encode_value(
+            self.images[:, index], features.feature_s16, self.probabilities[1:, index]
+        )
         self.memory.write(features.key.float(), values.float())
         self.memorised.append(index)
 
     def _labels(self) -> np.ndarray:
-        return np.stack([self.padding.crop(self.probabilities[:, index, 0]).argmax(0).to(torch.uint8).cpu().numpy() for index in range(self.frame_count)])
+        return np.stack(
+            [
+                self.padding.crop(self.probabilities[:, index, 0])
+                .argmax(0)
+                .to(torch.uint8)
+                .cpu()
+                .numpy()
+                for index in range(self.frame_count)
+            ]
+        )

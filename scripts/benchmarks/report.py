@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from util.run_record import git_commit
-from util.wording import counted
+from util.text import counted
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

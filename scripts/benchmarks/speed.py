@@ -15,7 +15,7 @@ from inference import VideoSegmenter
 from model import VOSNetwork
 from util.distributed import select_device
 from util.flags import Commands
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command
 from .material import made_up_network
@@ -24,7 +24,9 @@ from .report import markdown_table
 from .timing import CPU, SIDES, Clip, Workload, add_workload, note, time_ours, turns, wait_for
 
 FIRST_FRAMES = 7  # the frames the published code was timed on
-CHECK_FRAMES = 7  # compared frame by frame before timing: one written to memory in between, at mem_every 5
+CHECK_FRAMES = (
+    7  # compared frame by frame before timing: one written to memory in between, at mem_every 5
+)
 TIE = 1e-3  # labels may differ where the two best probabilities are closer
 # seconds a frame of the published code over its first seven frames, 480×854, two cores: what the reference's ratio is to be held against
 PUBLISHED_SECONDS = {1: 2.1, 3: 4.4}
@@ -46,7 +48,13 @@ class Agreement:
         )
 
 
-def compare(network: VOSNetwork, segmenter: VideoSegmenter, frames: list[np.ndarray], labels: np.ndarray, lookahead: int | None = None) -> Agreement:
+def compare(
+    network: VOSNetwork,
+    segmenter: VideoSegmenter,
+    frames: list[np.ndarray],
+    labels: np.ndarray,
+    lookahead: int | None = None,
+) -> Agreement:
     """Run both sides over a short video and compare the results of every frame."""
     video = ReferenceVideo(ReferenceNetwork(network), frames, len(frames), labels)
     reference_labels = video.run()
@@ -62,7 +70,9 @@ def compare(network: VOSNetwork, segmenter: VideoSegmenter, frames: list[np.ndar
     return Agreement(largest, differing, labels.size * len(frames), ties)
 
 
-def speed(workload: Workload, object_counts: Sequence[int], device: torch.device = CPU) -> list[dict[str, Any]]:
+def speed(
+    workload: Workload, object_counts: Sequence[int], device: torch.device = CPU
+) -> list[dict[str, Any]]:
     """Seconds a frame from uint8 frames to label maps, for each number of objects: medians of both sides, and of the reference's first seven frames."""
     network = made_up_network(workload.network).to(device)
     segmenter, reference = VideoSegmenter(network, "stcn", device=device), ReferenceNetwork(network)
@@ -77,7 +87,9 @@ def speed(workload: Workload, object_counts: Sequence[int], device: torch.device
             times["reference"].append(whole)
             times["first"].append(first)
             times["ours"].append(time_ours(segmenter, clip))
-            note(f"{turn}: reference {times['reference'][-1]:.2f} s, ours {times['ours'][-1]:.2f} s")
+            note(
+                f"{turn}: reference {times['reference'][-1]:.2f} s, ours {times['ours'][-1]:.2f} s"
+            )
         median = {side: statistics.median(values) for side, values in times.items()}
         rows.append(
             {
@@ -85,7 +97,8 @@ def speed(workload: Workload, object_counts: Sequence[int], device: torch.device
                 "seconds_per_frame": {side: median[side] / workload.frames for side in SIDES},
                 "speedup": median["reference"] / median["ours"],
                 "reference_first_frames": min(FIRST_FRAMES, workload.frames),
-                "reference_seconds_per_first_frame": median["first"] / min(FIRST_FRAMES, workload.frames),
+                "reference_seconds_per_first_frame": median["first"]
+                / min(FIRST_FRAMES, workload.frames),
                 "runs_seconds": {side: times[side] for side in SIDES},
                 "agreement": dataclasses.asdict(agreement),
                 "agreement_sentence": agreement.sentence(),
@@ -115,20 +128,45 @@ def run_speed(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     rows = speed(Workload.of(flags), flags.objects, select_device(flags.device))
     table = markdown_table(
         ("objects", "reference, s/frame", "ours, s/frame", "times faster"),
-        ((row["objects"], *(f"{row['seconds_per_frame'][side]:.3f}" for side in SIDES), f"{row['speedup']:.2f}") for row in rows),
+        (
+            (
+                row["objects"],
+                *(f"{row['seconds_per_frame'][side]:.3f}" for side in SIDES),
+                f"{row['speedup']:.2f}",
+            )
+            for row in rows
+        ),
     )
     first = {row["objects"]: row["reference_seconds_per_first_frame"] for row in rows}
-    lines = [table, "", f"Reference over its first {rows[0]['reference_first_frames']} frames: " + _counts(first) + "."]
-    if flags.network == "stcn" and (flags.height, flags.width) == (480, 854) and first.keys() >= PUBLISHED_SECONDS.keys():
+    lines = [
+        table,
+        "",
+        f"Reference over its first {rows[0]['reference_first_frames']} frames: "
+        + _counts(first)
+        + ".",
+    ]
+    if (
+        flags.network == "stcn"
+        and (flags.height, flags.width) == (480, 854)
+        and first.keys() >= PUBLISHED_SECONDS.keys()
+    ):
         ratio, published = first[3] / first[1], PUBLISHED_SECONDS[3] / PUBLISHED_SECONDS[1]
-        lines[-1] += f" Ratio {ratio:.2f}; the published code's is {published:.2f} ({_counts(PUBLISHED_SECONDS)}; {ratio / published - 1:+.0%})."
-    lines += [f"{counted(row['objects'], 'object').capitalize()}, first {CHECK_FRAMES} frames: {row['agreement_sentence']}" for row in rows]
+        lines[-1] += (
+            f" Ratio {ratio:.2f}; the published code's is {published:.2f} ({_counts(PUBLISHED_SECONDS)}; {ratio / published - 1:+.0%})."
+        )
+    lines += [
+        f"{counted(row['objects'], 'object').capitalize()}, first {CHECK_FRAMES} frames: {row['agreement_sentence']}"
+        for row in rows
+    ]
     title = f"Speed: {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, from RGB frames to label maps, median of {flags.repeats}"
     return f"### {title}\n\n" + "\n".join(lines), rows
 
 
 def _counts(seconds: dict[int, float]) -> str:
-    return ", ".join(f"{value:.2f} s/frame with {counted(objects, 'object')}" for objects, value in seconds.items())
+    return ", ".join(
+        f"{value:.2f} s/frame with {counted(objects, 'object')}"
+        for objects, value in seconds.items()
+    )
 
 
 def add(commands: Commands) -> None:

@@ -40,13 +40,21 @@ class Workload:
     @staticmethod
     def of(flags: argparse.Namespace) -> "Workload":
         """As the flags say, those of add_workload among them."""
-        return Workload(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Workload)})
+        return Workload(
+            **{field.name: getattr(flags, field.name) for field in dataclasses.fields(Workload)}
+        )
 
 
 def add_workload(added: argparse.ArgumentParser) -> None:
     """The flags of whole videos, for several numbers of objects."""
     added.add_argument("--frames", type=at_least(2), default=20, help="of the video")
-    added.add_argument("--objects", type=at_least(1), nargs="+", default=[1, 3], help="numbers of objects to run with")
+    added.add_argument(
+        "--objects",
+        type=at_least(1),
+        nargs="+",
+        default=[1, 3],
+        help="numbers of objects to run with",
+    )
     added.add_argument("--repeats", type=at_least(1), default=3, help="runs of each side, by turns")
 
 
@@ -111,7 +119,9 @@ class ComponentClock:
         """Count the calls of these (owner, method name), one for each component, in the components' order."""
         with contextlib.ExitStack() as stack:
             for component, (owner, method) in zip(self.seconds, owners, strict=True):
-                stack.enter_context(patch.object(owner, method, self.timed(component, getattr(owner, method))))
+                stack.enter_context(
+                    patch.object(owner, method, self.timed(component, getattr(owner, method)))
+                )
             yield
 
 

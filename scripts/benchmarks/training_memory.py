@@ -24,13 +24,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model import VOSNetwork, build_network
-from model.learner import Learner
-from model.training import STAGES, TrainingConfig
+from model.training.stages import STAGES, TrainingConfig
+from model.training.trainer import Learner
 from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.precision import AMP_DTYPES
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command, add_training_step, check_training
 from .report import markdown_table
@@ -81,7 +81,11 @@ class Plan:
     def process_config(self) -> TrainingConfig:
         """What one process trains."""
         names = ("network", "crop_size", "amp", "accumulate", "checkpoint_activations")
-        return dataclasses.replace(STAGES[self.stage], batch_size=self.share, **{name: getattr(self, name) for name in names})
+        return dataclasses.replace(
+            STAGES[self.stage],
+            batch_size=self.share,
+            **{name: getattr(self, name) for name in names},
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,8 +113,16 @@ class StorageLedger(TorchDispatchMode):
         self.live = self.peak = 0
         self._known: dict[int, weakref.ref] = {}
 
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), keywords: dict[str, Any] | None = None) -> Any:
-        if function is torch.ops.aten._local_scalar_dense.default and isinstance(arguments[0], FakeTensor):
+    def __torch_dispatch__(
+        self,
+        function: Any,
+        types: Any,
+        arguments: tuple = (),
+        keywords: dict[str, Any] | None = None,
+    ) -> Any:
+        if function is torch.ops.aten._local_scalar_dense.default and isinstance(
+            arguments[0], FakeTensor
+        ):
             return self.items
         result = function(*arguments, **(keywords or {}))
         for value in tree_leaves(result):
@@ -132,7 +144,13 @@ class StorageLedger(TorchDispatchMode):
         self.live -= size
 
 
-def computed_memory(config: TrainingConfig, *, block_bytes: int = CUDA_BLOCK_BYTES, fake: bool = True, several_processes: bool = False) -> StepMemory:
+def computed_memory(
+    config: TrainingConfig,
+    *,
+    block_bytes: int = CUDA_BLOCK_BYTES,
+    fake: bool = True,
+    several_processes: bool = False,
+) -> StepMemory:
     """One process's memory in a step of `config`, whose batch is that process's share.
 
     fake=False runs the same on real tensors of the CPU (to check the computation). several_processes: gradients stay between steps, in buckets.
@@ -148,7 +166,9 @@ def computed_memory(config: TrainingConfig, *, block_bytes: int = CUDA_BLOCK_BYT
     return StepMemory(resting=resting, peak=ledger.peak)
 
 
-def measured_memory(config: TrainingConfig, device: torch.device, *, several_processes: bool = False) -> StepMemory:
+def measured_memory(
+    config: TrainingConfig, device: torch.device, *, several_processes: bool = False
+) -> StepMemory:
     """The same on a CUDA device, measured."""
     before = torch.cuda.memory_allocated(device)
     learner = Learner(build_network(config.network), config, device)
@@ -157,7 +177,9 @@ def measured_memory(config: TrainingConfig, device: torch.device, *, several_pro
     resting = torch.cuda.memory_allocated(device)
     _step(learner)
     torch.cuda.synchronize(device)
-    return StepMemory(resting=resting - before, peak=torch.cuda.max_memory_allocated(device) - before)
+    return StepMemory(
+        resting=resting - before, peak=torch.cuda.max_memory_allocated(device) - before
+    )
 
 
 def _in_place(network: VOSNetwork) -> VOSNetwork:
@@ -165,7 +187,15 @@ def _in_place(network: VOSNetwork) -> VOSNetwork:
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             moved = parameter.detach()
-            setattr(module, name, nn.Parameter(moved.contiguous(memory_format=torch.channels_last) if moved.dim() == 4 else moved))
+            setattr(
+                module,
+                name,
+                nn.Parameter(
+                    moved.contiguous(memory_format=torch.channels_last)
+                    if moved.dim() == 4
+                    else moved
+                ),
+            )
     network.to = lambda *_, **__: network
     network.__deepcopy__ = lambda _: _in_place(build_network(network.config))
     return network
@@ -184,10 +214,19 @@ def _step(learner: Learner) -> list[Tensor]:
     """The last part of a batch and the step after it. Of the parts before, a training loop holds the logits until the step."""
     config, device = learner.config, learner.device
     part, side = config.batch_size // config.accumulate, config.crop_size
-    earlier = torch.empty(config.batch_size - part, config.frames - 1, config.max_objects + 1, side, side, device=device)
+    earlier = torch.empty(
+        config.batch_size - part,
+        config.frames - 1,
+        config.max_objects + 1,
+        side,
+        side,
+        device=device,
+    )
     frames = torch.zeros(part, config.frames, 3, side, side, dtype=torch.uint8, device=device)
     labels = torch.zeros(part, config.frames, side, side, dtype=torch.uint8, device=device)
-    result = learner.forward({"frames": frames, "labels": labels, "num_objects": np.full(part, config.max_objects)})  # of fake tensors torch 2.4 makes no list
+    result = learner.forward(
+        {"frames": frames, "labels": labels, "num_objects": np.full(part, config.max_objects)}
+    )  # of fake tensors torch 2.4 makes no list
     learner.backward(result.loss)
     learner.step()
     return [earlier, result.logits]
@@ -201,7 +240,9 @@ def choose_recipe(plan: Plan, card_gb: int, memory_of: Callable[[Plan], StepMemo
     tried = []
     for checkpointed in (False, True):
         for parts in (parts for parts in range(1, plan.share + 1) if plan.share % parts == 0):
-            changed = dataclasses.replace(plan, accumulate=parts, checkpoint_activations=checkpointed)
+            changed = dataclasses.replace(
+                plan, accumulate=parts, checkpoint_activations=checkpointed
+            )
             tried.append(Recipe(plan=changed, memory=memory_of(changed), card_gb=card_gb))
             if tried[-1].fits:
                 return tried[-1]
@@ -216,36 +257,70 @@ def run_training_memory(flags: argparse.Namespace) -> tuple[str, list[dict[str, 
     how = "measured" if device.type == "cuda" else "computed"
 
     def memory_of(plan: Plan) -> StepMemory:
-        note(f"stage {plan.stage}, {counted(plan.part, 'sample')}{', activations computed again' if plan.checkpoint_activations else ''}")
-        run = functools.partial(measured_memory, device=device) if how == "measured" else computed_memory
+        note(
+            f"stage {plan.stage}, {counted(plan.part, 'sample')}{', activations computed again' if plan.checkpoint_activations else ''}"
+        )
+        run = (
+            functools.partial(measured_memory, device=device)
+            if how == "measured"
+            else computed_memory
+        )
         return run(plan.process_config(), several_processes=plan.gpus > 1)
 
-    recipes = _fitting_recipes(flags, functools.cache(memory_of)) if flags.recipes else [_recipe_asked_for(flags, memory_of)]
+    recipes = (
+        _fitting_recipes(flags, functools.cache(memory_of))
+        if flags.recipes
+        else [_recipe_asked_for(flags, memory_of)]
+    )
     cards = ("card, GB", "GPUs") if flags.recipes else ("GPUs",)
-    header = ("stage", *cards, "batch", "samples a part", "`--accumulate`", "`--checkpoint_activations`", "between steps, GB", f"{how} peak, GB", "fits")
-    table = markdown_table(header[: None if flags.recipes else -1], (_recipe_row(recipe) for recipe in recipes))
+    header = (
+        "stage",
+        *cards,
+        "batch",
+        "samples a part",
+        "`--accumulate`",
+        "`--checkpoint_activations`",
+        "between steps, GB",
+        f"{how} peak, GB",
+        "fits",
+    )
+    table = markdown_table(
+        header[: None if flags.recipes else -1], (_recipe_row(recipe) for recipe in recipes)
+    )
     title = f"Memory of a training step in each process: {flags.network}, {flags.crop_size}×{flags.crop_size}, amp {flags.amp}"
-    return f"### {title}\n\n{table}\n\n{METHOD[how]}", [{**dataclasses.asdict(recipe), "fits": recipe.fits, "how": how} for recipe in recipes]
+    return f"### {title}\n\n{table}\n\n{METHOD[how]}", [
+        {**dataclasses.asdict(recipe), "fits": recipe.fits, "how": how} for recipe in recipes
+    ]
 
 
 def _plan(flags: argparse.Namespace, stage: str, **fields: Any) -> Plan:
-    return Plan(stage=stage, network=flags.network, crop_size=flags.crop_size, amp=flags.amp, **fields)
+    return Plan(
+        stage=stage, network=flags.network, crop_size=flags.crop_size, amp=flags.amp, **fields
+    )
 
 
 def _recipe_asked_for(flags: argparse.Namespace, memory_of: Callable[[Plan], StepMemory]) -> Recipe:
     batch = flags.batch or STAGES[flags.stage].batch_size
     if batch % (flags.gpus * flags.accumulate):
         shares = f"over {counted(flags.gpus, 'GPU')} in {counted(flags.accumulate, 'part')}"
-        raise InputError(f"--batch {batch} {shares}: each part needs the same whole number of samples; change one of them")
-    fields = {name: getattr(flags, name) for name in ("gpus", "accumulate", "checkpoint_activations")}
+        raise InputError(
+            f"--batch {batch} {shares}: each part needs the same whole number of samples; change one of them"
+        )
+    fields = {
+        name: getattr(flags, name) for name in ("gpus", "accumulate", "checkpoint_activations")
+    }
     plan = _plan(flags, flags.stage, batch=batch, **fields)
     return Recipe(plan=plan, memory=memory_of(plan))
 
 
-def _fitting_recipes(flags: argparse.Namespace, memory_of: Callable[[Plan], StepMemory]) -> list[Recipe]:
+def _fitting_recipes(
+    flags: argparse.Namespace, memory_of: Callable[[Plan], StepMemory]
+) -> list[Recipe]:
     """Stages 0 and 3 with their published batches on all cards and numbers of GPUs."""
     return [
-        choose_recipe(_plan(flags, stage, batch=STAGES[stage].batch_size, gpus=gpus), card, memory_of)
+        choose_recipe(
+            _plan(flags, stage, batch=STAGES[stage].batch_size, gpus=gpus), card, memory_of
+        )
         for stage in _RECIPE_STAGES
         for card in CARDS_GB
         for gpus in GPU_COUNTS
@@ -254,7 +329,14 @@ def _fitting_recipes(flags: argparse.Namespace, memory_of: Callable[[Plan], Step
 
 def _recipe_row(recipe: Recipe) -> tuple[object, ...]:
     plan, memory = recipe.plan, recipe.memory
-    how = (plan.batch, plan.part, plan.accumulate, "yes" if plan.checkpoint_activations else "no", f"{memory.resting / 1e9:.2f}", f"{memory.peak / 1e9:.2f}")
+    how = (
+        plan.batch,
+        plan.part,
+        plan.accumulate,
+        "yes" if plan.checkpoint_activations else "no",
+        f"{memory.resting / 1e9:.2f}",
+        f"{memory.peak / 1e9:.2f}",
+    )
     if recipe.card_gb is None:
         return (plan.stage, plan.gpus, *how)
     return (plan.stage, recipe.card_gb, plan.gpus, *how, "yes" if recipe.fits else "no")
@@ -264,9 +346,23 @@ def add(commands: Commands) -> None:
     """The command and its flags."""
     added = add_command(commands, "training_memory", run_training_memory, "stcn", frame_size=False)
     add_training_step(added)
-    added.add_argument("--batch", type=at_least(1), help="samples a step over all GPUs; default: the stage's")
+    added.add_argument(
+        "--batch", type=at_least(1), help="samples a step over all GPUs; default: the stage's"
+    )
     added.add_argument("--gpus", type=at_least(1), default=1, help="processes that share the batch")
-    added.add_argument("--accumulate", type=at_least(1), default=1, help="parts each computes its share in")
-    added.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the backward pass")
-    added.add_argument("--amp", choices=["off", *AMP_DTYPES], default="fp16", help="mixed precision")
-    added.add_argument("--recipes", action="store_true", help="what fits which cards, at the published batches of stages 0 and 3")
+    added.add_argument(
+        "--accumulate", type=at_least(1), default=1, help="parts each computes its share in"
+    )
+    added.add_argument(
+        "--checkpoint_activations",
+        action="store_true",
+        help="compute activations again in the backward pass",
+    )
+    added.add_argument(
+        "--amp", choices=["off", *AMP_DTYPES], default="fp16", help="mixed precision"
+    )
+    added.add_argument(
+        "--recipes",
+        action="store_true",
+        help="what fits which cards, at the published batches of stages 0 and 3",
+    )

@@ -15,23 +15,30 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dataset.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.static import StaticDataset
-from dataset.training import MixedTrainingData, TrainingBatch, training_batches
+from dataset.training.samples import MixedTrainingData, TrainingBatch, training_batches
+from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
+from dataset.training.stills import StaticDataset
 from model import build_network
-from model.learner import Learner, LossWatch
-from model.training import STAGES, TrainingConfig
+from model.training.stages import STAGES, TrainingConfig
+from model.training.trainer import Learner, LossWatch
 from util.distributed import select_device
 from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
 from util.precision import AMP_DTYPES
-from util.wording import counted
+from util.text import counted
 
 from .command import add_command, add_training_step, check_training
 from .material import write_training_stills, write_training_videos
 from .report import markdown_table
 from .timing import SIDES, note, wait_for
-from .training_reference import PlainAugmentation, PlainData, PlainLearner, draw_clip, draw_still, plain_batches
+from .training_reference import (
+    PlainAugmentation,
+    PlainData,
+    PlainLearner,
+    draw_clip,
+    draw_still,
+    plain_batches,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +65,9 @@ class Turn:
 
     steps_per_second: float
     waiting_share: float
-    first_step_seconds: float  # with the start of the loading processes, and compiling where asked for
+    first_step_seconds: (
+        float  # with the start of the loading processes, and compiling where asked for
+    )
     peak_memory_mb: float | None
 
 
@@ -67,9 +76,16 @@ class OurLoop:
 
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
-        self.learner, self.watch = Learner(build_network(config.network), config, workload.device), LossWatch()
+        self.learner, self.watch = (
+            Learner(build_network(config.network), config, workload.device),
+            LossWatch(),
+        )
         self.loader: Iterable[TrainingBatch] = training_batches(
-            our_data(workload), config.batch_size, workers=workload.workers, accumulate=config.accumulate, pin_memory=workload.device.type == "cuda"
+            our_data(workload),
+            config.batch_size,
+            workers=workload.workers,
+            accumulate=config.accumulate,
+            pin_memory=workload.device.type == "cuda",
         )
 
     def step(self, batches: Iterator[TrainingBatch]) -> float:
@@ -92,7 +108,12 @@ class PlainLoop:
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
         self.learner = PlainLearner(build_network(config.network), config, workload.device)
-        self.loader: DataLoader = plain_batches(plain_data(workload), config.batch_size, workload.workers, pin_memory=workload.device.type == "cuda")
+        self.loader: DataLoader = plain_batches(
+            plain_data(workload),
+            config.batch_size,
+            workload.workers,
+            pin_memory=workload.device.type == "cuda",
+        )
 
     def step(self, batches: Iterator[Mapping[str, Tensor]]) -> float:
         """One iteration. Returns the seconds it waited for data."""
@@ -103,15 +124,24 @@ class PlainLoop:
         return waited
 
 
-LOOPS: dict[str, Callable[[TrainingWorkload], OurLoop | PlainLoop]] = dict(zip(SIDES, (PlainLoop, OurLoop), strict=True))
+LOOPS: dict[str, Callable[[TrainingWorkload], OurLoop | PlainLoop]] = dict(
+    zip(SIDES, (PlainLoop, OurLoop), strict=True)
+)
 
 
 def our_data(workload: TrainingWorkload) -> MixedTrainingData:
     """The samples of train.py."""
     config = workload.config
-    sample = SampleConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)})
+    sample = SampleConfig(
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)}
+    )
     return build_training_data(
-        workload.roots, sample, mix=dict(config.mix), samples=workload.samples, seed=config.seed, cache_megabytes=workload.cache_megabytes
+        workload.roots,
+        sample,
+        mix=dict(config.mix),
+        samples=workload.samples,
+        seed=config.seed,
+        cache_megabytes=workload.cache_megabytes,
     )
 
 
@@ -120,10 +150,22 @@ def plain_data(workload: TrainingWorkload) -> PlainData:
     config = workload.config
     source = our_data(workload).sources[0]
     if isinstance(source, StaticDataset):
-        draw, augmentation = functools.partial(draw_still, source.pairs), PlainAugmentation.of_stills(source.augmentation)
+        draw, augmentation = (
+            functools.partial(draw_still, source.pairs),
+            PlainAugmentation.of_stills(source.augmentation),
+        )
     else:
-        draw, augmentation = functools.partial(draw_clip, source.videos), PlainAugmentation.of_clips(source.augmentation)
-    return PlainData(functools.partial(draw, config.frames), augmentation, workload.samples, config.max_objects, config.seed)
+        draw, augmentation = (
+            functools.partial(draw_clip, source.videos),
+            PlainAugmentation.of_clips(source.augmentation),
+        )
+    return PlainData(
+        functools.partial(draw, config.frames),
+        augmentation,
+        workload.samples,
+        config.max_objects,
+        config.seed,
+    )
 
 
 def training(workload: TrainingWorkload) -> dict[str, Any]:
@@ -132,16 +174,29 @@ def training(workload: TrainingWorkload) -> dict[str, Any]:
     for number in range(workload.repeats):
         for side, build in LOOPS.items():
             turns[side].append(run_turn(build, workload))
-            note(f"turn {number + 1} of {workload.repeats}, {side}: {turns[side][-1].steps_per_second:.3f} steps/s")
+            note(
+                f"turn {number + 1} of {workload.repeats}, {side}: {turns[side][-1].steps_per_second:.3f} steps/s"
+            )
     median = {
-        side: {name: _median([getattr(turn, name) for turn in of_side]) for name in (field.name for field in dataclasses.fields(Turn))}
+        side: {
+            name: _median([getattr(turn, name) for turn in of_side])
+            for name in (field.name for field in dataclasses.fields(Turn))
+        }
         for side, of_side in turns.items()
     }
     speedup = median["ours"]["steps_per_second"] / median["reference"]["steps_per_second"]
-    return {"median": median, "speedup": speedup, "turns": {side: [dataclasses.asdict(turn) for turn in of_side] for side, of_side in turns.items()}}
+    return {
+        "median": median,
+        "speedup": speedup,
+        "turns": {
+            side: [dataclasses.asdict(turn) for turn in of_side] for side, of_side in turns.items()
+        },
+    }
 
 
-def run_turn(build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload: TrainingWorkload) -> Turn:
+def run_turn(
+    build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload: TrainingWorkload
+) -> Turn:
     """Build one side, warm it up, and time it."""
     gc.collect()
     device = workload.device
@@ -166,7 +221,9 @@ def run_turn(build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload:
         steps_per_second=workload.iterations / seconds,
         waiting_share=waited / seconds,
         first_step_seconds=first,
-        peak_memory_mb=(torch.cuda.max_memory_allocated(device) - before) / 1e6 if on_cuda else None,
+        peak_memory_mb=(torch.cuda.max_memory_allocated(device) - before) / 1e6
+        if on_cuda
+        else None,
     )
 
 
@@ -181,7 +238,13 @@ def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     stage = STAGES[flags.stage]
     check_training(flags.network, stage)
     batch = flags.batch or stage.batch_size // 2
-    changes = {"network": flags.network, "batch_size": batch, "crop_size": flags.crop_size, "amp": amp, "compile": flags.compile}
+    changes = {
+        "network": flags.network,
+        "batch_size": batch,
+        "crop_size": flags.crop_size,
+        "amp": amp,
+        "compile": flags.compile,
+    }
     with tempfile.TemporaryDirectory() as made_up:
         workload = TrainingWorkload(
             config=dataclasses.replace(stage, **changes),
@@ -198,8 +261,15 @@ def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     title = f"Training: stage {flags.stage}, {flags.network}, batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
     details = f"Ours {result['speedup']:.2f} times the plain loop. {counted(flags.iterations, 'step')} a turn, {counted(flags.workers, 'loading process', 'es')} each, "
-    details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (" Ours compiled." if flags.compile else "")
-    return f"### {title}\n\n{table}\n\n{details}", {"amp": amp, "batch": batch, "device": where, **result}
+    details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (
+        " Ours compiled." if flags.compile else ""
+    )
+    return f"### {title}\n\n{table}\n\n{details}", {
+        "amp": amp,
+        "batch": batch,
+        "device": where,
+        **result,
+    }
 
 
 def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
@@ -207,29 +277,66 @@ def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
     if dict(STAGES[flags.stage].mix).keys() == {"static"}:
         if not flags.static_root:
             note("writing made-up stills")
-        return TrainingRoots(static=flags.static_root or [str(write_training_stills(made_up, flags.made_up, flags.height, flags.width))])
+        return TrainingRoots(
+            static=flags.static_root
+            or [str(write_training_stills(made_up, flags.made_up, flags.height, flags.width))]
+        )
     if not flags.davis_root:
         note("writing made-up videos")
-    return TrainingRoots(davis=flags.davis_root or [str(write_training_videos(made_up, 4, -(-flags.made_up // 4), flags.height, flags.width))])
+    return TrainingRoots(
+        davis=flags.davis_root
+        or [
+            str(
+                write_training_videos(made_up, 4, -(-flags.made_up // 4), flags.height, flags.width)
+            )
+        ]
+    )
 
 
 def _table_row(side: str, turn: dict[str, float | None]) -> tuple[str, ...]:
     peak = turn["peak_memory_mb"]
     shown = "not applicable" if peak is None else f"{peak:.0f}"
-    return (side, f"{turn['steps_per_second']:.3f}", f"{turn['waiting_share']:.1%}", f"{turn['first_step_seconds']:.1f}", shown)
+    return (
+        side,
+        f"{turn['steps_per_second']:.3f}",
+        f"{turn['waiting_share']:.1%}",
+        f"{turn['first_step_seconds']:.1f}",
+        shown,
+    )
 
 
 def add(commands: Commands) -> None:
     """The command and its flags."""
     added = add_command(commands, "training", run_training, "stcn")
     add_training_step(added)
-    added.add_argument("--static_root", nargs="+", help="stills of stage 0; default: made-up ones of --height and --width")
-    added.add_argument("--davis_root", nargs="+", help="videos of the other stages; default: made-up ones")
+    added.add_argument(
+        "--static_root",
+        nargs="+",
+        help="stills of stage 0; default: made-up ones of --height and --width",
+    )
+    added.add_argument(
+        "--davis_root", nargs="+", help="videos of the other stages; default: made-up ones"
+    )
     added.add_argument("--made_up", type=at_least(12), default=48, help="number of made-up frames")
-    added.add_argument("--batch", type=at_least(1), help="samples a step; default: half the stage's, the published batch of one of two GPUs")
-    added.add_argument("--amp", choices=["off", *AMP_DTYPES], help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere")
+    added.add_argument(
+        "--batch",
+        type=at_least(1),
+        help="samples a step; default: half the stage's, the published batch of one of two GPUs",
+    )
+    added.add_argument(
+        "--amp",
+        choices=["off", *AMP_DTYPES],
+        help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere",
+    )
     added.add_argument("--compile", action="store_true", help="ours through torch.compile")
-    added.add_argument("--workers", type=at_least(0), default=1, help="loading processes of either side")
-    added.add_argument("--cache_megabytes", type=at_least(0), default=0, help="decoded images each of our loading processes may hold; a few made-up files would all fit")
+    added.add_argument(
+        "--workers", type=at_least(0), default=1, help="loading processes of either side"
+    )
+    added.add_argument(
+        "--cache_megabytes",
+        type=at_least(0),
+        default=0,
+        help="decoded images each of our loading processes may hold; a few made-up files would all fit",
+    )
     added.add_argument("--iterations", type=at_least(1), default=20, help="timed steps of a turn")
     added.add_argument("--repeats", type=at_least(1), default=3, help="turns of either side")

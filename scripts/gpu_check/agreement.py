@@ -15,7 +15,7 @@ from inference import SYSTEMS, FrameResult, VideoSegmenter
 from inference.scoring.metrics import region_similarity
 from model import VOSNetwork, build_network
 from model.network import freeze_batch_norms
-from model.rollout import Rollout
+from model.training.rollout import Rollout
 from scripts.benchmarks.report import markdown_table
 from util.errors import InputError
 from util.precision import AMP_DTYPES, cuda_arithmetic
@@ -24,7 +24,9 @@ from .report import Check, Finding
 
 PROBABILITY_TOLERANCE = 2e-4  # of float32, where only rounding differs
 LOSS_TOLERANCE = 1e-4  # relative
-GRADIENT_TOLERANCE = 1e-3  # relative, of norms: a GPU sums gradients of many pixels in another order than the CPU
+GRADIENT_TOLERANCE = (
+    1e-3  # relative, of norms: a GPU sums gradients of many pixels in another order than the CPU
+)
 TIE = 1e-3  # two best probabilities this close may swap
 PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -49,7 +51,9 @@ def deterministic() -> ModuleType:
     """tests/deterministic.py, which makes the weights and the clip of the published numbers. Raises InputError without a checkout."""
     path = _ROOT / "tests/deterministic.py"
     if not path.is_file():
-        raise InputError(f"{path}: the published numbers lie in the repository's tests; run the check in a checkout")
+        raise InputError(
+            f"{path}: the published numbers lie in the repository's tests; run the check in a checkout"
+        )
     spec = importlib.util.spec_from_file_location("deterministic", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -67,27 +71,59 @@ def run_golden(check: Check) -> Finding:
         ("davis", "stcn", {}, labels[0], golden["davis/prob_frames"], golden["davis/prob"]),
         ("davis_last", "stcn", {"mem_every": 3, "include_last": True}, labels[0], [11], last),
         ("youtube", "stcn", {}, late, golden["youtube/prob_frames"], golden["youtube/prob"]),
-        ("clip5", "pcvos", {"clip_length": 5}, labels[0], golden["clip5/prob_frames"], golden["clip5/prob"]),
-        ("clip8", "pcvos", {"clip_length": 8}, labels[0], golden["clip8/prob_frames"], golden["clip8/prob"]),
+        (
+            "clip5",
+            "pcvos",
+            {"clip_length": 5},
+            labels[0],
+            golden["clip5/prob_frames"],
+            golden["clip5/prob"],
+        ),
+        (
+            "clip8",
+            "pcvos",
+            {"clip_length": 8},
+            labels[0],
+            golden["clip8/prob_frames"],
+            golden["clip8/prob"],
+        ),
     )
     networks = {name: deterministic().fill(build_network(name)) for name in ("stcn", "pcvos")}
     rows, figures, failures = [], {}, []
     for name, system, settings, masks, known_frames, known in cases[: 1 if check.dry_run else None]:
         cells = []
         for precision, exactness in _precisions(check).items():
-            segmenter = VideoSegmenter(networks[system], system, device=check.device, **settings, **exactness)
+            segmenter = VideoSegmenter(
+                networks[system], system, device=check.device, **settings, **exactness
+            )
             results = list(segmenter.segment(frames[:count], masks))
-            expected = {int(frame): one for frame, one in zip(known_frames, known, strict=True) if frame < count}
-            largest = max(_largest_difference(results[frame], one) for frame, one in expected.items())
-            differing = sum(_labels_differing(result, one) for result, one in zip(results, golden[f"{name}/labels"][:count], strict=True))
-            figures[f"{name}/{precision}"] = {"largest_probability_difference": largest, "labels_differing": differing}
+            expected = {
+                int(frame): one
+                for frame, one in zip(known_frames, known, strict=True)
+                if frame < count
+            }
+            largest = max(
+                _largest_difference(results[frame], one) for frame, one in expected.items()
+            )
+            differing = sum(
+                _labels_differing(result, one)
+                for result, one in zip(results, golden[f"{name}/labels"][:count], strict=True)
+            )
+            figures[f"{name}/{precision}"] = {
+                "largest_probability_difference": largest,
+                "labels_differing": differing,
+            }
             cells.append(f"{largest:.1e}, {differing}")
             if precision == "float32" and not (largest <= PROBABILITY_TOLERANCE and differing == 0):
-                failures.append(f"{name}: float32 differs by {largest:.1e} and at {differing} labels outside ties")
+                failures.append(
+                    f"{name}: float32 differs by {largest:.1e} and at {differing} labels outside ties"
+                )
         rows.append((name, *cells))
     pixels = labels[:count].size
     text = f"Largest difference of probabilities, and labels that differ outside ties (of {pixels:,}), from the published implementation's."
-    return Finding(f"{text}\n\n{markdown_table(('case', *_precisions(check)), rows)}", figures, tuple(failures))
+    return Finding(
+        f"{text}\n\n{markdown_table(('case', *_precisions(check)), rows)}", figures, tuple(failures)
+    )
 
 
 def _largest_difference(result: FrameResult, expected: np.ndarray) -> float:
@@ -113,12 +149,18 @@ def run_training_golden(check: Check) -> Finding:
         for precision in _precisions(check):
             losses, gradients = _train_once(network, sample, objects, precision, check.device)
             loss = float(np.abs(losses / golden[f"{name}/losses"][0, :2] - 1).max())
-            norms = dict(zip(map(str, golden["grad_norm_names"]), golden[f"{name}/grad_norms"], strict=True))
-            gradient = max(abs(gradients[parameter] / norm - 1) for parameter, norm in norms.items())
+            norms = dict(
+                zip(map(str, golden["grad_norm_names"]), golden[f"{name}/grad_norms"], strict=True)
+            )
+            gradient = max(
+                abs(gradients[parameter] / norm - 1) for parameter, norm in norms.items()
+            )
             figures[f"{name}/{precision}"] = {"loss": loss, "gradient_norms": gradient}
             rows.append((name, precision, f"{loss:.1e}", f"{gradient:.1e}"))
             if precision == "float32" and (loss > LOSS_TOLERANCE or gradient > GRADIENT_TOLERANCE):
-                failures.append(f"{name}: float32 losses differ by {loss:.1e}, gradient norms by {gradient:.1e} (relative)")
+                failures.append(
+                    f"{name}: float32 losses differ by {loss:.1e}, gradient norms by {gradient:.1e} (relative)"
+                )
     table = markdown_table(("sample", "precision", "losses", "gradient norms"), rows)
     return Finding(f"Largest relative differences.\n\n{table}", figures, tuple(failures))
 
@@ -129,7 +171,9 @@ def _training_network(objects: int) -> VOSNetwork:
     if objects == 1:  # the pretraining stage's four channels, widened with zeros
         narrow = torch.from_numpy(deterministic().weight(_MASK_WEIGHT, (64, 4, 7, 7)))
         with torch.no_grad():
-            network.value_encoder.conv1.weight.copy_(torch.nn.functional.pad(narrow, (0, 0, 0, 0, 0, 1)))
+            network.value_encoder.conv1.weight.copy_(
+                torch.nn.functional.pad(narrow, (0, 0, 0, 0, 0, 1))
+            )
     return network
 
 
@@ -141,18 +185,28 @@ def _training_sample(objects: int) -> tuple[torch.Tensor, torch.Tensor]:
     return frames, torch.where(labels <= objects, labels, 0)
 
 
-def _train_once(network: VOSNetwork, sample: list[torch.Tensor], objects: int, precision: str, device: torch.device) -> tuple[np.ndarray, dict[str, float]]:
+def _train_once(
+    network: VOSNetwork,
+    sample: list[torch.Tensor],
+    objects: int,
+    precision: str,
+    device: torch.device,
+) -> tuple[np.ndarray, dict[str, float]]:
     """The losses of frames 1 and 2, and the norm of each parameter's gradient."""
     network.zero_grad()
     dtype = AMP_DTYPES.get(precision)
     with cuda_arithmetic(device, tf32=precision == "TF32", amp=dtype is not None):
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             result = Rollout(network)(*sample, [objects], iteration=0)
-        scale = 2.0**6 if precision == "fp16" else 1.0  # as a loss scaler does, against gradients too small for fp16
+        scale = (
+            2.0**6 if precision == "fp16" else 1.0
+        )  # as a loss scaler does, against gradients too small for fp16
         (scale * result.loss).backward()
     gradients = {}
     for name, parameter in network.named_parameters():
-        gradient = parameter.grad[:, :4] if objects == 1 and name == _MASK_WEIGHT else parameter.grad
+        gradient = (
+            parameter.grad[:, :4] if objects == 1 and name == _MASK_WEIGHT else parameter.grad
+        )
         if gradient is not None:
             gradients[name] = float(gradient.float().norm()) / scale
     return result.frame_losses.float().cpu().numpy(), gradients
@@ -161,19 +215,39 @@ def _train_once(network: VOSNetwork, sample: list[torch.Tensor], objects: int, p
 def run_cpu_labels(check: Check) -> Finding:
     """The sample clip by every system's shipped network on the CPU and on the device: how many pixels differ, and J of both."""
     frames = [read_image(path) for path in sorted((_SAMPLE / "JPEGImages/sample").glob("*.jpg"))]
-    truth = [read_label_map(path).labels for path in sorted((_SAMPLE / "Truth/sample").glob("*.png"))]
+    truth = [
+        read_label_map(path).labels for path in sorted((_SAMPLE / "Truth/sample").glob("*.png"))
+    ]
     frames, truth = (frames[:3], truth[:3]) if check.dry_run else (frames, truth)
     rows, figures, failures = [], {}, []
     for system in SYSTEMS:
-        expected = [result.labels for result in VideoSegmenter.from_checkpoint(None, system, device="cpu").segment(frames, truth[0])]
+        expected = [
+            result.labels
+            for result in VideoSegmenter.from_checkpoint(None, system, device="cpu").segment(
+                frames, truth[0]
+            )
+        ]
         row = [system, f"{_mean_j(expected, truth):.1f}"]
         for precision, exactness in _precisions(check).items():
-            ours = [result.labels for result in VideoSegmenter.from_checkpoint(None, system, device=str(check.device), **exactness).segment(frames, truth[0])]
-            share = float(np.mean([one != other for one, other in zip(ours, expected, strict=True)]))
-            figures[f"{system}/{precision}"] = {"share_differing": share, "j": _mean_j(ours, truth), "j_cpu": _mean_j(expected, truth)}
+            ours = [
+                result.labels
+                for result in VideoSegmenter.from_checkpoint(
+                    None, system, device=str(check.device), **exactness
+                ).segment(frames, truth[0])
+            ]
+            share = float(
+                np.mean([one != other for one, other in zip(ours, expected, strict=True)])
+            )
+            figures[f"{system}/{precision}"] = {
+                "share_differing": share,
+                "j": _mean_j(ours, truth),
+                "j_cpu": _mean_j(expected, truth),
+            }
             row.append(f"{100 * share:.3f} %, {_mean_j(ours, truth):.1f}")
             if precision == "float32" and share > 1e-3:
-                failures.append(f"{system}: {100 * share:.2f} % of the pixels differ from the CPU's in float32")
+                failures.append(
+                    f"{system}: {100 * share:.2f} % of the pixels differ from the CPU's in float32"
+                )
         rows.append(row)
     table = markdown_table(("system", "J, CPU", *_precisions(check)), rows)
     text = f"The sample clip, {len(frames)} frames, by the shipped networks: share of pixels that differ from the CPU's in float32, and J."
@@ -183,5 +257,9 @@ def run_cpu_labels(check: Check) -> Finding:
 def _mean_j(labels: list[np.ndarray], truth: list[np.ndarray]) -> float:
     """Mean region similarity over objects and frames after the first, in percent."""
     ids = [int(i) for i in np.unique(truth[0]) if i]
-    values = [region_similarity(one == i, other == i) for one, other in zip(labels[1:], truth[1:], strict=True) for i in ids]
+    values = [
+        region_similarity(one == i, other == i)
+        for one, other in zip(labels[1:], truth[1:], strict=True)
+        for i in ids
+    ]
     return 100 * float(np.mean(values))

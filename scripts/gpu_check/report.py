@@ -64,24 +64,42 @@ def run_sections(check: Check, sections: Mapping[str, Section], output: Path) ->
     for name, section in sections.items():
         begun = time.monotonic()
         finding = _run(check, section)
-        content["sections"][name] = {"seconds": round(time.monotonic() - begun, 1), "figures": finding.figures}
+        content["sections"][name] = {
+            "seconds": round(time.monotonic() - begun, 1),
+            "figures": finding.figures,
+        }
         content["failures"] += [f"{name}: {failure}" for failure in finding.failures]
-        text += [f"## {section.title}", finding.markdown, *(f"**Failed:** {failure}" for failure in finding.failures)]
+        text += [
+            f"## {section.title}",
+            finding.markdown,
+            *(f"**Failed:** {failure}" for failure in finding.failures),
+        ]
         with atomic_write(output / "report.md") as file:
             file.write(("\n\n".join(text) + "\n").encode())
         write_json(output / "report.json", content)
-        print(f"{name}: {time.monotonic() - begun:.1f} s, {max(check.seconds_left, 0):.0f} s left", file=sys.stderr, flush=True)
+        print(
+            f"{name}: {time.monotonic() - begun:.1f} s, {max(check.seconds_left, 0):.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
     return content["failures"]
 
 
 def _run(check: Check, section: Section) -> Finding:
     if check.seconds_left < section.seconds:
-        return Finding(f"Not run: it needs {section.seconds:.0f} s, and {max(check.seconds_left, 0):.0f} s were left.", None)
+        return Finding(
+            f"Not run: it needs {section.seconds:.0f} s, and {max(check.seconds_left, 0):.0f} s were left.",
+            None,
+        )
     try:
         return section.run(check)
     except Exception as error:  # whatever went wrong is what the report is for
         traceback.print_exc()
-        return Finding("Ended by an error.", None, (f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",))
+        return Finding(
+            "Ended by an error.",
+            None,
+            (f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",),
+        )
     finally:
         gc.collect()
         if check.device.type == "cuda":

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from inference.config import SYSTEMS
-from inference.engine import WEIGHTS_FOLDER
+from inference.session import WEIGHTS_FOLDER
 from model import load_network
 from util.errors import InputError
 
@@ -32,11 +32,19 @@ def weights_of(given: Iterable[str]) -> Weights:
     """The files given by ROLE=FILE: ROLES, and pcvos@2x5x5 for a network trained with other windows. What is shipped is the default. Raises InputError."""
     given = list(given)
     windows = [role for role in (text.partition("=")[0] for text in given) if _named_window(role)]
-    shipped = {role: WEIGHTS_FOLDER / SYSTEMS[system].shipped_weights for role, system in {"stcn_clip": "stcn", "pcvos": "pcvos"}.items()}  # both trained per clip
+    shipped = {
+        role: WEIGHTS_FOLDER / SYSTEMS[system].shipped_weights
+        for role, system in {"stcn_clip": "stcn", "pcvos": "pcvos"}.items()
+    }  # both trained per clip
     return Weights(given, [*ROLES, *dict.fromkeys(windows)], shipped)
 
 
-def study(table: str, weights: Weights, clip_lengths: Sequence[int] | None = None, segment_frames: Sequence[int] | None = None) -> Study:
+def study(
+    table: str,
+    weights: Weights,
+    clip_lengths: Sequence[int] | None = None,
+    segment_frames: Sequence[int] | None = None,
+) -> Study:
     """The table as a study. Raises InputError for a table that is not here, and for values that are none."""
     if table not in TABLES:
         raise InputError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
@@ -45,59 +53,116 @@ def study(table: str, weights: Weights, clip_lengths: Sequence[int] | None = Non
     return TABLES[table](weights, clip_lengths, segment_frames)
 
 
-def _matching_mechanism(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
+def _matching_mechanism(
+    weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None
+) -> Study:
     """Table 7."""
     segment = _only(segment_frames)
     variants, left_out = [], []
-    for role, (trained_per_clip, refined) in {"stcn": (False, False), "stcn_clip": (True, False), "pcvos_traditional": (False, True), "pcvos": (True, True)}.items():
-        if _absent(weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (None, segment))):
+    for role, (trained_per_clip, refined) in {
+        "stcn": (False, False),
+        "stcn_clip": (True, False),
+        "pcvos_traditional": (False, True),
+        "pcvos": (True, True),
+    }.items():
+        if _absent(
+            weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (None, segment))
+        ):
             continue
         for progressive in (False, True):
             switches = {"PMM": progressive, "PCT": trained_per_clip, "ICR": refined}
             line = " + ".join(name for name, on in switches.items() if on) or "none of the three"
             columns = {name: _ON_OFF[on] for name, on in switches.items()}
-            variants += [_variant(weights, role, length, segment if progressive else None, line, columns) for length in clip_lengths or CLIP_LENGTHS]
+            variants += [
+                _variant(weights, role, length, segment if progressive else None, line, columns)
+                for length in clip_lengths or CLIP_LENGTHS
+            ]
     note = f"Progressive matching begins after {segment} frames of a clip: at L = {segment} and below it changes nothing, and both rows show one run."
-    return Study(name="pcvos-table-7", title="PCVOS, Table 7: PMM, PCT and ICR on and off", variants=variants, left_out=left_out, labels="L", notes=[note])
+    return Study(
+        name="pcvos-table-7",
+        title="PCVOS, Table 7: PMM, PCT and ICR on and off",
+        variants=variants,
+        left_out=left_out,
+        labels="L",
+        notes=[note],
+    )
 
 
-def _training_schemes(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
+def _training_schemes(
+    weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None
+) -> Study:
     """Table 2."""
     segment = _only(segment_frames)
     variants, left_out = [], []
-    for refined, schemes in ((False, ("stcn", "stcn_clip")), (True, ("pcvos_traditional", "pcvos"))):
+    for refined, schemes in (
+        (False, ("stcn", "stcn_clip")),
+        (True, ("pcvos_traditional", "pcvos")),
+    ):
         for role, scheme in zip(schemes, ("three frames", "per clip")):
-            if _absent(weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (segment,))):
+            if _absent(
+                weights, role, left_out, _names(role, clip_lengths or CLIP_LENGTHS, (segment,))
+            ):
                 continue
             columns = {"training": scheme, "refinement": _ON_OFF[refined]}
             line = f"{scheme}, {'refined' if refined else 'not refined'}"
-            variants += [_variant(weights, role, length, segment, line, columns) for length in clip_lengths or CLIP_LENGTHS]
-    return Study(name="pcvos-table-2", title="PCVOS, Table 2: training schemes", variants=variants, left_out=left_out, labels="L")
+            variants += [
+                _variant(weights, role, length, segment, line, columns)
+                for length in clip_lengths or CLIP_LENGTHS
+            ]
+    return Study(
+        name="pcvos-table-2",
+        title="PCVOS, Table 2: training schemes",
+        variants=variants,
+        left_out=left_out,
+        labels="L",
+    )
 
 
 def _windows(table: str, axes: str, held: slice) -> Callable[..., Study]:
     """Table 8 (spatial windows) or 9 (temporal ones): the windows that there are weights for and that
     equal those of role pcvos in the axes `held`."""
 
-    def windows(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
+    def windows(
+        weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None
+    ) -> Study:
         lengths, segment = clip_lengths or CLIP_LENGTHS, _only(segment_frames)
         found, refused = _trained_windows(weights)
-        left_out = [LeftOut(role, reason, _names(role, lengths, (segment,))) for role, reason in refused.items()]
+        left_out = [
+            LeftOut(role, reason, _names(role, lengths, (segment,)))
+            for role, reason in refused.items()
+        ]
         own = found.get("pcvos")
-        chosen = {role: window for role, window in found.items() if own is None or window[held] == own[held]}
+        chosen = {
+            role: window
+            for role, window in found.items()
+            if own is None or window[held] == own[held]
+        }
         if len(chosen) < 2:
             reason = "no weights of them; train a network with such windows and give --weights pcvos@TxHxW=FILE"
-            left_out.append(LeftOut(f"other {axes} windows", reason, _names("pcvos@TxHxW", lengths, (segment,))))
+            left_out.append(
+                LeftOut(f"other {axes} windows", reason, _names("pcvos@TxHxW", lengths, (segment,)))
+            )
         variants = []
         for role, window in sorted(chosen.items(), key=lambda item: item[1]):
             text = "×".join(map(str, window))
-            variants += [_variant(weights, role, length, segment, text, {"window": text}) for length in lengths]
-        return Study(name=f"pcvos-table-{table}", title=f"PCVOS, Table {table}: {axes} windows of the refinement", variants=variants, left_out=left_out, labels="L")
+            variants += [
+                _variant(weights, role, length, segment, text, {"window": text})
+                for length in lengths
+            ]
+        return Study(
+            name=f"pcvos-table-{table}",
+            title=f"PCVOS, Table {table}: {axes} windows of the refinement",
+            variants=variants,
+            left_out=left_out,
+            labels="L",
+        )
 
     return windows
 
 
-def _segments(weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None) -> Study:
+def _segments(
+    weights: Weights, clip_lengths: Sequence[int] | None, segment_frames: Sequence[int] | None
+) -> Study:
     """Table 10."""
     variants, left_out = [], []
     lengths = clip_lengths or CLIP_LENGTHS[1:]
@@ -106,9 +171,18 @@ def _segments(weights: Weights, clip_lengths: Sequence[int] | None, segment_fram
         for segment in segments:
             text = "none" if segment is None else str(segment)
             line = "no progressive matching" if segment is None else f"F = {segment}"
-            variants += [_variant(weights, "pcvos", length, segment, line, {"F": text}) for length in lengths]
+            variants += [
+                _variant(weights, "pcvos", length, segment, line, {"F": text}) for length in lengths
+            ]
     note = "Where F is not below L there is no second segment: the row shows the run without progressive matching."
-    return Study(name="pcvos-table-10", title="PCVOS, Table 10: segment length F of progressive matching", variants=variants, left_out=left_out, labels="L", notes=[note])
+    return Study(
+        name="pcvos-table-10",
+        title="PCVOS, Table 10: segment length F of progressive matching",
+        variants=variants,
+        left_out=left_out,
+        labels="L",
+        notes=[note],
+    )
 
 
 TABLES: Mapping[str, Callable[..., Study]] = {
@@ -128,7 +202,14 @@ def _names(role: str, lengths: Sequence[int], segments: Sequence[int | None]) ->
     return tuple(_name(role, length, segment) for length in lengths for segment in segments)
 
 
-def _variant(weights: Weights, role: str, length: int, segment: int | None, line: str, columns: Mapping[str, str]) -> Variant:
+def _variant(
+    weights: Weights,
+    role: str,
+    length: int,
+    segment: int | None,
+    line: str,
+    columns: Mapping[str, str],
+) -> Variant:
     """A segment as long as the clip, or longer, is none: the run is that of the clip without."""
     segment = None if segment is None or segment >= length else segment
     file = weights.file(role)
@@ -140,7 +221,11 @@ def _variant(weights: Weights, role: str, length: int, segment: int | None, line
         weights=file,
         window=_named_window(role),
         system="pcvos",
-        settings={"clip_length": length, "refine": role not in ("stcn", "stcn_clip"), "memory.segment_frames": segment},
+        settings={
+            "clip_length": length,
+            "refine": role not in ("stcn", "stcn_clip"),
+            "memory.segment_frames": segment,
+        },
     )
 
 
@@ -153,7 +238,9 @@ def _absent(weights: Weights, role: str, left_out: list[LeftOut], names: tuple[s
 
 def _only(segment_frames: Sequence[int] | None) -> int:
     if segment_frames is not None and len(segment_frames) > 1:
-        raise InputError(f"--segment_frames {' '.join(map(str, segment_frames))}: several are compared by table 10 alone; give one")
+        raise InputError(
+            f"--segment_frames {' '.join(map(str, segment_frames))}: several are compared by table 10 alone; give one"
+        )
     return segment_frames[0] if segment_frames else _PUBLISHED_SEGMENT
 
 
@@ -173,7 +260,11 @@ def _trained_windows(weights: Weights) -> tuple[dict[str, Window], dict[str, str
             refused[role] = str(error)
             continue
         if refiner is None or refiner.window != (window or refiner.window):
-            refused[role] = f"{file} is a network " + ("without refinement" if refiner is None else f"with windows of {'×'.join(map(str, refiner.window))}")
+            refused[role] = f"{file} is a network " + (
+                "without refinement"
+                if refiner is None
+                else f"with windows of {'×'.join(map(str, refiner.window))}"
+            )
             continue
         found[role] = refiner.window
     return found, refused

@@ -14,7 +14,16 @@ from .over_time import OverTime
 from .runs import Run
 from .variants import Study, Variant
 
-_FIGURES = ("J&F", "J", "F", "FPS", "peak memory, MB", "frames memorised", "memory elements", "memory, MB")
+_FIGURES = (
+    "J&F",
+    "J",
+    "F",
+    "FPS",
+    "peak memory, MB",
+    "frames memorised",
+    "memory elements",
+    "memory, MB",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +74,13 @@ class Findings:
         for row in self.rows:
             first = [row.variant.columns.get(name, "") for name in columns]
             lines.append([*first, *([row.data.played] if played else []), *_figures(row.run)])
-        parts = [f"### {self.study.title}", markdown_table([*columns, *played, *_FIGURES], lines) if lines else "No variant could be run.", *self._notes()]
+        parts = [
+            f"### {self.study.title}",
+            markdown_table([*columns, *played, *_FIGURES], lines)
+            if lines
+            else "No variant could be run.",
+            *self._notes(),
+        ]
         return "\n\n".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,7 +94,11 @@ class Findings:
                 "weights": str(row.variant.weights),
                 "settings": dict(row.variant.settings),
                 "played": row.data.played,
-                **{name: value for name, value in dataclasses.asdict(row.run).items() if name != "folder"},
+                **{
+                    name: value
+                    for name, value in dataclasses.asdict(row.run).items()
+                    if name != "folder"
+                },
                 "fps": row.run.fps,
                 "over_time": None if row.over_time is None else dataclasses.asdict(row.over_time),
             }
@@ -92,19 +111,39 @@ class Findings:
             "frames": self.data.frame_count,
             "protocol": self.data.layout.protocol,
         }
-        return {"study": self.study.name, "title": self.study.title, **self.where, "data": data, "rows": rows, "left_out": list(self.left_out), "notes": list(self.study.notes)}
+        return {
+            "study": self.study.name,
+            "title": self.study.title,
+            **self.where,
+            "data": data,
+            "rows": rows,
+            "left_out": list(self.left_out),
+            "notes": list(self.study.notes),
+        }
 
     def _notes(self) -> list[str]:
         devices = " and ".join(dict.fromkeys(row.run.device for row in self.rows))
         held = "Memory elements: the most the bank held in any video; memory, MB: its tables then, with the room that is reserved."
-        lines = [f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. {held}"]
+        lines = [
+            f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. {held}"
+        ]
         if self.rows:
-            lines.append(f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS.")
+            lines.append(
+                f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS."
+            )
         lines += self.study.notes
         if ratios := self._speed_ratios():
             lines.append("FPS of longer videos over those of " + ratios + ".")
-        if untimed := [f"{row.variant.name} ({', '.join(row.run.untimed)})" for row in self.rows if row.run.untimed]:
-            lines.append("Videos whose results were there already, without a record of their time and memory: " + "; ".join(dict.fromkeys(untimed)) + ".")
+        if untimed := [
+            f"{row.variant.name} ({', '.join(row.run.untimed)})"
+            for row in self.rows
+            if row.run.untimed
+        ]:
+            lines.append(
+                "Videos whose results were there already, without a record of their time and memory: "
+                + "; ".join(dict.fromkeys(untimed))
+                + "."
+            )
         lines += [f"Left out: {reason}." for reason in self.left_out]
         return [*lines, circumstances_line(dict(self.where))]
 
@@ -123,17 +162,31 @@ class Findings:
 
     def _subtitle(self) -> str:
         devices = ", ".join(dict.fromkeys(row.run.device for row in self.rows))
-        return f"{self.data.description}; {devices}, {self.where['processor']}, {self.where['date']}"
+        return (
+            f"{self.data.description}; {devices}, {self.where['processor']}, {self.where['date']}"
+        )
 
     def _draw_accuracy_and_speed(self, path: Path) -> None:
         lines: dict[str, list[tuple[float, float, str]]] = {}
         for row in self.rows:
-            name, label = (_name(row.variant), row.data.played) if self.several_lengths else (row.variant.line, row.variant.label)
+            name, label = (
+                (_name(row.variant), row.data.played)
+                if self.several_lengths
+                else (row.variant.line, row.variant.label)
+            )
             lines.setdefault(name, []).append((row.run.fps, 100 * row.run.j_and_f, label))
-        drawn = [Line(name, [point[:2] for point in points], [point[2] for point in points]) for name, points in lines.items()]
+        drawn = [
+            Line(name, [point[:2] for point in points], [point[2] for point in points])
+            for name, points in lines.items()
+        ]
         labels = "how long videos are played" if self.several_lengths else self.study.labels
         title = "accuracy against speed" + (f"; at the points: {labels}" if labels else "")
-        line_chart(path, self.study.title, self._subtitle(), [LinePanel(title, "frames a second", "J&F, %", drawn)])
+        line_chart(
+            path,
+            self.study.title,
+            self._subtitle(),
+            [LinePanel(title, "frames a second", "J&F, %", drawn)],
+        )
 
     def _draw_over_time(self, path: Path) -> None:
         rows = [row for row in self.rows if row.over_time is not None]
@@ -142,8 +195,19 @@ class Findings:
             these = [row for row in rows if row.data.played == played]
             of = f" over videos played {played}" if self.several_lengths else " over the videos"
             across = these[0].over_time.unit
-            for title, figure, up, factor in (("accuracy", "j_and_f", "J&F, %", 100), ("memory", "memory_elements", "elements", 1), ("time", "milliseconds", "ms a frame", 1)):
-                panels.append(LinePanel(title + of, across, up, [_line_over_time(row, figure, factor) for row in these]))
+            for title, figure, up, factor in (
+                ("accuracy", "j_and_f", "J&F, %", 100),
+                ("memory", "memory_elements", "elements", 1),
+                ("time", "milliseconds", "ms a frame", 1),
+            ):
+                panels.append(
+                    LinePanel(
+                        title + of,
+                        across,
+                        up,
+                        [_line_over_time(row, figure, factor) for row in these],
+                    )
+                )
         line_chart(path, self.study.title, self._subtitle(), panels, columns=3)
 
 
@@ -151,11 +215,22 @@ def _figures(run: Run) -> list[str]:
     scores = [f"{100 * value:.1f}" for value in (run.j_and_f, run.j, run.f)]
     if not run.frames:
         return [*scores, *["not measured"] * (len(_FIGURES) - len(scores))]
-    return [*scores, f"{run.fps:.2f}", f"{run.peak_memory_mb:,.0f}", f"{run.frames_memorised:,}", f"{run.memory_elements:,}", f"{run.memory_mb:.1f}"]
+    return [
+        *scores,
+        f"{run.fps:.2f}",
+        f"{run.peak_memory_mb:,.0f}",
+        f"{run.frames_memorised:,}",
+        f"{run.memory_elements:,}",
+        f"{run.memory_mb:.1f}",
+    ]
 
 
 def _line_over_time(row: Row, figure: str, factor: float) -> Line:
-    points = [(time, factor * value) for time, value in zip(row.over_time.times, getattr(row.over_time, figure)) if value is not None]
+    points = [
+        (time, factor * value)
+        for time, value in zip(row.over_time.times, getattr(row.over_time, figure))
+        if value is not None
+    ]
     return Line(_name(row.variant), points, markers=False)
 
 

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inference.recorded_run import CONFIG_NAME
-from inference.run_folder import SCORES_NAMES
-from inference.trace import FrameTrace, read_trace
+from inference.output.recorded_run import CONFIG_NAME
+from inference.output.run_folder import SCORES_NAMES
+from inference.output.trace import FrameTrace, read_trace
 from util.errors import InputError
 
 from .data import StudyData
@@ -36,7 +36,9 @@ class Run:
     frames_memorised: int
     memory_elements: int
     memory_mb: float
-    untimed: tuple[str, ...]  # videos whose results were there already without a record of their time
+    untimed: tuple[
+        str, ...
+    ]  # videos whose results were there already without a record of their time
 
     @property
     def fps(self) -> float:
@@ -48,10 +50,20 @@ class FailedRunError(Exception):
     """A variant's eval script ended with an error; the message is its last line."""
 
 
-def run_variant(variant: Variant, data: StudyData, folder: Path, common_flags: Sequence[str] = ()) -> Run:
+def run_variant(
+    variant: Variant, data: StudyData, folder: Path, common_flags: Sequence[str] = ()
+) -> Run:
     """Run a variant into `folder`, or finish it; a finished one is looked at, scored anew and left as it is. Raises FailedRunError."""
     trace = folder / TRACE_NAME
-    command = [*data.command(), *variant.flags(), *common_flags, "--output", str(folder), "--trace", str(trace)]
+    command = [
+        *data.command(),
+        *variant.flags(),
+        *common_flags,
+        "--output",
+        str(folder),
+        "--trace",
+        str(trace),
+    ]
     _call(command)
     overall = json.loads((folder / SCORES_NAMES[0]).read_text())["overall"]
     device = json.loads((folder / CONFIG_NAME).read_text())["run"]["device"]
@@ -82,7 +94,14 @@ def _taken(videos: Sequence[Sequence[FrameTrace]]) -> dict[str, float]:
 def _call(command: Sequence[str]) -> None:
     """Run to the end, its stderr shown as it comes. Whatever ends this process before, but for a kill, ends that one too."""
     last = ""
-    with tempfile.TemporaryFile() as output, _ended_with_us(subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace")) as process:
+    with (
+        tempfile.TemporaryFile() as output,
+        _ended_with_us(
+            subprocess.Popen(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+            )
+        ) as process,
+    ):
         for line in process.stderr:
             print(f"  {line}", end="", file=sys.stderr, flush=True)
             last = line.strip() or last

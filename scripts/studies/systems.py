@@ -8,15 +8,18 @@ from typing import Any
 
 from inference import VideoSegmenter
 from inference.config import SYSTEMS, SystemConfig, system_config
-from inference.engine import WEIGHTS_FOLDER
 from inference.memory import POLICIES
+from inference.session import WEIGHTS_FOLDER
 from model import VOSNetwork, load_network
 from util.errors import InputError
-from util.wording import counted
+from util.text import counted
 
 from .variants import LeftOut, Study, Variant, Weights
 
-MEMORY_FRAMES = (2, 4)  # of bounded memories: the published number, and the best trade found there (adaptive memory management)
+MEMORY_FRAMES = (
+    2,
+    4,
+)  # of bounded memories: the published number, and the best trade found there (adaptive memory management)
 _PLAIN = "stcn"  # by which the policies run: the system that is nothing but its memory
 
 
@@ -41,7 +44,11 @@ class _Candidate:
 
 def weights_of(given: Iterable[str]) -> Weights:
     """The files given by SYSTEM=FILE; each system's shipped network is the default. Raises InputError."""
-    return Weights(given, SYSTEMS, {name: WEIGHTS_FOLDER / config.shipped_weights for name, config in SYSTEMS.items()})
+    return Weights(
+        given,
+        SYSTEMS,
+        {name: WEIGHTS_FOLDER / config.shipped_weights for name, config in SYSTEMS.items()},
+    )
 
 
 def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
@@ -52,13 +59,19 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
     Raises InputError for capacities that are none.
     """
     if any(frames < 1 for frames in memory_frames or ()):
-        raise InputError(f"--memory_frames {' '.join(map(str, memory_frames))}: at least one frame is held")
+        raise InputError(
+            f"--memory_frames {' '.join(map(str, memory_frames))}: at least one frame is held"
+        )
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
     seen = []
     for candidate in (*_systems(), *_policies(memory_frames)):
         file = weights.file(candidate.weights_role)
-        reason = weights.missing(candidate.weights_role) if file is None else refusal(file, candidate.system, candidate.settings)
+        reason = (
+            weights.missing(candidate.weights_role)
+            if file is None
+            else refusal(file, candidate.system, candidate.settings)
+        )
         if reason is not None:
             left_out.append(LeftOut(candidate.name, reason))
             continue
@@ -67,7 +80,13 @@ def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study
         if identity not in seen:
             seen.append(identity)
             variants.append(_variant(candidate, file))
-    return Study(name="compare", title="Systems and memory policies", variants=variants, left_out=left_out, labels="capacity of bounded memories, in frames")
+    return Study(
+        name="compare",
+        title="Systems and memory policies",
+        variants=variants,
+        left_out=left_out,
+        labels="capacity of bounded memories, in frames",
+    )
 
 
 def _systems() -> Iterator[_Candidate]:
@@ -79,11 +98,25 @@ def _policies(memory_frames: Sequence[int] | None) -> Iterator[_Candidate]:
     for name, policy in POLICIES.items():
         lender = _PLAIN if policy.slot is None else _lender(policy.slot)
         if policy.default_capacity_frames is not None:
-            for frames in memory_frames or (MEMORY_FRAMES if policy.slot is None else (policy.default_capacity_frames,)):
-                yield _Candidate(_bounded_name(name, frames), name, _PLAIN, {"memory": name, "memory_frames": frames}, lender)
+            for frames in memory_frames or (
+                MEMORY_FRAMES if policy.slot is None else (policy.default_capacity_frames,)
+            ):
+                yield _Candidate(
+                    _bounded_name(name, frames),
+                    name,
+                    _PLAIN,
+                    {"memory": name, "memory_frames": frames},
+                    lender,
+                )
             continue
         yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name}, lender)
-        with_last = _Candidate(f"memory-{name}-last", f"{name} + last", _PLAIN, {"memory": name, "include_last": True}, lender)
+        with_last = _Candidate(
+            f"memory-{name}-last",
+            f"{name} + last",
+            _PLAIN,
+            {"memory": name, "include_last": True},
+            lender,
+        )
         if _accepted(with_last):
             yield with_last
 
@@ -100,7 +133,11 @@ def _as_held(candidate: _Candidate, file: Path) -> _Candidate:
     held = policy.capacity_frames
     if "memory_frames" not in candidate.settings or held == memory.capacity_frames:
         return candidate
-    return dataclasses.replace(candidate, name=_bounded_name(memory.policy, held), settings={**candidate.settings, "memory_frames": held})
+    return dataclasses.replace(
+        candidate,
+        name=_bounded_name(memory.policy, held),
+        settings={**candidate.settings, "memory_frames": held},
+    )
 
 
 def _lender(slot: str) -> str:
@@ -124,7 +161,9 @@ def refusal(file: Path, system: str, settings: Mapping[str, Any]) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=2)  # rows of one file come one after another, but for a policy on another network
+@functools.lru_cache(
+    maxsize=2
+)  # rows of one file come one after another, but for a policy on another network
 def _network(file: Path) -> VOSNetwork:
     return load_network(file)
 
@@ -132,7 +171,11 @@ def _network(file: Path) -> VOSNetwork:
 def _variant(candidate: _Candidate, file: Path) -> Variant:
     config = candidate.config
     frames = config.memory.capacity_frames
-    lent = "" if candidate.weights_role == candidate.system else f", weights of {candidate.weights_role}"
+    lent = (
+        ""
+        if candidate.weights_role == candidate.system
+        else f", weights of {candidate.weights_role}"
+    )
     return Variant(
         name=candidate.name,
         line=candidate.line,

@@ -18,7 +18,9 @@ class Variant:
     label: str = ""  # beside its point
     columns: Mapping[str, str]  # the row's first columns
     weights: Path
-    window: tuple[int, int, int] | None = None  # of the weights' refinement, where they alone do not tell
+    window: tuple[int, int, int] | None = (
+        None  # of the weights' refinement, where they alone do not tell
+    )
     system: str = "stcn"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by short or full name
 
@@ -30,7 +32,14 @@ class Variant:
         """Of the eval scripts."""
         settings = [f"{name}={_text(value)}" for name, value in self.settings.items()]
         window = [] if self.window is None else ["--window", *map(str, self.window)]
-        return ["--model", str(self.weights.resolve()), *window, "--system", self.system, *(["--set", *settings] if settings else [])]
+        return [
+            "--model",
+            str(self.weights.resolve()),
+            *window,
+            "--system",
+            self.system,
+            *(["--set", *settings] if settings else []),
+        ]
 
 
 def _text(value: Any) -> str:
@@ -71,16 +80,22 @@ class Weights:
     Raises InputError for texts of another form and for unknown roles; a file that is not there is a reason to leave variants out, not an error.
     """
 
-    def __init__(self, given: Iterable[str], roles: Iterable[str], defaults: Mapping[str, Path] | None = None):
+    def __init__(
+        self, given: Iterable[str], roles: Iterable[str], defaults: Mapping[str, Path] | None = None
+    ):
         self._files = dict(defaults or {})
         self._given: set[str] = set()
         self.roles = roles = tuple(roles)
         for text in given:
             role, equals, file = text.partition("=")
             if not equals or not file:
-                raise InputError(f"--weights {text}: ROLE=FILE is needed; the roles are {', '.join(roles)}")
+                raise InputError(
+                    f"--weights {text}: ROLE=FILE is needed; the roles are {', '.join(roles)}"
+                )
             if role not in roles:
-                raise InputError(f"--weights {text}: no role '{role}'; the roles are {', '.join(roles)}")
+                raise InputError(
+                    f"--weights {text}: no role '{role}'; the roles are {', '.join(roles)}"
+                )
             if role in self._given:
                 raise InputError(f"--weights {text}: {role} is given twice; leave one out")
             self._given.add(role)

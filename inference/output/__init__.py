@@ -1,0 +1,1 @@
+"""What a run writes: masks, overlays, its folder, its trace."""

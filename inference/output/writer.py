@@ -1,0 +1,135 @@
+"""Results as indexed PNGs, written in the background, a video whole or not at all. Legend: H W height and width in pixels."""
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from inference.output.background import BackgroundPool, TaskGroup
+from inference.output.recorded_run import INCOMPLETE_NAME
+from inference.output.run_folder import PART, REPLACED, temporary_folder
+from util.errors import InputError
+from util.files import errors_naming
+
+# Label maps compress well at any level; this one takes half the time of Pillow's default
+_PNG_COMPRESSION = 3
+
+
+class ResultWriter:
+    """Writes ROOT/VIDEO/FRAME.png for one video after another.
+
+        with ResultWriter(root) as writer:
+            with writer.video("bear", palette) as video:
+                video.write("00000", labels)
+
+    root is made if missing. threads encode and write; with `capacity` label maps waiting, write() waits. Raises InputError where root cannot be written.
+    """
+
+    def __init__(self, root: str | Path, threads: int = 2, capacity: int = 16):
+        self.root = Path(root)
+        _make_writable_folder(self.root)
+        self._pool = BackgroundPool(threads, capacity)
+
+    def has(self, name: str) -> bool:
+        """Whether this video's results are there already; if so they are whole."""
+        return (self.root / name).is_dir()
+
+    def video(self, name: str, palette: bytes) -> "VideoWriter":
+        """A context manager that writes one video. palette: 768 bytes."""
+        return VideoWriter(self.root / name, palette, self._pool)
+
+    def close(self) -> None:
+        """Wait for the threads to end."""
+        self._pool.close()
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+class VideoWriter:
+    """One video's results, gathered in a hidden folder beside their place.
+
+    Leaving the block without an error waits for every file and gives the folder its name, replacing what was there; leaving it with one, or failing to
+    write, removes it. Raises OSError, naming the file, at a later write() or at the end (a full disk).
+    """
+
+    def __init__(self, folder: Path, palette: bytes, pool: BackgroundPool):
+        if len(palette) != 768:
+            raise ValueError(f"palette of {len(palette)} bytes: 256 colours of 3 bytes are needed")
+        self.frame_count = 0
+        self._target = folder
+        self._folder = temporary_folder(folder, PART)
+        self._replaced = temporary_folder(folder, REPLACED)
+        self._incomplete: str | None = None
+        self._palette = palette
+        self._tasks = TaskGroup(pool)
+
+    def __enter__(self) -> "VideoWriter":
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        return self
+
+    def write(self, frame_name: str, labels: np.ndarray) -> None:
+        """Queue FRAME.png. labels: integer ids [H, W] in 0..255, copied. Raises the error of an earlier frame that failed; ValueError for other labels."""
+        if labels.ndim != 2 or labels.dtype.kind not in "iub":
+            raise ValueError(f"labels {labels.dtype} {labels.shape}: integer ids [H, W] are needed")
+        if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
+            raise ValueError(f"ids {labels.min()}..{labels.max()}: a PNG of 8 bits holds 0..255")
+        pixels = labels.astype(np.uint8, order="C", copy=True)
+        self._tasks.submit(lambda: self._write_png(f"{frame_name}.png", pixels))
+        self.frame_count += 1
+
+    def mark_incomplete(self, reason: str) -> None:
+        """Say beside the results that they end early, and why, in incomplete.txt; a later run makes them again."""
+        self._incomplete = reason
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            failure = (
+                self._tasks.wait()
+            )  # in any case: nothing may be written once the folder is named or removed
+            if kind is None:
+                if failure is not None:
+                    raise failure
+                self._publish()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_png(self, file_name: str, pixels: np.ndarray) -> None:
+        image = Image.fromarray(pixels)
+        image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits a pixel
+        encoded = io.BytesIO()
+        image.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
+        with errors_naming(self._target / file_name):
+            (self._folder / file_name).write_bytes(encoded.getbuffer())
+
+    def _publish(self) -> None:
+        found = sum(1 for _ in self._folder.iterdir())
+        if found != self.frame_count:
+            raise InputError(
+                f"{self._target}: {found} of {self.frame_count} results are there, so another program changed them meanwhile; start again"
+            )
+        if self._incomplete is not None:
+            (self._folder / INCOMPLETE_NAME).write_text(self._incomplete + "\n", encoding="utf-8")
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        if self._target.exists():  # a folder cannot be renamed onto a full one
+            self._target.rename(self._replaced)
+        self._folder.rename(self._target)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+
+
+def _make_writable_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: results cannot be written here ({error.strerror}); choose another --output"
+        ) from error

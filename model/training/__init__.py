@@ -1,0 +1,1 @@
+"""How networks learn: stages, rollout, losses, trainer."""

@@ -1,0 +1,311 @@
+"""The training unroll. Legend: B batch, K objects, T frames, L frames of a clip, C channels, N memory elements, H W image size, h w at stride 16, M = h · w."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from model.config import NetworkConfig
+from model.matching import dense_readout, similarity
+from model.network import FrameFeatures, VOSNetwork
+from model.soft_aggregation import aggregate
+from model.training.affinity_regularisers import (
+    AffinityConfig,
+    drop_connections,
+    objects_at_stride_16,
+    reallocate,
+)
+from model.training.losses import BootstrapConfig, bootstrapped_cross_entropy, clip_dice, mean_iou
+from util.errors import InputError
+from util.images import normalise_images
+from util.text import counted
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutResult:
+    """What one batch gives: `loss` to be minimised; the rest is for watching."""
+
+    loss: Tensor  # scalar
+    parts: Mapping[str, Tensor]  # what the loss is the sum of, by name: scalars, detached
+    frame_losses: Tensor  # [T - 1] cross entropy of each predicted frame, detached
+    iou: Tensor  # scalar: mean over samples and objects in the last frame, detached
+    logits: Tensor  # [B, T - 1, K + 1, H, W], detached
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Memory:
+    """What the rollout has memorised so far, frame by frame."""
+
+    keys: list[Tensor] = dataclasses.field(default_factory=list)  # [B, C^k, M] each
+    values: list[Tensor] = dataclasses.field(default_factory=list)  # [B, K, C^v, M] each
+    objects: list[Tensor] = dataclasses.field(
+        default_factory=list
+    )  # [B, K, M] each, bool: elements inside each object
+    share: Tensor | None = (
+        None  # [B]: of what is read, where there are several memories to choose from
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the rollout predicts of frames 1..T-1."""
+
+    logits: Tensor  # [B, T - 1, K + 1, H, W], aggregated; -inf for objects a sample lacks
+    divergence: (
+        Tensor | None
+    )  # [B, K]: how far reducing the memory changed its features; None where it was not reduced
+
+
+class Rollout(nn.Module):
+    """Predicts frames 1..T-1 of a batch of short videos from the truth of frame 0, clip by clip, and the loss of that.
+
+    The frames of a clip are predicted at once; the last frame of each clip but the last joins the memory with its predicted, soft mask, through which
+    gradients flow. Softmax over all elements. With clips of one frame this is STCN's training (section 4); with longer ones, PCVOS's per-clip
+    training, whose code was never published: that a clip's last frame joins the memory is ours. This module is what DistributedDataParallel wraps.
+
+    A network with foreground reinforcing gets the previous frame's masks: the truth's, then those predicted. One with redundancy reduction has the memory reduced once,
+    when it holds `reduce_frames` frames beside the first. Source: REMN; that both are trained in the rollout, and how, is ours.
+    """
+
+    def __init__(
+        self,
+        network: VOSNetwork,
+        bootstrap: BootstrapConfig | None = None,
+        *,
+        clip_frames: int = 1,
+        dice_weight: float = 0.0,
+        affinity: AffinityConfig | None = None,
+        reduce_frames: int | None = None,
+        reduction_weight: float = 1.0,
+        compiled: bool = False,
+        checkpoint_activations: bool = False,
+    ):
+        """clip_frames: of a clip; T - 1 must be a multiple of it. dice_weight: of the Dice loss of whole clips beside the cross entropy. reduce_frames: None, or a multiple of
+        the network's largest reduction. reduction_weight: of the loss of reducing the memory. compiled: encoders, refinement and decoder through torch.compile.
+        checkpoint_activations: keep only what enters them, and compute the rest again in the backward pass: less memory, more time.
+
+        Raises InputError where the network's parts cannot be trained so; see check_slots."""
+        super().__init__()
+        check_slots(network.config, clip_frames, reduce_frames)
+        self.network = network
+        self.bootstrap = bootstrap or BootstrapConfig()
+        self.clip_frames, self.dice_weight = clip_frames, dice_weight
+        self.affinity = affinity or AffinityConfig()
+        self.reduce_frames, self.reduction_weight = reduce_frames, reduction_weight
+        parts = (network.encode_key, network.encode_value, network.refine, network.decode)
+        self._encode_key, self._encode_value, self._refine, self._decode = (
+            _prepared(part, compiled, checkpoint_activations) for part in parts
+        )
+
+    def forward(
+        self,
+        frames: Tensor,
+        labels: Tensor,
+        num_objects: Tensor | Sequence[int],
+        iteration: int = 0,
+    ) -> RolloutResult:
+        """frames uint8 RGB [B, T, 3, H, W]; labels [B, T, H, W], ids 1..num_objects and 0; num_objects [B], best not on a GPU, which would be waited for;
+        iteration sets the loss's hardest fraction.
+
+        The loss is the sum over clips of the mean cross entropy of their frames and, weighted, of their Dice loss, and, weighted, the mean over samples and
+        objects of what reducing the memory changed. Raises InputError where the frames do not make whole clips, or are too few for the memory to be reduced.
+        """
+        check_frames(frames.shape[1], self.clip_frames, self.reduce_frames)
+        counts = torch.as_tensor(num_objects).cpu()
+        present = (torch.arange(1, int(counts.max()) + 1) <= counts[:, None]).to(
+            labels.device, non_blocking=True
+        )  # [B, K]
+        prediction = self.predict(frames, labels[:, 0], present)
+        logits = prediction.logits
+        fraction = self.bootstrap.fraction_at(iteration)
+        losses = torch.stack(
+            [
+                bootstrapped_cross_entropy(logits[:, t], labels[:, t + 1], fraction)
+                for t in range(logits.shape[1])
+            ]
+        )
+        parts = {"cross_entropy": losses.sum() / self.clip_frames}
+        if self.dice_weight:
+            clips = zip(
+                logits.split(self.clip_frames, 1),
+                labels[:, 1:].split(self.clip_frames, 1),
+                strict=True,
+            )
+            parts["dice"] = self.dice_weight * sum(
+                clip_dice(ours, truth, present) for ours, truth in clips
+            )
+        if prediction.divergence is not None:
+            parts["reduction"] = (
+                self.reduction_weight
+                * ((prediction.divergence * present).sum(1) / present.sum(1).clamp(min=1)).mean()
+            )
+        with torch.no_grad():
+            iou = mean_iou(logits[:, -1].argmax(1), labels[:, -1], present)
+        watched = {name: part.detach() for name, part in parts.items()}
+        return RolloutResult(sum(parts.values()), watched, losses.detach(), iou, logits.detach())
+
+    def predict(self, frames: Tensor, first_labels: Tensor, present: Tensor) -> Prediction:
+        """Frames 1..T-1 of frames uint8 [B, T, 3, H, W] from first_labels [B, H, W]; present [B, K]: which objects each sample has."""
+        batch, length = frames.shape[:2]
+        images = normalise_images(frames)
+        # frame by frame, so that a clip is a slice that keeps its memory format
+        every_frame = self._encode_key(images.transpose(0, 1).flatten(0, 1))
+        ids = torch.arange(1, present.shape[1] + 1, device=first_labels.device)
+        masks = (first_labels.unsqueeze(1) == ids[:, None, None]).to(
+            images.dtype
+        )  # [B, K, H, W]: raw, not aggregated
+        absent = torch.nn.functional.pad(~present, (1, 0))[:, None, :, None, None]
+
+        memories, outputs, divergence = [_Memory()], [], None
+        for start in range(1, length, self.clip_frames):
+            self._memorise(
+                memories,
+                images[:, start - 1],
+                _frames(every_frame, batch, slice(start - 1, start)),
+                masks,
+            )
+            if divergence is None and len(memories[0].keys) - 1 == self.reduce_frames:
+                memories, divergence = self._reduced(memories[0])
+            clip = _frames(every_frame, batch, slice(start, start + self.clip_frames))
+            query_key = self.network.enhance_query(clip.key, masks)
+            readout = self._refine(
+                self._read(memories, _by_sample(query_key, batch)),
+                _by_sample(clip.feature_s16, batch),
+            )
+            probabilities = _by_sample(
+                self._decode(readout.transpose(0, 1).flatten(0, 1), clip).float().sigmoid(), batch
+            )
+            logits = aggregate(probabilities * present[:, None, :, None, None]).masked_fill(
+                absent, float("-inf")
+            )
+            outputs.append(logits)
+            masks = logits[:, -1].softmax(1)[:, 1:]
+        return Prediction(logits=torch.cat(outputs, 1), divergence=divergence)
+
+    def _memorise(
+        self, memories: Sequence[_Memory], images: Tensor, features: FrameFeatures, masks: Tensor
+    ) -> None:
+        """Add a frame to each memory: images [B, 3, H, W], masks [B, K, H, W] in 0..1."""
+        value = self._encode_value(images, features.feature_s16, masks).flatten(3)
+        for memory in memories:
+            memory.keys.append(features.key.flatten(2))
+            memory.values.append(value)
+            if self.affinity.reallocate:
+                memory.objects.append(objects_at_stride_16(masks))
+
+    def _reduced(self, memory: _Memory) -> tuple[list[_Memory], Tensor]:
+        """What each way to reduce the frames after the first makes of a memory, with its share in what is read, 1 or 0; and how far that changes the features, [B, K]."""
+        reduced = self.network.reduce_memory(
+            torch.stack(memory.keys[1:], 1).transpose(2, 3),
+            torch.stack(memory.values[1:], 2).transpose(3, 4),
+        )
+        memories = []
+        for key, value, share in zip(
+            reduced.keys, reduced.values, reduced.selection.unbind(1), strict=True
+        ):
+            keys, values = (
+                key.transpose(2, 3).unbind(1),
+                value.transpose(3, 4).to(memory.values[0].dtype).unbind(2),
+            )
+            objects = (
+                torch.stack(memory.objects[1:]).unflatten(0, (len(keys), -1)).float().mean(1) >= 0.5
+                if memory.objects
+                else ()
+            )
+            memories.append(
+                _Memory(
+                    keys=[memory.keys[0], *keys],
+                    values=[memory.values[0], *values],
+                    objects=[*memory.objects[:1], *objects],
+                    share=share,
+                )
+            )
+        return memories, reduced.divergence
+
+    def _read(self, memories: Sequence[_Memory], query_key: Tensor) -> Tensor:
+        """query_key [B, L, C^k, h, w] → readout [B, L, K, C^v, h, w]: of the one memory, or of the one chosen for each sample, with a gradient to all their shares."""
+        if len(memories) == 1:
+            return self._read_one(memories[0], query_key)
+        return sum(
+            memory.share[:, None, None, None, None, None] * self._read_one(memory, query_key)
+            for memory in memories
+        )
+
+    def _read_one(self, memory: _Memory, query_key: Tensor) -> Tensor:
+        clip_frames, _, height, width = query_key.shape[1:]
+        memory_key, queries = (
+            torch.cat(memory.keys, -1).transpose(1, 2),
+            query_key.permute(0, 1, 3, 4, 2).flatten(1, 3),
+        )
+        with torch.autocast(
+            query_key.device.type, enabled=False
+        ):  # squares and differences of keys need float32
+            scores = similarity(
+                memory_key.float(), queries.float(), kind=self.network.config.similarity
+            )
+            if self.training and self.affinity.dropout:
+                scores = drop_connections(scores, self.affinity.dropout)
+            weights = scores.softmax(-1).unsqueeze(1)  # [B, 1, L · M, N]
+            if self.training and self.affinity.reallocate:
+                weights = reallocate(weights, torch.cat(memory.objects, -1))
+        values = torch.cat(memory.values, -1).transpose(2, 3)
+        readout = dense_readout(values, weights.to(values.dtype))  # [B, K, L · M, C^v]
+        return readout.unflatten(2, (clip_frames, height, width)).permute(0, 2, 1, 5, 3, 4)
+
+
+def check_slots(network: NetworkConfig, clip_frames: int, reduce_frames: int | None) -> None:
+    """Raise InputError where a network with these parts cannot be trained with these values of a training."""
+    if network.enhancer is not None and clip_frames > 1:
+        raise InputError(
+            f"network {network.name}: foreground reinforcing goes frame by frame; clip_frames is {clip_frames}, it must be 1"
+        )
+    if network.reducer is None and reduce_frames is not None:
+        raise InputError(
+            f"network {network.name} has no redundancy reduction; reduce_frames is {reduce_frames}, leave it out (none), or choose a network that has it"
+        )
+    if network.reducer is None:
+        return
+    largest = 2**network.reducer.policies
+    if reduce_frames is None or reduce_frames < 1 or reduce_frames % largest:
+        raise InputError(
+            f"network {network.name}: its redundancy reduction is trained by reducing the memory once in each sample; reduce_frames is {reduce_frames}, "
+            f"it must be a multiple of {largest} (--stage remn has it)"
+        )
+
+
+def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> None:
+    """Raise InputError where samples of so many frames do not make whole clips, or are too short for the reduced memory to be read."""
+    sample = f"{counted(frames, 'frame')} a sample (--frames)"
+    if (frames - 1) % clip_frames:
+        raise InputError(
+            f"{sample}, clips of {clip_frames} (--clip_frames): after the first frame come whole clips; {2 * clip_frames + 1} frames make two"
+        )
+    needed = (
+        0 if reduce_frames is None else (reduce_frames + 1) * clip_frames + 1
+    )  # of each clip, one frame joins the memory
+    if frames < needed:
+        raise InputError(
+            f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; {needed} frames or more are needed"
+        )
+
+
+def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:
+    """Of all frames' features, [T · B, …], those of some frames of each sample, [L · B, …]; views."""
+    rows = slice(chosen.start * batch, chosen.stop * batch)
+    return FrameFeatures(
+        *(getattr(features, field.name)[rows] for field in dataclasses.fields(features))
+    )
+
+
+def _by_sample(x: Tensor, batch: int) -> Tensor:
+    """x [L · B, …] → [B, L, …]; a view."""
+    return x.unflatten(0, (-1, batch)).transpose(0, 1)
+
+
+def _prepared(part: Callable[..., Any], compiled: bool, checkpointed: bool) -> Callable[..., Any]:
+    part = torch.compile(part) if compiled else part
+    return functools.partial(checkpoint, part, use_reentrant=False) if checkpointed else part

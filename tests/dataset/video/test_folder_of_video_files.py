@@ -1,0 +1,108 @@
+"""A folder of video files with masks of their names is a data set."""
+
+import json
+from pathlib import Path
+
+import pytest
+from made_up_trees import file_names, write_tiny_weights
+from media_trees import labelled, save_mask
+from test_video_files import write_video as write_avi
+
+import eval_generic
+from dataset import GenericDataset, VideoFile
+from util.errors import InputError
+
+
+def write_video(path: Path) -> None:
+    """What it is its content tells, not its name."""
+    path.parent.mkdir(exist_ok=True)
+    write_avi(path.with_suffix(".made.avi"))
+    path.with_suffix(".made.avi").rename(path)
+
+
+@pytest.mark.parametrize("videos", ["", "Videos"])
+@pytest.mark.parametrize("masks", ["", "Annotations"])
+def test_masks_are_found_by_the_videos_names(tmp_path, videos, masks):
+    for name in ("one.mp4", "two.MKV", "three.avi"):
+        write_video(tmp_path / videos / name)
+    folder = tmp_path / masks if masks else tmp_path / videos
+    save_mask(folder / "one.png", 1)
+    save_mask(folder / "two/00002.png", 4)
+    save_mask(folder / "two/00005.png", 4, 7)
+    save_mask(folder / "three.PNG", 3)
+    dataset = GenericDataset(tmp_path)
+    assert dataset.names == ("one", "three", "two")
+    assert [labelled(video) for video in dataset] == [{0: [1]}, {0: [3]}, {2: [4], 5: [7]}]
+
+
+def test_what_is_ambiguous_or_missing_is_refused(tmp_path):
+    write_video(tmp_path / "clip.mp4")
+    dataset = GenericDataset(tmp_path)
+    with pytest.raises(
+        InputError,
+        match=r"clip\.mp4: no mask; draw its first frame's as .*/clip\.png, or several in a folder clip/",
+    ):
+        dataset.open("clip")
+    save_mask(tmp_path / "clip.png", 1)
+    save_mask(tmp_path / "clip/00000.png", 1)
+    with pytest.raises(
+        InputError, match=r"clip\.mp4: masks in .*/clip and in .*/clip\.png; keep one"
+    ):
+        dataset.open("clip")
+    write_video(tmp_path / "clip.avi")
+    with pytest.raises(
+        InputError, match=r"clip\.mp4: clip\.avi has the same name but for its ending"
+    ):
+        GenericDataset(tmp_path)
+    with pytest.raises(
+        InputError,
+        match=r"JPEGImages: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO, or video files",
+    ):
+        GenericDataset(tmp_path / "clip")
+
+
+def test_a_folder_of_video_files_is_segmented_but_for_those_at_fault(tmp_path, monkeypatch, capsys):
+    for name in ("bad", "good", "maskless"):
+        write_video(tmp_path / f"films/{name}.mp4")
+    (tmp_path / "films/bad.mp4").write_bytes(b"no video")
+    for name in ("bad", "good"):
+        save_mask(tmp_path / f"films/{name}.png", 1)
+    weights = write_tiny_weights(tmp_path / "tiny.pth")
+    flags = [
+        "--data_path",
+        tmp_path / "films",
+        "--output",
+        tmp_path / "out",
+        "--model",
+        weights,
+        "--device",
+        "cpu",
+        "--resolution",
+        "-1",
+    ]
+    monkeypatch.setattr("sys.argv", ["eval_generic.py", *map(str, flags)])
+    with pytest.raises(SystemExit) as ended:
+        eval_generic.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and json.loads(out)["frames"] == 12
+    assert (
+        [line.split(":")[0] for line in err.splitlines()[-2:]] == ["error", "error"]
+        and "bad.mp4" in err.splitlines()[-2]
+        and "maskless.mp4: no mask" in err
+    )
+    assert (
+        file_names(tmp_path / "out") == ["config.json", "good"]
+        and len(file_names(tmp_path / "out/good")) == 12
+    )
+
+
+@pytest.mark.parametrize("images", [(), ("a.png",)])
+def test_a_folder_of_video_files_is_no_folder_of_frames(tmp_path, images):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").touch()
+    save_mask(tmp_path / "first.png", 1)
+    for name in images:
+        save_mask(folder / name, 1)
+    with pytest.raises(InputError, match=r"holds video files and .*--data_path"):
+        VideoFile(folder, tmp_path / "first.png")

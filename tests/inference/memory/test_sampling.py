@@ -1,0 +1,305 @@
+"""When a frame is written: decisions on masks made by hand. Legend: K objects, H W frame size."""
+
+import dataclasses
+import itertools
+import math
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from made_up_trees import write_davis, write_png
+
+from inference import MemoryConfig, system_config
+from inference.memory import POLICIES, SAMPLINGS, Write
+from inference.memory import sampling as sampling_module
+from inference.memory.mask_difference import MaskDifference, Regions
+from scripts import choose_sampling_threshold
+from util.errors import InputError
+
+SIZE = 60, 80
+CONFIG = MemoryConfig(sampling="adaptive")
+
+
+def box(top, left, height, width, value=1.0):
+    """A mask [60, 80] that is `value` in a box."""
+    mask = torch.zeros(SIZE)
+    mask[top : top + height, left : left + width] = value
+    return mask
+
+
+def difference(before, now):
+    """Of one object, before and now."""
+    return Regions(now[None], (1,)).object_difference(Regions(before[None], (1,)), 1)
+
+
+def written(masks, config=CONFIG, object_ids=(1,)):
+    """Frames of masks [T, K, H, W] that are written, the first being annotated."""
+    sampling = SAMPLINGS[config.sampling](config)
+    sampling.annotated(0, masks[0], object_ids)
+    return [
+        index for index in range(1, len(masks)) if sampling.is_due(index, masks[index], object_ids)
+    ]
+
+
+def test_the_same_mask_does_not_differ():
+    assert difference(box(10, 10, 20, 20), box(10, 10, 20, 20)) == MaskDifference(0.0, 0.0)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 10), (6, 0), (-4, 7), (-3, -9), (30, 55)])
+def test_a_moved_mask_differs_in_position_by_its_way_over_its_size_and_not_in_shape(down, right):
+    start = (5, 10) if down == 30 else (20, 30)
+    moved = difference(box(*start, 20, 10), box(start[0] + down, start[1] + right, 20, 10))
+    assert moved.shape == 0
+    assert moved.position == pytest.approx(math.hypot(down, right) / math.sqrt(200))
+
+
+def test_a_grown_mask_differs_in_shape_and_not_in_position():
+    grown = difference(box(20, 30, 10, 10), box(15, 25, 20, 20))
+    assert grown.shape == pytest.approx(1 - 100 / 400) and grown.position == 0
+    shrunk = difference(box(15, 25, 20, 20), box(20, 30, 10, 10))
+    assert shrunk == grown
+
+
+def test_a_mask_that_splits_differs_in_shape_while_its_centre_stays():
+    halves = box(20, 10, 10, 10) + box(20, 50, 10, 10)
+    split = difference(box(20, 25, 10, 20), halves)
+    assert split.position == 0
+    assert split.shape == 1, "the halves lie beside where the whole was"
+
+
+def test_a_mask_that_is_moved_and_grown_is_compared_in_place():
+    both = difference(box(10, 10, 10, 10), box(30, 50, 10, 20))
+    assert both.shape == pytest.approx(1 - 100 / 200)
+    assert both.position == pytest.approx(math.hypot(20, 45) / 10)
+
+
+def test_centroids_are_aligned_to_the_nearest_pixel():
+    before, now = (
+        box(20, 30, 10, 10),
+        torch.maximum(box(20, 31, 10, 10), box(20, 30, 5, 1)),
+    )  # on average 0.74 to the right, 0.12 up
+    assert difference(before, now).shape == pytest.approx(1 - 100 / 105)
+
+
+def test_the_threshold_and_the_gaps_are_those_chosen_on_the_training_sequences():
+    assert (CONFIG.sampling_threshold, CONFIG.min_gap_frames, CONFIG.max_gap_frames) == (
+        0.45,
+        1,
+        25,
+    )
+    assert (
+        system_config("remn").memory.sampling_threshold == 0.45
+        and system_config("remn").memory.sampling == "adaptive"
+    )
+
+
+def test_what_is_moved_out_of_the_frame_is_shared_with_nothing():
+    cut = difference(box(20, 30, 10, 20), box(20, 70, 10, 10))  # half of it has left at the right
+    assert cut.shape == pytest.approx(1 - 100 / 200)
+
+
+def test_an_object_that_appears_or_vanishes_differs_by_one_and_an_absent_one_not_at_all():
+    nothing, there = torch.zeros(SIZE), box(20, 30, 10, 10)
+    assert difference(nothing, there).largest == difference(there, nothing).largest == 1
+    assert difference(nothing, nothing).largest == 0
+    known = Regions(there[None], (1,))
+    assert Regions(torch.stack([there, box(40, 40, 5, 5)]), (1, 7)).difference_from(known) == 1, (
+        "an object that was not known"
+    )
+
+
+def test_the_difference_is_the_largest_over_all_objects():
+    before = torch.stack([box(0, 0, 10, 10), box(30, 30, 10, 10)])
+    now = torch.stack([box(0, 1, 10, 10), box(30, 36, 10, 10)])
+    assert Regions(now, (4, 9)).difference_from(Regions(before, (4, 9))) == pytest.approx(0.6)
+    assert Regions(now.flip(0), (9, 4)).difference_from(Regions(before, (4, 9))) == pytest.approx(
+        0.6
+    ), "objects are compared by their ids"
+
+
+def test_an_object_is_where_it_is_more_probable_than_the_background_and_the_others():
+    probabilities = torch.tensor([[[0.4, 0.5, 0.2, 0.1, 0.6]], [[0.1, 0.2, 0.45, 0.2, 0.3]]])
+    assert Regions(probabilities, (1, 2)).masks.tolist() == [
+        [[False, True, False, False, True]],
+        [[False, False, True, False, False]],
+    ]
+    assert Regions(probabilities, (1, 2)).areas == [2, 1]
+
+
+def test_a_frame_is_written_when_its_masks_have_moved_on_from_those_written_last():
+    masks = torch.stack(
+        [box(20, 2 * t, 10, 10)[None] for t in range(30)]
+    )  # 0.2 of its size a frame
+    assert written(masks) == list(range(3, 30, 3))  # 0.6 > 0.45
+    assert written(masks, dataclasses.replace(CONFIG, sampling_threshold=0.99)) == [
+        5,
+        10,
+        15,
+        20,
+        25,
+    ]
+    assert written(masks, dataclasses.replace(CONFIG, sampling_threshold=0.0)) == list(range(1, 30))
+
+
+def test_masks_that_stay_are_written_after_the_largest_gap_and_none_within_the_smallest():
+    still = box(20, 20, 10, 10)[None].expand(60, 1, *SIZE)
+    assert written(still) == [25, 50]
+    blinking = torch.stack([box(20, 20, 10, 10, value=t % 2)[None] for t in range(20)])
+    assert written(blinking) == list(range(1, 20))
+    assert written(blinking, dataclasses.replace(CONFIG, min_gap_frames=3)) == list(range(3, 20, 3))
+
+
+def test_annotated_frames_are_what_the_next_are_compared_with():
+    sampling = SAMPLINGS["adaptive"](CONFIG)
+    sampling.annotated(0, box(20, 20, 10, 10)[None], (1,))
+    sampling.annotated(4, box(20, 60, 10, 10)[None], (1,))
+    assert not sampling.is_due(5, box(20, 61, 10, 10)[None], (1,))
+    assert sampling.frames_until_write(6) == 1
+    assert sampling.is_due(29, box(20, 60, 10, 10)[None], (1,)), (
+        "the largest gap is counted from there"
+    )
+
+
+def test_a_segmenters_memory_follows_the_masks(make_segmenter, made_clip):
+    held = {}
+    for threshold in (0.0, 0.3, 50.0):
+        session = make_segmenter(
+            sampling="adaptive",
+            **{"memory.sampling_threshold": threshold, "memory.max_gap_frames": 9},
+        ).session(frame_count=12)
+        for index, frame in enumerate(made_clip.frames):
+            session.step(frame, made_clip.labels[0] if index == 0 else None)
+        held[threshold] = session.memory.frame_indices
+    assert held[0.0] == list(range(11)) and held[50.0] == [0, 9]
+    assert 2 <= len(held[0.3]) <= 11
+
+
+def test_looking_ahead_changes_no_decision(make_segmenter, made_clip):
+    sessions = [
+        make_segmenter(
+            sampling="adaptive", **{"memory.sampling_threshold": 0.3, "memory.min_gap_frames": 3}
+        ).session(lookahead=ahead)
+        for ahead in (1, 8)
+    ]
+    for session in sessions:
+        for index, frame in enumerate(made_clip.frames):
+            session.step(frame, made_clip.labels[0] if index == 0 else None)
+        session.flush()
+    assert sessions[0].memory.frame_indices == sessions[1].memory.frame_indices
+
+
+def test_counting_frames_and_looking_at_masks_are_not_asked_for_together():
+    with pytest.raises(
+        InputError, match="mem_every is 3, but sampling adaptive writes by what is seen"
+    ):
+        system_config("stcn", mem_every=3, sampling="adaptive")
+    with pytest.raises(
+        InputError, match=r"memory\.max_gap_frames is 2, less than memory\.min_gap_frames, 4"
+    ):
+        system_config("remn", **{"memory.max_gap_frames": 2, "memory.min_gap_frames": 4})
+    with pytest.raises(InputError, match=r"memory\.min_gap_frames is 0"):
+        system_config("remn", **{"memory.min_gap_frames": 0})
+    with pytest.raises(InputError, match=r"memory\.sampling_threshold is -1"):
+        system_config("remn", **{"memory.sampling_threshold": -1})
+    for system, settings in (
+        ("stcn", {}),
+        ("remn", {"sampling": "every"}),
+        ("remn", {"memory": "first-and-latest"}),
+    ):
+        with pytest.raises(
+            InputError,
+            match=r"memory\.sampling_threshold is 0\.3, but sampling every counts frames.*give sampling adaptive",
+        ):
+            system_config(system, **settings, **{"memory.sampling_threshold": 0.3})
+    with pytest.raises(
+        InputError, match="sampling 'often' is not known; choose one of every, adaptive"
+    ):
+        system_config("stcn", sampling="often")
+
+
+def test_the_threshold_is_the_smallest_that_writes_few_enough_frames(tmp_path, monkeypatch, capsys):
+    root = write_davis(tmp_path, {"bear": 30, "dog": 25}, "2017/train.txt")
+    monkeypatch.setattr(
+        "sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3", "--step", "0.02"]
+    )
+    monkeypatch.setattr(
+        choose_sampling_threshold,
+        "labels_of",
+        lambda video: [box(20, t, 10, 10).byte() for t in range(len(video))],
+    )  # 0.1 a frame
+    choose_sampling_threshold.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        len(lines) == 15
+        and lines[-1] == "threshold 0.30: 14 of 55 frames in 2 videos are written, one in 3.9"
+    )
+
+
+def test_the_threshold_is_chosen_by_the_masks_of_the_training_list_with_one_frames_made_at_a_time(
+    tmp_path, monkeypatch, capsys
+):
+    root = write_davis(
+        tmp_path / "davis", {"bear": 10, "dog": 10}, "2017/train.txt"
+    )  # squares of 14 pixels that move by 3: 0.21 a frame
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3"])
+    made = []
+
+    class Watched(Regions):
+        def __init__(self, masks, object_ids):
+            made.append((weakref.ref(masks), sum(one() is not None for one, _ in made)))
+            super().__init__(masks, object_ids)
+
+    monkeypatch.setattr(sampling_module, "Regions", Watched)
+    choose_sampling_threshold.main()
+    written = {"0.20": 18, "0.25": 10, "0.30": 10, "0.35": 10, "0.40": 10, "0.45": 6}
+    said = [
+        f"threshold {threshold}: {count} of 20 frames in 2 videos are written, one in {20 / count:.1f}"
+        for threshold, count in written.items()
+    ]
+    assert capsys.readouterr().out.splitlines()[3:] == said
+    assert max(others for _, others in made) <= 1, "masks of a whole data set would not fit"
+
+
+def test_a_share_that_no_threshold_reaches_is_refused(tmp_path, monkeypatch):
+    root = write_davis(tmp_path, {"bear": 4, "dog": 6}, "2017/train.txt")
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.15"])
+    with pytest.raises(
+        InputError,
+        match=r"--share 0\.15: whatever the threshold, 2 of 10 frames are written, .* give at least 0\.2000",
+    ):
+        choose_sampling_threshold.main()
+
+
+@pytest.mark.parametrize("step", ["1e-9", "0.0009", "0", "-1", "inf", "nan"])
+def test_steps_that_never_end_or_are_none_are_refused(tmp_path, monkeypatch, step):
+    monkeypatch.setattr(
+        "sys.argv", ["choose_sampling_threshold.py", str(tmp_path), f"--step={step}"]
+    )
+    with pytest.raises(InputError, match=r"--step .*: it must be a number, at least 0\.001"):
+        choose_sampling_threshold.main()
+
+
+@pytest.mark.parametrize(
+    ("step", "decimals"), [(0.05, 2), (1.0, 2), (0.025, 3), (0.001, 3), (0.0125, 4), (1 / 3, 6)]
+)
+def test_thresholds_are_told_apart_by_their_decimals(step, decimals):
+    assert choose_sampling_threshold.decimals_of(step) == decimals
+    first = list(itertools.islice(choose_sampling_threshold.thresholds(step), 50))
+    assert len({f"{threshold:.{decimals}f}" for threshold in first}) == 50
+
+
+def test_a_training_video_without_an_object_at_its_start_is_named(tmp_path, monkeypatch):
+    root = write_davis(tmp_path, {"bear": 3}, "2017/train.txt")
+    write_png(root / "Annotations/480p/bear/00000.png", np.zeros((48, 64), np.uint8))
+    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root)])
+    with pytest.raises(InputError, match=r"bear/00000\.png: no object in the first frame; leave"):
+        choose_sampling_threshold.main()
+
+
+def test_a_policy_that_writes_temporary_frames_is_asked_in_the_same_way():
+    policy = POLICIES["every-k"](dataclasses.replace(CONFIG, include_last=True))
+    policy.annotated(0, box(20, 20, 10, 10)[None], (1,))
+    assert policy.memorise(1, box(20, 21, 10, 10)[None], (1,)) is Write.TEMPORARY
+    assert policy.memorise(2, box(20, 40, 10, 10)[None], (1,)) is Write.KEEP
+    assert policy.frames_held(100) is None and policy.frames_held(None) is None

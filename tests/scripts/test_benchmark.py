@@ -1,0 +1,278 @@
+"""The benchmark: its reference computes what the engine computes, and its commands give their figures. Timings themselves are not tested."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from repository import ROOT
+
+from inference import VideoSegmenter
+from inference.memory import MemoryBank
+from scripts import benchmark
+from scripts.benchmarks import clips, components, peak_memory, speed, timing
+from scripts.benchmarks.material import MovingScene, made_up_network
+from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
+from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
+from util.errors import InputError, run_command
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+@pytest.mark.parametrize("lookahead", [1, 5])
+def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahead):
+    network = made_up_network("tiny")
+    scene = MovingScene(100, 150, objects)  # not multiples of 16
+    agreement = speed.compare(
+        network,
+        VideoSegmenter(network, device="cpu"),
+        list(scene.frames(13)),
+        scene.labels(0),
+        lookahead,
+    )
+    assert agreement.largest_probability_difference < 2e-4
+    assert agreement.labels_differing == 0
+    assert agreement.ties < agreement.pixels / 20
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_reference_and_engine_agree_on_the_published_network(objects):
+    network = made_up_network("stcn")
+    scene = MovingScene(64, 80, objects)
+    agreement = speed.compare(
+        network, VideoSegmenter(network, device="cpu"), list(scene.frames(3)), scene.labels(0)
+    )
+    assert agreement.largest_probability_difference < 2e-4
+    assert agreement.labels_differing == 0
+
+
+def test_comparison_notices_other_weights():
+    scene = MovingScene(64, 96, 1)
+    agreement = speed.compare(
+        made_up_network("tiny", seed=0),
+        VideoSegmenter(made_up_network("tiny", seed=1), device="cpu"),
+        list(scene.frames(3)),
+        scene.labels(0),
+    )
+    assert agreement.largest_probability_difference > 0.01
+    assert agreement.labels_differing > 0
+
+
+def test_reference_memorises_every_fifth_frame_and_never_the_last():
+    scene = MovingScene(32, 48, 2)
+    video = ReferenceVideo(
+        ReferenceNetwork(made_up_network("tiny")), scene.frames(11), 11, scene.labels(0)
+    )
+    labels = video.run()
+    assert video.memorised == [0, 5]
+    assert video.memory.keys.shape[2] == 2 * (32 // 16) * (48 // 16)
+    assert labels.shape == (11, 32, 48)
+    assert np.array_equal(labels[0], scene.labels(0))
+    assert all(len(np.unique(frame)) > 1 for frame in labels)
+
+
+@pytest.mark.parametrize("top_k", [5, 100])  # fewer than the 24 elements, and more
+def test_reference_reads_what_the_bank_reads(top_k):
+    generator = torch.Generator().manual_seed(0)
+    keys, query = (
+        torch.randn(2, 8, 3, 4, generator=generator),
+        torch.randn(1, 8, 3, 4, generator=generator),
+    )
+    values = torch.randn(2, 2, 16, 3, 4, generator=generator)  # frame, object
+    bank, memory = MemoryBank(), ReferenceMemory(top_k)
+    for frame in range(2):
+        memory.write(keys[frame : frame + 1], values[frame])
+        bank.write(
+            frame,
+            keys[frame].flatten(1).T,
+            {number: values[frame, number].flatten(1).T for number in range(2)},
+        )
+    expected = bank.read(query[0].flatten(1).T, (0, 1), top_k).transpose(1, 2)
+    torch.testing.assert_close(memory.read(query).flatten(2), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_moving_scene_shows_every_object_in_every_frame_and_repeats_exactly():
+    scene, again = MovingScene(48, 64, 5), MovingScene(48, 64, 5)
+    for index in (0, 7, 1999):
+        assert set(np.unique(scene.labels(index))) == set(range(6))
+        assert np.array_equal(scene.frame(index), again.frame(index))
+    assert not np.array_equal(scene.frame(0), scene.frame(1))
+
+
+def test_moving_scene_refuses_more_objects_than_fit():
+    with pytest.raises(InputError, match="do not fit"):
+        MovingScene(32, 32, 100)
+
+
+def test_component_times_are_positive_and_leave_the_classes_as_they_were():
+    read = MemoryBank.read
+    rows = components.components(
+        timing.Workload(network="tiny", height=32, width=48, frames=7, repeats=1), [1, 2]
+    )
+    assert MemoryBank.read is read
+    assert [row["objects"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["memorised_frames"] == 2
+        assert all(
+            row["milliseconds"][side][component] > 0
+            for side in timing.SIDES
+            for component in timing.COMPONENTS
+        )
+
+
+def test_clip_speed_accounts_for_the_whole_time_at_each_length():
+    rows = clips.clip_speed(
+        clips.ClipWorkload(
+            network="tiny_pcvos", height=32, width=48, frames=9, objects=2, repeats=1
+        ),
+        [2, 4],
+    )
+    assert [row["clip_length"] for row in rows] == [2, 4]
+    for row in rows:
+        assert all(
+            row["milliseconds"][component] > 0 for component in (*clips.COMPONENTS, clips.REST)
+        )
+        assert sum(row["share"].values()) == pytest.approx(1)
+        assert sum(row["milliseconds"].values()) == pytest.approx(1000 / row["fps"])
+
+
+def test_clip_speed_refuses_a_network_without_refinement():
+    with pytest.raises(InputError, match="no weights of intra-clip refinement"):
+        clips.clip_speed(
+            clips.ClipWorkload(network="tiny", height=32, width=48, frames=5, repeats=1), [2]
+        )
+
+
+def test_bar_chart_draws_bars_as_high_as_their_values(tmp_path):
+    path = tmp_path / "new" / "chart.png"
+    bar_chart(
+        path,
+        "title",
+        "subtitle",
+        ("one", "two"),
+        ("a", "b"),
+        [Panel("panel", [[100.0, 50.0], [25.0, 0.0]])],
+    )
+    pixels = np.array(Image.open(path).convert("RGB"))
+    grey, blue = pixels[150:] == (176, 184, 196), pixels[150:] == (38, 107, 191)  # below the legend
+    heights = sorted(set(grey.all(-1).sum(0)))
+    assert heights[-1] == pytest.approx(2 * heights[1], rel=0.02)
+    assert blue.all(-1).sum(0).max() == pytest.approx(heights[-1] / 4, rel=0.04)
+
+
+def test_peak_memory_sees_the_video_the_reference_holds():
+    settings = {
+        "network": "tiny",
+        "height": 240,
+        "width": 320,
+        "frames": 60,
+        "objects": 1,
+        "threads": 1,
+    }
+    peak = peak_memory.measure(peak_memory.Probe(side="reference", **settings))
+    images_mb = 60 * 3 * 240 * 320 * 4 / 1e6
+    probabilities_mb = images_mb * 2 / 3
+    assert images_mb + probabilities_mb < peak.growth_mb < 6 * images_mb
+
+
+def test_speed_command_prints_a_table_and_writes_its_figures(tmp_path):
+    figures = tmp_path / "speed.json"
+    settings = [
+        "--network",
+        "tiny",
+        "--height",
+        "48",
+        "--width",
+        "64",
+        "--frames",
+        "4",
+        "--repeats",
+        "1",
+        "--threads",
+        "1",
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "benchmark.py"),
+        "speed",
+        *settings,
+        "--objects",
+        "1",
+        "2",
+        "--json",
+        str(figures),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "| objects | reference, s/frame | ours, s/frame | times faster |" in result.stdout
+    assert "labels differ at 0 of" in result.stdout
+    report = json.loads(figures.read_text())
+    assert report["threads"] == 1 and report["processor"] and report["date"]
+    assert [row["objects"] for row in report["figures"]] == [1, 2]
+    for row in report["figures"]:
+        seconds = row["seconds_per_frame"]
+        assert row["speedup"] == pytest.approx(seconds["reference"] / seconds["ours"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stream", "--frames", "3"), "error: --frames 3: two lengths are compared"),
+        (
+            ("speed", "--net", "tiny"),
+            "error: benchmark.py speed: --net: not known; the flags are -h --help --network --height ",
+        ),
+        (
+            ("speed", "--height", "8"),
+            "error: benchmark.py speed: argument --height: 8: at least 16 is needed",
+        ),
+        (
+            ("components", "--plot", "made"),
+            "error: benchmark.py components: argument --plot: made: a folder; a file's name is needed",
+        ),
+        (
+            ("training", "--json", "made"),
+            "error: benchmark.py training: argument --json: made: a folder; a file's name is needed",
+        ),
+        (("fast",), "error: benchmark.py: argument COMMAND: invalid choice: 'fast'"),
+    ],
+)
+def test_wrong_requests_end_with_one_line_and_exit_code_2(
+    tmp_path, arguments, said, monkeypatch, capsys
+):
+    (tmp_path / "made").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
+    monkeypatch.setattr(
+        "torch.set_num_threads", lambda count: None
+    )  # of this process, which goes on with other tests
+    with pytest.raises(SystemExit) as end:
+        run_command(benchmark.main)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith(said) and error.count("\n") == 1
+
+
+def test_line_chart_draws_points_where_their_values_are(tmp_path):
+    path = tmp_path / "chart.png"
+    rising = Line("rising", [(0.0, 0.0), (10.0, 100.0)], ("low", "high"))
+    line_chart(
+        path,
+        "title",
+        "subtitle",
+        [
+            LinePanel("panel", "x", "y", [rising, Line("absent", [])]),
+            LinePanel("empty", "x", "y", []),
+        ],
+    )
+    pixels = np.array(Image.open(path).convert("RGB"))[
+        130:-60, :760
+    ]  # the first panel, without legend
+    rows, columns = np.nonzero((pixels == (0, 114, 178)).all(-1))
+    low, high = rows[columns < columns.min() + 8].mean(), rows[columns > columns.max() - 8].mean()
+    assert low - high == pytest.approx(520 - 48 - 66, abs=4)
+    assert columns.max() - columns.min() == pytest.approx(
+        760 - 84 - 40 + 10, abs=4
+    )  # and half a marker at both ends
