@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 import torch
-from made_up_trees import write_davis
+from toy_trees import write_davis
 from training_processes import (
     QUICK,
     TRAIN,

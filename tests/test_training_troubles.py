@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from made_up_trees import write_davis
+from toy_trees import write_davis
 from training_processes import QUICK, TRAIN, Program, assert_same, free_port, read, run_by_hand
 
 import train

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from made_up_trees import write_davis, write_generic
+from toy_trees import write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset, Layout
 from util.errors import InputError

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from made_up_trees import made_up_frames, write_davis, write_generic, write_jpg, write_youtube
+from toy_trees import toy_frames, write_davis, write_generic, write_jpg, write_youtube
 
 from dataset import DavisDataset, YoutubeDataset, read_palette
 from dataset.training.video_clips import find_videos
@@ -116,7 +116,7 @@ def test_videos_whose_frames_are_not_all_there_are_counted(tmp_path):
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".JPEG"])
 def test_training_masks_that_are_no_png_are_named(tmp_path, suffix):
     root = write_generic(tmp_path, "clip", {0: (1,), 1: (1,), 2: (1,)})
-    image = made_up_frames(1, 0)[0][0]
+    image = toy_frames(1, 0)[0][0]
     for index in (3, 4):
         write_jpg(root / f"made/{index:05d}.jpg", image)
         (root / f"made/{index:05d}.jpg").rename(root / f"Annotations/clip/{index:05d}{suffix}")

@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 import pytest
 from conftest import tiny_network_name
-from made_up_trees import (
+from PIL import Image
+from repository import ROOT
+from toy_trees import (
     file_names,
-    made_up_frames,
+    toy_frames,
     write_davis,
     write_generic,
     write_png,
     write_tiny_weights,
     write_youtube,
 )
-from PIL import Image
-from repository import ROOT
 
 import eval_davis
 import eval_generic
@@ -414,7 +414,7 @@ def test_parts_of_a_network_that_are_there_and_not_used_are_said(
 
 
 def test_a_video_file_with_a_mask_gives_masks_and_an_overlay(command, tmp_path):
-    images, labels = made_up_frames(5, 0, (7,))
+    images, labels = toy_frames(5, 0, (7,))
     video = cv2.VideoWriter(
         str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48)
     )
@@ -496,7 +496,7 @@ def test_live_sources_go_without_a_frame_range(command):
 
 
 def test_a_video_file_played_in_real_time_is_recorded_as_such(command, tmp_path):
-    images, labels = made_up_frames(5, 0, (7,))
+    images, labels = toy_frames(5, 0, (7,))
     video = cv2.VideoWriter(
         str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48)
     )

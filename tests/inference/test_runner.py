@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import (
+from PIL import Image
+from repository import ROOT
+from toy_trees import (
     HEIGHT,
     WIDTH,
     file_names,
-    made_up_frames,
+    toy_frames,
     write_davis,
     write_generic,
     write_png,
     write_tiny_weights,
     write_youtube,
 )
-from PIL import Image
-from repository import ROOT
 
 from dataset import (
     DavisDataset,
@@ -79,7 +79,7 @@ class MadeUpVideo(Video):
     ignored_masks = 0
 
     def frames(self):
-        images, labels = made_up_frames(6, 0)
+        images, labels = toy_frames(6, 0)
         for index, image in enumerate(images):
             if index == self.ends_before:
                 raise TruncatedVideoError(f"{self.name}.mp4: ends after {index} of 6 frames")

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_network, tiny_network_name
-from made_up_trees import write_davis, write_generic, write_png
 from repository import ROOT
+from toy_trees import write_davis, write_generic, write_png
 
 from dataset import DavisDataset, GenericDataset
 from inference import SegmentationSession, VideoSegmenter

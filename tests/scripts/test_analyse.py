@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import file_names, write_davis, write_generic, write_png, write_tiny_weights
 from PIL import Image
+from toy_trees import file_names, write_davis, write_generic, write_png, write_tiny_weights
 
 from dataset import DavisDataset, Frame, Video
 from inference import SegmentationSession, VideoSegmenter

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_trees import file_names, write_davis, write_generic
 from PIL import Image
 from repository import ROOT
+from toy_trees import file_names, write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
 from inference.scoring import score_folder

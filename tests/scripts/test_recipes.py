@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up_trees import write_davis
 from repository import ROOT
+from toy_trees import write_davis
 
 from model import build_network, load_network, save_weights
 

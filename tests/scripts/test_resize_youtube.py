@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from made_up_trees import write_jpg, write_png
 from PIL import Image
 from repository import ROOT
+from toy_trees import write_jpg, write_png
 
 from dataset.training.video_clips import find_videos
 from scripts.data_tools.resizing import resize_tasks, resize_video, smaller_size

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import file_names, write_davis, write_generic, write_tiny_weights
 from PIL import Image
 from repository import ROOT
+from toy_trees import file_names, write_davis, write_generic, write_tiny_weights
 
 from dataset import Layout
 from inference.config import SYSTEMS, system_config

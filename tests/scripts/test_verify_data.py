@@ -7,17 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from made_up_trees import (
+from PIL import Image
+from repository import ROOT
+from toy_trees import (
     HEIGHT,
     WIDTH,
-    made_up_frames,
+    toy_frames,
     write_davis,
     write_generic,
     write_jpg,
     write_png,
 )
-from PIL import Image
-from repository import ROOT
 
 from scripts.data_tools.verification import (
     BL30K,
@@ -54,7 +54,7 @@ def davis_root(tmp_path):
 @pytest.fixture
 def static_root(tmp_path):
     root = tmp_path / "static"
-    images, labels = made_up_frames(6, seed=0)
+    images, labels = toy_frames(6, seed=0)
     for index in range(6):
         folder = "ECSSD" if index < 4 else "mine"
         write_jpg(root / folder / f"{index}.jpg", images[index])

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from made_up_trees import file_names
+from toy_trees import file_names
 
 from util.files import atomic_files, atomic_folder, atomic_write
 

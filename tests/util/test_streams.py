@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from made_up_trees import file_names, write_davis, write_tiny_weights
 from repository import ROOT
+from toy_trees import file_names, write_davis, write_tiny_weights
 
 from util import run_record
 from util.errors import InputError, run_command

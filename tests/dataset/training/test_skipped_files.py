@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import made_up_frames, write_davis, write_jpg, write_png
 from PIL import Image
 from repository import ROOT
+from toy_trees import toy_frames, write_davis, write_jpg, write_png
 
 import dataset.training.cache
 from dataset.training.augmentation import ClipAugmentation, StaticAugmentation
@@ -29,7 +29,7 @@ SIDE = 32
 @pytest.fixture
 def static_root(tmp_path):
     root = tmp_path / "static"
-    images, labels = made_up_frames(8, seed=0)
+    images, labels = toy_frames(8, seed=0)
     for index in range(8):
         write_jpg(root / f"{index}.jpg", images[index])
         write_png(root / f"{index}.png", labels[index])

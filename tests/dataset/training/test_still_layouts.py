@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up_trees import write_jpg, write_png
+from toy_trees import write_jpg, write_png
 
 from dataset.training.still_layouts import LAYOUTS, scan_static_root
 from dataset.training.stills import StaticDataset

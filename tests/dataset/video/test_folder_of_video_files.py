@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up_trees import file_names, write_tiny_weights
 from media_trees import labelled, save_mask
 from test_video_files import write_video as write_avi
+from toy_trees import file_names, write_tiny_weights
 
 import eval_generic
 from dataset import GenericDataset, VideoFile

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_up_trees import HEIGHT, WIDTH, file_names, made_up_frames, write_png, write_tiny_weights
 from PIL import Image
 from repository import ROOT
+from toy_trees import HEIGHT, WIDTH, file_names, toy_frames, write_png, write_tiny_weights
 
 from dataset import LiveVideo, SingleVideoDataset, TruncatedVideoError, is_live_address, open_live
 from dataset.video.live import CameraFeed, Feed, FileFeed
@@ -41,7 +41,7 @@ class ScriptedFeed(Feed):
         stalls_before: int | None = None,
         changes_at: int | None = None,
     ):
-        self.images = list(made_up_frames(min(count, 20), 0)[0])
+        self.images = list(toy_frames(min(count, 20), 0)[0])
         self.count, self.interval_seconds, self.stalls_before, self.changes_at = (
             count,
             interval_seconds,
@@ -76,7 +76,7 @@ class ScriptedFeed(Feed):
 
 @pytest.fixture
 def mask(tmp_path) -> Path:
-    write_png(tmp_path / "first.png", made_up_frames(1, 0)[1][0])
+    write_png(tmp_path / "first.png", toy_frames(1, 0)[1][0])
     return tmp_path / "first.png"
 
 
@@ -139,7 +139,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_the_rest_is_dropped_and_counted
 
 
 def test_frames_with_masks_are_never_dropped(tmp_path):
-    labels = made_up_frames(20, 0)[1]
+    labels = toy_frames(20, 0)[1]
     for index, object_id in ((2, 1), (7, 2), (8, 1)):
         write_png(
             tmp_path / f"masks/{index:05d}.png",
@@ -164,7 +164,7 @@ def test_frames_with_masks_are_never_dropped(tmp_path):
 def test_colours_are_rgb(mask):
     video = live_video(ScriptedFeed(1), mask)
     first = next(video.frames())
-    assert np.array_equal(first.image, made_up_frames(1, 0)[0][0])
+    assert np.array_equal(first.image, toy_frames(1, 0)[0][0])
 
 
 def test_a_source_that_ends_keeps_whole_what_was_segmented_and_says_so(segmenter, out, mask):
@@ -218,7 +218,7 @@ def test_a_change_of_the_frames_size_ends_the_video_and_keeps_it(segmenter, out,
 def test_every_mask_is_looked_at_before_the_first_frame_is_segmented(
     segmenter, out, tmp_path, mask
 ):
-    write_png(tmp_path / "masks/00000.png", made_up_frames(1, 0)[1][0])
+    write_png(tmp_path / "masks/00000.png", toy_frames(1, 0)[1][0])
     write_png(tmp_path / "masks/00900.png", np.ones((10, 10), np.uint8))
     with pytest.raises(InputError, match=r"masks/00900\.png: mask of 10x10 for frames of 64x48"):
         segment(ScriptedFeed(5), tmp_path / "masks", segmenter, out)
@@ -333,7 +333,7 @@ def test_an_address_that_is_no_url_is_refused_without_its_password(mask):
 
 def write_video(path: Path, count: int, rate: float) -> None:
     video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (WIDTH, HEIGHT))
-    for image in made_up_frames(count, 0)[0]:
+    for image in toy_frames(count, 0)[0]:
         video.write(image[..., ::-1].copy())
     video.release()
 
@@ -359,7 +359,7 @@ class CameraOfImages:
     """Stands in for cv2.VideoCapture: a camera that gives five frames and is then unplugged."""
 
     def __init__(self, number, *arguments):
-        self.left = list(made_up_frames(5, 0)[0])
+        self.left = list(toy_frames(5, 0)[0])
         self.number = number
 
     def isOpened(self):
@@ -391,7 +391,7 @@ class StreamingServer:
     def __enter__(self) -> str:
         released = self._released = threading.Event()
         jpegs = [
-            cv2.imencode(".jpg", image[..., ::-1])[1].tobytes() for image in made_up_frames(8, 0)[0]
+            cv2.imencode(".jpg", image[..., ::-1])[1].tobytes() for image in toy_frames(8, 0)[0]
         ]
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -509,7 +509,7 @@ def test_network_streams_end_stall_and_are_stopped_from_the_command_line(tmp_pat
         and len(file_names(tmp_path / "goes/overlays")) == 2
     )
     with Image.open(folder / "00000.png") as image:
-        assert np.array_equal(np.asarray(image), made_up_frames(1, 0)[1][0])
+        assert np.array_equal(np.asarray(image), toy_frames(1, 0)[1][0])
     everything = "".join(
         [*(err for (_, err), _ in ends.values()), (tmp_path / "goes/config.json").read_text()]
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_up_videos import HEIGHT, WIDTH, damage, moving_bar, set_display_matrix, woven, write
 from media_trees import save_mask
 from repository import ROOT
+from toy_videos import HEIGHT, WIDTH, damage, moving_bar, set_display_matrix, woven, write
 
 import dataset.video.pyav
 from dataset import FrameRange, TruncatedVideoError, VideoFile, open_live

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from made_up_trees import write_davis, write_png
+from toy_trees import write_davis, write_png
 
 from inference import MemoryConfig, system_config
 from inference.memory import POLICIES, SAMPLINGS, Write

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import (
+from PIL import Image
+from repository import ROOT
+from toy_trees import (
     file_names,
-    made_up_frames,
+    toy_frames,
     write_davis,
     write_generic,
     write_jpg,
@@ -23,8 +25,6 @@ from made_up_trees import (
     write_tiny_weights,
     write_youtube,
 )
-from PIL import Image
-from repository import ROOT
 
 import eval_davis
 import eval_generic
@@ -229,7 +229,7 @@ def test_a_link_in_a_videos_place_is_refused_and_what_it_leads_to_stays(command,
 
 
 def test_masks_in_the_place_of_results_stay(command, tmp_path):
-    images, labels = made_up_frames(3, 0)
+    images, labels = toy_frames(3, 0)
     for index, image in enumerate(images):
         write_jpg(tmp_path / f"frames/clip/{index:05d}.jpg", image)
     write_png(tmp_path / "clip/00000.png", labels[0])
@@ -403,7 +403,7 @@ def test_a_mask_added_and_frames_asked_for_anew_are_inputs_too(segmenter, out, t
 
 
 def test_a_video_file_or_its_mask_replaced_in_place_is_made_again(command, tmp_path):
-    images, labels = made_up_frames(5, 0)
+    images, labels = toy_frames(5, 0)
     for name, count in (("clip", 5), ("other", 3)):
         Image.fromarray(images[0]).save(
             tmp_path / f"{name}.gif",

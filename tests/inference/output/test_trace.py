@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from made_up_trees import write_davis
+from toy_trees import write_davis
 
 from dataset import DavisDataset
 from inference import VideoSegmenter

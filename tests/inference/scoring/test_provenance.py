@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_trees import made_up_frames, write_davis, write_jpg, write_png
+from toy_trees import toy_frames, write_davis, write_jpg, write_png
 
 from dataset import DavisDataset
 from inference import VideoSegmenter
@@ -147,7 +147,7 @@ def test_results_in_two_places_are_not_guessed_at(made, tmp_path):
 def shifted(truth: Path, by: int, noise: float = 0.0) -> Path:
     """Results named `by` frames too late, with some pixels wrong."""
     generator = np.random.default_rng(0)
-    _, labels = made_up_frames(12, 0)
+    _, labels = toy_frames(12, 0)
     for index in range(12):
         write_png(truth / f"truth/bear/{index:05d}.png", labels[index])
         result = labels[np.clip(index - by, 0, 11)].copy()

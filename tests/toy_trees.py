@@ -14,9 +14,7 @@ from util.palette import DAVIS_PALETTE
 HEIGHT, WIDTH = 48, 64
 
 
-def made_up_frames(
-    count: int, seed: int, ids: Sequence[int] = (1, 2)
-) -> tuple[np.ndarray, np.ndarray]:
+def toy_frames(count: int, seed: int, ids: Sequence[int] = (1, 2)) -> tuple[np.ndarray, np.ndarray]:
     """Smooth images uint8 [T, H, W, 3] and ids uint8 [T, H, W] of squares that move to the right."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
@@ -52,7 +50,7 @@ def write_jpg(path: Path, image: np.ndarray) -> None:
 def write_davis(root: Path, lengths: Mapping[str, int], split_list: str = "2017/val.txt") -> Path:
     """Frames and the truth of every one of them, ids 1 and 2."""
     for seed, (name, count) in enumerate(lengths.items()):
-        for index, (image, labels) in enumerate(zip(*made_up_frames(count, seed), strict=True)):
+        for index, (image, labels) in enumerate(zip(*toy_frames(count, seed), strict=True)):
             write_jpg(root / f"JPEGImages/480p/{name}/{index:05d}.jpg", image)
             write_png(root / f"Annotations/480p/{name}/{index:05d}.png", labels)
     (root / "ImageSets" / split_list).parent.mkdir(parents=True)
@@ -69,7 +67,7 @@ def write_generic(
 ) -> Path:
     """One video of `count` frames whose masks at some frames hold the ids given, which are objects of the whole video."""
     ids = sorted({object_id for given in masks_at.values() for object_id in given})
-    images, labels = made_up_frames(count, 0, ids)
+    images, labels = toy_frames(count, 0, ids)
     for index in range(count):
         write_jpg(root / f"JPEGImages/{name}/{index:05d}.jpg", images[index])
         if index in masks_at:
@@ -85,7 +83,7 @@ def write_generic(
 
 def write_youtube(root: Path) -> Path:
     """One video of 11 frames, of which every fifth is asked for; object 3 joins at frame 5."""
-    images, labels = made_up_frames(11, 0, (1, 3))
+    images, labels = toy_frames(11, 0, (1, 3))
     for index in range(11):
         write_jpg(
             root / f"all_frames/valid_all_frames/JPEGImages/aa11/{index:05d}.jpg", images[index]
