@@ -40,9 +40,10 @@ from model.checkpoint import (
 )
 from model.config import MOST_KEY_CHANNELS, Similarity, with_window
 from model.network import SLOT_TITLES
+from model.training.loss_monitor import LossMonitor
 from model.training.rollout import RolloutResult, check_frames, check_slots
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Learner, LossWatch
+from model.training.trainer import Trainer
 from util.charts import draw_curves
 from util.distributed import (
     check_agreement,
@@ -636,15 +637,15 @@ class Run:
     def __init__(
         self,
         arguments: argparse.Namespace,
-        learner: Learner,
+        trainer: Trainer,
         data: MixedTrainingData,
         files: FilesRecord,
     ):
         """files: what the data are drawn from, of the main process. Raises InputError where videos of the training would be validated on, or what validation needs is missing."""
-        self.arguments, self.learner, self.files = arguments, learner, files
+        self.arguments, self.trainer, self.files = arguments, trainer, files
         self.record = {
-            "training": learner.config.as_dict(),
-            "network": learner.network.config.as_dict(),
+            "training": trainer.config.as_dict(),
+            "network": trainer.network.config.as_dict(),
             "flags": vars(arguments),
             "processes": world_size(),
             "data": summary(files),
@@ -654,38 +655,38 @@ class Run:
         self.folder = RUNS / arguments.id
         self.skipped = SkipLog(data.total_files)
         self.saved_iteration: int | None = None
-        self.kept_iteration = learner.iteration  # of which there is a checkpoint, or was to be one
+        self.kept_iteration = trainer.iteration  # of which there is a checkpoint, or was to be one
         self.validator = (
-            build_validator(arguments, data, learner.config.system, learner.network.config)
+            build_validator(arguments, data, trainer.config.system, trainer.network.config)
             if arguments.val_root
             else None
         )
         if not is_main():
             return
-        for path in set_aside_beyond(self.folder / "checkpoints", learner.iteration):
+        for path in set_aside_beyond(self.folder / "checkpoints", trainer.iteration):
             print(
-                f"{path}: beyond iteration {learner.iteration}, from which training goes on; set aside"
+                f"{path}: beyond iteration {trainer.iteration}, from which training goes on; set aside"
             )
         for folder in (self.folder, self.folder / "checkpoints"):
             remove_unfinished(folder)
         write_json(self.folder / "config.json", self.record)
         self.log = MetricsLog(
             self.folder,
-            learner.config.iterations,
+            trainer.config.iterations,
             arguments.log_every,
-            resumed_at=learner.iteration,
-            device=learner.device,
+            resumed_at=trainer.iteration,
+            device=trainer.device,
         )
         for name, value in self.record.items():
             print(f"{name}: {json.dumps(value)}")
-        if learner.config.warmup_iterations >= learner.config.iterations:
+        if trainer.config.warmup_iterations >= trainer.config.iterations:
             print(
-                f"note: the learning rate rises over {learner.config.warmup_iterations:,} iterations, longer than this training; --warmup_iterations sets it"
+                f"note: the learning rate rises over {trainer.config.warmup_iterations:,} iterations, longer than this training; --warmup_iterations sets it"
             )
         self.log.text("configuration", f"```\n{json.dumps(self.record, indent=2)}\n```")
         if self.validator:
             self.best = BestWeights(
-                self.folder, self.validator.settings, fresh=learner.iteration == 0
+                self.folder, self.validator.settings, fresh=trainer.iteration == 0
             )
 
     def note_skipped(self, files: list[SkippedFile]) -> None:
@@ -698,14 +699,14 @@ class Run:
         self, waited_seconds: float, results: list[RolloutResult], batches: list[TrainingBatch]
     ) -> None:
         """Log, and save and validate where this iteration is one for it."""
-        arguments, iteration = self.arguments, self.learner.iteration
-        last = iteration == self.learner.config.iterations
+        arguments, iteration = self.arguments, self.trainer.iteration
+        last = iteration == self.trainer.config.iterations
         if is_main():
             means = {
                 name: torch.stack([getattr(result, name).detach() for result in results]).mean()
                 for name in ("loss", "iou")
             }
-            learning_rate = self.learner.scheduler.get_last_lr()[0]
+            learning_rate = self.trainer.scheduler.get_last_lr()[0]
             if len(results[0].parts) > 1:
                 means |= {
                     name: torch.stack([result.parts[name] for result in results]).mean()
@@ -740,32 +741,32 @@ class Run:
     def validate(self) -> None:
         """The scores of the network as it is. Every process takes part."""
         with self.log.paused() if is_main() else contextlib.nullcontext():
-            scores = self.validator.score(self.learner.final_network)
+            scores = self.validator.score(self.trainer.final_network)
             if is_main():
-                self.log.scalars(self.learner.iteration, scores.as_scalars())
+                self.log.scalars(self.trainer.iteration, scores.as_scalars())
                 with going_on_without(
-                    f"the best weights, those of iteration {self.learner.iteration},"
+                    f"the best weights, those of iteration {self.trainer.iteration},"
                 ):
-                    self.best.offer(self.learner.iteration, scores, self.learner.final_network)
+                    self.best.offer(self.trainer.iteration, scores, self.trainer.final_network)
 
     def save(self) -> None:
         """A checkpoint. Every process takes part. Where there is no space for it, training goes on and the older ones stay."""
-        state = self.learner.state(self.record, self.files)
-        self.kept_iteration = self.learner.iteration
+        state = self.trainer.state(self.record, self.files)
+        self.kept_iteration = self.trainer.iteration
         if is_main():
             with (
                 self.log.paused(),
-                going_on_without(f"the checkpoint of iteration {self.learner.iteration}"),
+                going_on_without(f"the checkpoint of iteration {self.trainer.iteration}"),
             ):
                 save_in_turn(self.folder / "checkpoints", state, self.arguments.keep_checkpoints)
-                self.saved_iteration = self.learner.iteration
+                self.saved_iteration = self.trainer.iteration
 
     def draw(self) -> None:
         """The curves so far, those of the latest validation too."""
         if is_main():
             with (
                 self.log.paused(),
-                going_on_without(f"the curves of iteration {self.learner.iteration}"),
+                going_on_without(f"the curves of iteration {self.trainer.iteration}"),
             ):
                 draw_curves(self.folder, self.arguments.id)
 
@@ -775,20 +776,20 @@ class Run:
         every = (self.arguments.log_every, self.arguments.save_every, self.arguments.val_every)
         return (
             device.type == "cpu"
-            or iteration == self.learner.config.iterations
+            or iteration == self.trainer.config.iterations
             or any(iteration % n == 0 for n in every)
         )
 
-    def check_losses(self, watch: LossWatch, data: MixedTrainingData) -> None:
+    def check_losses(self, monitor: LossMonitor, data: MixedTrainingData) -> None:
         """End the training in every process where a loss went wrong in one, before anything of it is saved."""
-        found = watch.check()
+        found = monitor.check()
         (troubled,) = largest_of_processes(found is not None)
         if not troubled:
             return
         if found is None:
             raise SystemExit(EXIT_INPUT_ERROR)
         iteration, trouble = found
-        config = self.learner.config
+        config = self.trainer.config
         again = iter(
             training_batches(
                 data, config.batch_size, iteration, workers=0, accumulate=config.accumulate
@@ -804,7 +805,7 @@ class Run:
 
     def keep(self) -> None:
         """Before an end in trouble between two iterations, of which every process knows: the iterations since the last checkpoint."""
-        if self.kept_iteration != self.learner.iteration:
+        if self.kept_iteration != self.trainer.iteration:
             self.stop()
 
     def stop(self) -> None:
@@ -815,11 +816,11 @@ class Run:
             self.log.close()
             lost = (
                 ""
-                if self.saved_iteration == self.learner.iteration
+                if self.saved_iteration == self.trainer.iteration
                 else ", without a checkpoint of it"
             )
             print(
-                f"stopped at iteration {self.learner.iteration}{lost}; go on with --load_model auto",
+                f"stopped at iteration {self.trainer.iteration}{lost}; go on with --load_model auto",
                 file=sys.stderr,
                 flush=True,
             )
@@ -827,7 +828,7 @@ class Run:
     def finish(self) -> None:
         """At its end: the weights that remain."""
         if is_main():
-            save_weights(self.folder / "weights.pth", self.learner.final_network)
+            save_weights(self.folder / "weights.pth", self.trainer.final_network)
             self.log.close()
             print(f"weights: {self.folder / 'weights.pth'}")
 
@@ -856,7 +857,7 @@ def memory_for_batch(
 
 def prepare(
     arguments: argparse.Namespace, device: torch.device
-) -> tuple[Learner, MixedTrainingData, FilesRecord]:
+) -> tuple[Trainer, MixedTrainingData, FilesRecord]:
     """All that a training needs, in every process (the record of its files in the main one); what is wrong in one of them ends all, with one line."""
     with in_all_processes():
         check_agreement(vars(arguments))
@@ -876,35 +877,35 @@ def prepare(
     with in_all_processes():
         state = TrainingState.from_checkpoint(chosen) if chosen else None
         network = build_start(arguments, config, network_config, start, fresh=state is None)
-    learner = Learner(network, config, device)
+    trainer = Trainer(network, config, device)
     with in_all_processes():
         if state is not None:
-            learner.restore(state)
+            trainer.restore(state)
             if is_main():
                 check_files(chosen, state, files, arguments.allow_other_data)
-    return learner, data, files
+    return trainer, data, files
 
 
 def train(arguments: argparse.Namespace, device: torch.device) -> int:
     """Returns the exit code: 0 where training is done, 128 and the signal's number where it was asked to stop."""
-    learner, data, files = prepare(arguments, device)
-    config = learner.config
-    watch = LossWatch()
+    trainer, data, files = prepare(arguments, device)
+    config = trainer.config
+    monitor = LossMonitor()
     with StopSignals() as signals, contextlib.ExitStack() as opened:
         with in_all_processes():
-            run = Run(arguments, learner, data, files)
+            run = Run(arguments, trainer, data, files)
         pinned = {"pin_memory": device.type == "cuda"}
         share = training_batches(
             data,
             config.batch_size,
-            learner.iteration,
+            trainer.iteration,
             arguments.num_workers,
             config.accumulate,
             arguments.worker_patience,
             **pinned,
         )
         loader = opened.enter_context(contextlib.closing(share))
-        while learner.iteration < config.iterations:
+        while trainer.iteration < config.iterations:
             asked = time.perf_counter()
             try:
                 with in_all_processes():
@@ -912,22 +913,22 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
                     waited_seconds = time.perf_counter() - asked
                     run.note_skipped([file for batch in batches for file in batch.skipped])
             except (InputError, OSError, SystemExit):
-                run.check_losses(watch, data)
+                run.check_losses(monitor, data)
                 run.keep()
                 raise
             results = []
             with memory_for_batch(device, config):
                 for batch in batches:
-                    results.append(learner.forward(batch.tensors))
-                    learner.backward(results[-1].loss)
-            watch.add(learner.iteration, [result.loss for result in results])
+                    results.append(trainer.forward(batch.tensors))
+                    trainer.backward(results[-1].loss)
+            monitor.add(trainer.iteration, [result.loss for result in results])
             (signal_number,) = largest_of_processes(signals.received or 0)
-            if signal_number or run.reads_losses(learner.iteration + 1, device):
-                run.check_losses(watch, data)
+            if signal_number or run.reads_losses(trainer.iteration + 1, device):
+                run.check_losses(monitor, data)
             with memory_for_batch(device, config):
-                learner.step()
+                trainer.step()
             run.after_step(waited_seconds, results, batches)
-            if signal_number and learner.iteration < config.iterations:
+            if signal_number and trainer.iteration < config.iterations:
                 run.stop()
                 return 128 + signal_number
     run.finish()

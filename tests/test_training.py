@@ -21,7 +21,7 @@ from dataset.training.synthetic import make_clip
 from dataset.training.video_clips import find_videos
 from model import Rollout, build_network, load_network, save_weights
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Learner, build_scheduler
+from model.training.trainer import Trainer, build_scheduler
 from util.errors import InputError
 from util.run_record import read_metrics
 
@@ -232,7 +232,7 @@ def test_too_little_memory_for_a_batch_is_one_line(davis_root, tmp_path, monkeyp
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
         )
 
-    monkeypatch.setattr("model.training.trainer.Learner.forward", forward)
+    monkeypatch.setattr("model.training.trainer.Trainer.forward", forward)
     with pytest.raises(
         InputError,
         match=r"cpu has too little memory for a batch \(2 samples of 3 frames at 64 pixels on network tiny\); --accumulate N",
@@ -594,17 +594,17 @@ def test_published_stages_keep_batch_norm_statistics_and_still_learn_their_scale
     config = TrainingConfig(
         stage="3", mix=(), batch_size=1, iterations=1, learning_rate=1e-3, amp="off"
     )
-    learner = Learner(build_network("tiny"), config, torch.device("cpu"))
-    norm = learner.network.key_encoder.bn1
+    trainer = Trainer(build_network("tiny"), config, torch.device("cpu"))
+    norm = trainer.network.key_encoder.bn1
     before = norm.running_mean.clone(), norm.weight.detach().clone()
     frames = torch.randint(
         0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     labels[..., 8:24, 8:24] = 1
-    result = learner.forward({"frames": frames, "labels": labels, "num_objects": torch.tensor([1])})
-    learner.backward(result.loss)
-    learner.step()
+    result = trainer.forward({"frames": frames, "labels": labels, "num_objects": torch.tensor([1])})
+    trainer.backward(result.loss)
+    trainer.step()
     assert torch.equal(norm.running_mean, before[0]) and not torch.equal(norm.weight, before[1])
 
 
@@ -633,15 +633,15 @@ def test_training_lowers_the_loss_on_a_clip_seen_again_and_again():
         learn_batch_norms=True,
         amp="off",
     )
-    learner = Learner(build_network("tiny"), config, torch.device("cpu"))
+    trainer = Trainer(build_network("tiny"), config, torch.device("cpu"))
     losses = []
     for _ in range(30):
-        result = learner.forward(batch)
+        result = trainer.forward(batch)
         losses.append(float(result.loss.detach()))
-        learner.backward(result.loss)
-        learner.step()
+        trainer.backward(result.loss)
+        trainer.step()
     assert losses[-1] < 0.6 * losses[0]
-    assert isinstance(learner.rollout, Rollout)
+    assert isinstance(trainer.rollout, Rollout)
 
 
 def test_a_failing_validation_costs_no_iteration(davis_root, tmp_path, monkeypatch):

@@ -4,8 +4,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -100,46 +99,6 @@ def build_average(network: nn.Module, config: TrainingConfig) -> AveragedModel |
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
-class LossWatch:
-    """Says when a training has gone wrong: a loss that is no number, or whose mean over the last `window` iterations is `factor` times the lowest such
-    mean there was and above `floor` (guessing between two objects and background over two frames costs 2.2)."""
-
-    def __init__(self, window: int = 50, factor: float = 10.0, floor: float = 4.4):
-        self.factor, self.floor = factor, floor
-        self._recent: deque[float] = deque(maxlen=window)
-        self._lowest = math.inf
-        self._unread: list[tuple[int, Tensor]] = []
-
-    def add(self, iteration: int, losses: Sequence[Tensor]) -> None:
-        """Take the losses of an iteration's parts, scalars on any device, without waiting for them."""
-        self._unread.append((iteration, torch.stack([loss.detach() for loss in losses]).mean()))
-
-    def check(self) -> tuple[int, str] | None:
-        """Wait for the losses added since the last check: the first iteration at which training went wrong, and how."""
-        unread, self._unread = self._unread, []
-        if not unread:
-            return None
-        for (iteration, _), loss in zip(
-            unread, torch.stack([mean for _, mean in unread]).tolist(), strict=True
-        ):
-            if (trouble := self.trouble(loss)) is not None:
-                return iteration, trouble
-        return None
-
-    def trouble(self, loss: float) -> str | None:
-        """What is wrong after this iteration's loss; None while all is well."""
-        if not math.isfinite(loss):
-            return f"the loss is {loss}"
-        self._recent.append(loss)
-        if len(self._recent) < self._recent.maxlen:
-            return None
-        mean = sum(self._recent) / len(self._recent)
-        self._lowest = min(self._lowest, mean)
-        if mean > max(self.factor * self._lowest, self.floor):
-            return f"the loss explodes: {mean:.3g} over the last {len(self._recent)} iterations, {self._lowest:.3g} before"
-        return None
-
-
 def _plain(value: Any) -> Any:
     """As it comes back from a checkpoint: tuples are lists in some."""
     return (
@@ -151,7 +110,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-class Learner:
+class Trainer:
     """The rollout of a network (wrapped for several processes), optimiser, schedule, loss scaler and averaged weights, as `config` asks.
 
     One iteration is `config.accumulate` times forward and backward, then one step. `state` and `restore` carry all of it through a checkpoint.

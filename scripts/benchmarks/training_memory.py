@@ -1,6 +1,6 @@
 """Peak memory of a training step: computed where there is no GPU, measured on one. In GB of 10^9 bytes.
 
-Computed: one step of model.learner.Learner, with averaged weights and whatever else its configuration asks for, runs on fake tensors, which have sizes
+Computed: one step of model.training.trainer.Trainer, with averaged weights and whatever else its configuration asks for, runs on fake tensors, which have sizes
 and types but no content (torch's FakeTensorMode), while a ledger counts every tensor storage from its making to its end, rounded up as torch's CUDA
 allocator rounds. Gradients, activations kept for the backward pass, Adam's states, half-precision copies of weights and temporary tensors are all
 there as torch makes them; mixed precision is the CPU's, which chooses the same types as CUDA's in these networks. What lies below torch's own tensors is
@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from model import VOSNetwork, build_network
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Learner
+from model.training.trainer import Trainer
 from util.distributed import select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
@@ -158,10 +158,10 @@ def computed_memory(
     ledger = StorageLedger(block_bytes, config.max_objects)
     with FakeTensorMode() if fake else torch.random.fork_rng(devices=[]), ledger:
         network = _in_place(build_network(config.network))
-        learner = Learner(network, config, torch.device("cpu"))
-        _prepare(learner, keep_gradients=several_processes or config.accumulate > 1)
+        trainer = Trainer(network, config, torch.device("cpu"))
+        _prepare(trainer, keep_gradients=several_processes or config.accumulate > 1)
         ledger.peak = resting = ledger.live
-        kept = _step(learner)
+        kept = _step(trainer)
         del kept
     return StepMemory(resting=resting, peak=ledger.peak)
 
@@ -171,11 +171,11 @@ def measured_memory(
 ) -> StepMemory:
     """The same on a CUDA device, measured."""
     before = torch.cuda.memory_allocated(device)
-    learner = Learner(build_network(config.network), config, device)
-    _prepare(learner, keep_gradients=several_processes or config.accumulate > 1)
+    trainer = Trainer(build_network(config.network), config, device)
+    _prepare(trainer, keep_gradients=several_processes or config.accumulate > 1)
     torch.cuda.reset_peak_memory_stats(device)
     resting = torch.cuda.memory_allocated(device)
-    _step(learner)
+    _step(trainer)
     torch.cuda.synchronize(device)
     return StepMemory(
         resting=resting - before, peak=torch.cuda.max_memory_allocated(device) - before
@@ -183,7 +183,7 @@ def measured_memory(
 
 
 def _in_place(network: VOSNetwork) -> VOSNetwork:
-    """The network, channels last. What the learner does to it is spared what fake parameters cannot do: to be replaced by `to`, and to be copied."""
+    """The network, channels last. What the trainer does to it is spared what fake parameters cannot do: to be replaced by `to`, and to be copied."""
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             moved = parameter.detach()
@@ -201,18 +201,18 @@ def _in_place(network: VOSNetwork) -> VOSNetwork:
     return network
 
 
-def _prepare(learner: Learner, keep_gradients: bool) -> None:
+def _prepare(trainer: Trainer, keep_gradients: bool) -> None:
     """As after a first step: the optimiser has its states. The hardest pixels are chosen among nearly all, which takes the most memory."""
-    for parameter in learner.network.parameters():
+    for parameter in trainer.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=not keep_gradients)
-    learner.iteration = learner.config.bootstrap.start_iteration + 1
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=not keep_gradients)
+    trainer.iteration = trainer.config.bootstrap.start_iteration + 1
 
 
-def _step(learner: Learner) -> list[Tensor]:
+def _step(trainer: Trainer) -> list[Tensor]:
     """The last part of a batch and the step after it. Of the parts before, a training loop holds the logits until the step."""
-    config, device = learner.config, learner.device
+    config, device = trainer.config, trainer.device
     part, side = config.batch_size // config.accumulate, config.crop_size
     earlier = torch.empty(
         config.batch_size - part,
@@ -224,11 +224,11 @@ def _step(learner: Learner) -> list[Tensor]:
     )
     frames = torch.zeros(part, config.frames, 3, side, side, dtype=torch.uint8, device=device)
     labels = torch.zeros(part, config.frames, side, side, dtype=torch.uint8, device=device)
-    result = learner.forward(
+    result = trainer.forward(
         {"frames": frames, "labels": labels, "num_objects": np.full(part, config.max_objects)}
     )  # of fake tensors torch 2.4 makes no list
-    learner.backward(result.loss)
-    learner.step()
+    trainer.backward(result.loss)
+    trainer.step()
     return [earlier, result.logits]
 
 

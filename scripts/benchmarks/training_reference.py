@@ -3,7 +3,7 @@
 Frames are opened and decoded anew for every sample, augmented one by one by torchvision's transforms of PIL images (the mask through the same geometry
 by the same seed), and sent to the device as normalised float32. Every object goes through value encoder and decoder by itself, on whole concatenations;
 the loss is summed sample by sample; images and weights are NCHW, Adam as torch builds it by default. Written from the description of what is computed
-(STCN, section 4), for comparison alone: the product is dataset.training and model.learner. Which frames and objects are drawn is the product's own.
+(STCN, section 4), for comparison alone: the product is dataset.training and model.training.trainer. Which frames and objects are drawn is the product's own.
 
 Legend: B batch, K objects, T frames, C channels, N memory elements, S side of the crop in pixels.
 """
@@ -337,7 +337,7 @@ class PlainRollout(nn.Module):
         return total / len(labels)
 
 
-class PlainLearner:
+class PlainTrainer:
     """Network, optimiser and scaler. Source: STCN, section 4."""
 
     def __init__(self, network: VOSNetwork, config: TrainingConfig, device: torch.device):

@@ -19,8 +19,9 @@ from dataset.training.samples import MixedTrainingData, TrainingBatch, training_
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training.stills import StaticDataset
 from model import build_network
+from model.training.loss_monitor import LossMonitor
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Learner, LossWatch
+from model.training.trainer import Trainer
 from util.distributed import select_device
 from util.flags import Commands, at_least
 from util.memory import reset_peak_memory
@@ -34,7 +35,7 @@ from .timing import SIDES, note, wait_for
 from .training_reference import (
     PlainAugmentation,
     PlainData,
-    PlainLearner,
+    PlainTrainer,
     draw_clip,
     draw_still,
     plain_batches,
@@ -76,9 +77,9 @@ class OurLoop:
 
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
-        self.learner, self.watch = (
-            Learner(build_network(config.network), config, workload.device),
-            LossWatch(),
+        self.trainer, self.monitor = (
+            Trainer(build_network(config.network), config, workload.device),
+            LossMonitor(),
         )
         self.loader: Iterable[TrainingBatch] = training_batches(
             our_data(workload),
@@ -91,14 +92,14 @@ class OurLoop:
     def step(self, batches: Iterator[TrainingBatch]) -> float:
         """One iteration. Returns the seconds it waited for data."""
         waited, results = 0.0, []
-        for _ in range(self.learner.config.accumulate):
+        for _ in range(self.trainer.config.accumulate):
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            results.append(self.learner.forward(batch.tensors))
-            self.learner.backward(results[-1].loss)
-        self.watch.add(self.learner.iteration, [result.loss for result in results])
-        self.learner.step()
+            results.append(self.trainer.forward(batch.tensors))
+            self.trainer.backward(results[-1].loss)
+        self.monitor.add(self.trainer.iteration, [result.loss for result in results])
+        self.trainer.step()
         return waited
 
 
@@ -107,7 +108,7 @@ class PlainLoop:
 
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
-        self.learner = PlainLearner(build_network(config.network), config, workload.device)
+        self.trainer = PlainTrainer(build_network(config.network), config, workload.device)
         self.loader: DataLoader = plain_batches(
             plain_data(workload),
             config.batch_size,
@@ -120,7 +121,7 @@ class PlainLoop:
         asked = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - asked
-        self.learner.step(batch)
+        self.trainer.step(batch)
         return waited
 
 

@@ -16,7 +16,7 @@ from inference import SYSTEMS, VideoSegmenter
 from model import VOSNetwork, build_network
 from model.config import PRESETS
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Learner
+from model.training.trainer import Trainer
 from scripts.benchmarks.material import (
     made_up_network,
     write_training_stills,
@@ -216,7 +216,7 @@ def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorklo
 
 def host_waits(config: TrainingConfig, device: torch.device) -> list[str]:
     """Where the host waits for a CUDA device inside one training step: torch's own warnings, each place once."""
-    learner = Learner(build_network(config.network), config, device)
+    trainer = Trainer(build_network(config.network), config, device)
     side = config.crop_size
     frames = torch.randint(
         0, 256, (config.batch_size, config.frames, 3, side, side), dtype=torch.uint8
@@ -229,7 +229,7 @@ def host_waits(config: TrainingConfig, device: torch.device) -> list[str]:
         "labels": labels,
         "num_objects": torch.full((config.batch_size,), config.max_objects),
     }
-    step = functools.partial(_step, learner, batch)
+    step = functools.partial(_step, trainer, batch)
     for _ in range(3):
         step()
     torch.cuda.synchronize(device)
@@ -248,6 +248,6 @@ def host_waits(config: TrainingConfig, device: torch.device) -> list[str]:
     return sorted(places)
 
 
-def _step(learner: Learner, batch: dict[str, torch.Tensor]) -> None:
-    learner.backward(learner.forward(batch).loss)
-    learner.step()
+def _step(trainer: Trainer, batch: dict[str, torch.Tensor]) -> None:
+    trainer.backward(trainer.forward(batch).loss)
+    trainer.step()

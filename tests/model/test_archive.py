@@ -23,7 +23,7 @@ from repository import ROOT
 from model.archive import read_archive, write_archive
 from model.checkpoint import newest_checkpoint, save_in_turn, save_weights
 from model.training.stages import TrainingConfig
-from model.training.trainer import Learner
+from model.training.trainer import Trainer
 from util.errors import InputError
 
 PAGE_BYTES = 4096
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def learner() -> Learner:
+def trainer() -> Trainer:
     settings = {
         "stage": "3",
         "network": "tiny",
@@ -55,10 +55,10 @@ def learner() -> Learner:
         "amp": "off",
         "average_decay": 0.9,
     }
-    return Learner(tiny_network(), TrainingConfig(**settings), torch.device("cpu"))
+    return Trainer(tiny_network(), TrainingConfig(**settings), torch.device("cpu"))
 
 
-def step(of: Learner) -> None:
+def step(of: Trainer) -> None:
     """One step by made-up gradients."""
     for parameter in of.network.parameters():
         parameter.grad = torch.randn(parameter.shape).to(memory_format=torch.contiguous_format)
@@ -68,7 +68,7 @@ def step(of: Learner) -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a training checkpoint."""
-    path, trained = tmp_path_factory.mktemp("checkpoint") / "000001.pth", learner()
+    path, trained = tmp_path_factory.mktemp("checkpoint") / "000001.pth", trainer()
     step(trained)
     trained.state({}).save(path)
     return path.read_bytes()
@@ -187,7 +187,7 @@ def test_a_file_that_goes_on_or_ends_early_is_damaged(weights, path, end):
 
 
 def test_going_on_passes_over_damaged_and_spoilt_checkpoints(tmp_path, capsys):
-    trained = learner()
+    trained = trainer()
     for _ in range(3):
         step(trained)
         save_in_turn(tmp_path, trained.state({}), 0)

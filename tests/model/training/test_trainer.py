@@ -1,4 +1,4 @@
-"""What a Learner computes: the gradients of a batch however it is divided, states that survive a file, and when a loss has gone wrong.
+"""What a Trainer computes: the gradients of a batch however it is divided, states that survive a file, and when a loss has gone wrong.
 
 Legend: B batch, T frames, H W image size.
 """
@@ -20,9 +20,10 @@ from inference import VideoSegmenter
 from model import VOSNetwork, build_network, load_network, save_weights
 from model.checkpoint import TrainingState
 from model.config import PRESETS
+from model.training.loss_monitor import LossMonitor
 from model.training.losses import BootstrapConfig
 from model.training.stages import SlotRates, TrainingConfig
-from model.training.trainer import Learner, LossWatch
+from model.training.trainer import Trainer
 from util.errors import InputError
 
 CPU = torch.device("cpu")
@@ -73,22 +74,22 @@ def double(monkeypatch) -> None:
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
-def learner_of(network: VOSNetwork, **changed: Any) -> Learner:
-    return Learner(copy.deepcopy(network), config(**changed), CPU)
+def trainer_of(network: VOSNetwork, **changed: Any) -> Trainer:
+    return Trainer(copy.deepcopy(network), config(**changed), CPU)
 
 
-def gradients(learner: Learner, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of the batch, in the parts the learner is configured for."""
-    size = len(batch["frames"]) // learner.config.accumulate
-    for part in range(learner.config.accumulate):
-        learner.backward(
-            learner.forward(
+def gradients(trainer: Trainer, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the batch, in the parts the trainer is configured for."""
+    size = len(batch["frames"]) // trainer.config.accumulate
+    for part in range(trainer.config.accumulate):
+        trainer.backward(
+            trainer.forward(
                 {name: values[part * size : (part + 1) * size] for name, values in batch.items()}
             ).loss
         )
     return {
         name: parameter.grad.detach().clone()
-        for name, parameter in learner.network.named_parameters()
+        for name, parameter in trainer.network.named_parameters()
     }
 
 
@@ -107,7 +108,7 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: 
 GRADIENTS_OF_A_SHARE = """
 import torch
 from model import build_network
-from model.training.trainer import Learner
+from model.training.trainer import Trainer
 from model.training.stages import TrainingConfig
 from util.distributed import process_group, rank
 task = torch.load("task.pth", weights_only=False)
@@ -119,12 +120,12 @@ with process_group(torch.device("cpu")):
         torch.Tensor.float = torch.Tensor.double if dtype is torch.float64 else single
         network = build_network("tiny")
         network.load_state_dict(task["network"])
-        learner = Learner(network.to(dtype), config, torch.device("cpu"))
+        trainer = Trainer(network.to(dtype), config, torch.device("cpu"))
         size = 2 // accumulate
         for part in range(accumulate):
             first = 2 * rank() + part * size
-            learner.backward(learner.forward({name: values[first : first + size] for name, values in task["batch"].items()}).loss)
-        found[dtype, accumulate] = {name: parameter.grad.detach().clone() for name, parameter in learner.network.named_parameters()}
+            trainer.backward(trainer.forward({name: values[first : first + size] for name, values in task["batch"].items()}).loss)
+        found[dtype, accumulate] = {name: parameter.grad.detach().clone() for name, parameter in trainer.network.named_parameters()}
 torch.save(found, f"gradients{rank()}.pth")
 """
 
@@ -150,7 +151,7 @@ def divided(network, tmp_path_factory) -> list[dict[tuple[torch.dtype, int], dic
 def test_two_processes_of_half_the_batch_each_have_the_gradients_of_one_with_the_whole(
     network, batch, divided, double, accumulate
 ):
-    whole = gradients(learner_of(copy.deepcopy(network).double()), batch)
+    whole = gradients(trainer_of(copy.deepcopy(network).double()), batch)
     for process in divided:
         assert process[torch.float64, accumulate]["key_proj.key_proj.weight"].dtype == torch.float64
         assert_close(process[torch.float64, accumulate], whole, 1e-10)
@@ -159,7 +160,7 @@ def test_two_processes_of_half_the_batch_each_have_the_gradients_of_one_with_the
 def test_in_single_precision_two_processes_have_the_gradients_of_one_up_to_rounding(
     network, batch, divided
 ):
-    whole = gradients(learner_of(network), batch)
+    whole = gradients(trainer_of(network), batch)
     for process in divided:
         assert_close(process[torch.float32, 1], whole, 1e-5)
 
@@ -169,9 +170,9 @@ def test_accumulated_parts_have_the_gradients_of_the_whole_batch(
     network, batch, double, accumulate
 ):
     network = copy.deepcopy(network).double()
-    whole = gradients(learner_of(network, bootstrap=BOOTSTRAPPED), batch)
+    whole = gradients(trainer_of(network, bootstrap=BOOTSTRAPPED), batch)
     assert_close(
-        gradients(learner_of(network, bootstrap=BOOTSTRAPPED, accumulate=accumulate), batch),
+        gradients(trainer_of(network, bootstrap=BOOTSTRAPPED, accumulate=accumulate), batch),
         whole,
         1e-10,
     )
@@ -179,8 +180,8 @@ def test_accumulated_parts_have_the_gradients_of_the_whole_batch(
 
 def test_activations_computed_again_give_the_same_gradients(network, batch, double):
     network = copy.deepcopy(network).double()
-    kept = gradients(learner_of(network), batch)
-    assert_close(gradients(learner_of(network, checkpoint_activations=True), batch), kept, 1e-12)
+    kept = gradients(trainer_of(network), batch)
+    assert_close(gradients(trainer_of(network, checkpoint_activations=True), batch), kept, 1e-12)
 
 
 def test_activations_computed_again_are_not_kept(network, batch):
@@ -193,9 +194,9 @@ def test_activations_computed_again_are_not_kept(network, batch):
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        learner = learner_of(network, **changed)
+        trainer = trainer_of(network, **changed)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            result = learner.forward(batch)
+            result = trainer.forward(batch)
         assert result.loss.requires_grad
         return sum(sizes.values())
 
@@ -204,7 +205,7 @@ def test_activations_computed_again_are_not_kept(network, batch):
 
 def test_activations_computed_again_are_refused_where_batch_norms_learn(network):
     with pytest.raises(InputError, match="checkpoint_activations"):
-        learner_of(network, checkpoint_activations=True, learn_batch_norms=True)
+        trainer_of(network, checkpoint_activations=True, learn_batch_norms=True)
 
 
 # A step
@@ -215,72 +216,72 @@ def vector(network: torch.nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def steps(learner: Learner, batch: dict[str, Tensor], count: int) -> None:
+def steps(trainer: Trainer, batch: dict[str, Tensor], count: int) -> None:
     for _ in range(count):
-        gradients(learner, batch)
-        learner.step()
+        gradients(trainer, batch)
+        trainer.step()
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_gradient_longer_than_allowed_is_shortened_to_that(network, batch):
-    free, bounded = learner_of(network), learner_of(network, clip_gradient_norm=1e-3)
-    for learner in (free, bounded):
-        learner.optimizer = torch.optim.SGD(learner.network.parameters(), lr=1.0)
+    free, bounded = trainer_of(network), trainer_of(network, clip_gradient_norm=1e-3)
+    for trainer in (free, bounded):
+        trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=1.0)
     start = vector(network)
     moves = []
-    for learner in (free, bounded):
-        steps(learner, batch, 1)
-        moves.append(start - vector(learner.network))
+    for trainer in (free, bounded):
+        steps(trainer, batch, 1)
+        moves.append(start - vector(trainer.network))
     assert float(moves[0].norm()) > 1e-2 and float(moves[1].norm()) == pytest.approx(1e-3, rel=0.01)
     assert float(torch.nn.functional.cosine_similarity(*moves, dim=0)) > 0.999
 
 
 def test_the_average_of_weights_is_what_is_kept_and_follows_them_slowly(network, batch):
-    learner = learner_of(network, average_decay=0.9, learn_batch_norms=True)
+    trainer = trainer_of(network, average_decay=0.9, learn_batch_norms=True)
     expected = None
     for _ in range(3):
-        steps(learner, batch, 1)
-        now = vector(learner.network)
+        steps(trainer, batch, 1)
+        now = vector(trainer.network)
         expected = now if expected is None else 0.9 * expected + 0.1 * now
-    kept = vector(learner.final_network)
-    assert learner.final_network is not learner.network
+    kept = vector(trainer.final_network)
+    assert trainer.final_network is not trainer.network
     torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-6)
-    statistics = learner.final_network.key_encoder.bn1.running_mean
+    statistics = trainer.final_network.key_encoder.bn1.running_mean
     assert not torch.equal(
-        statistics, learner.network.key_encoder.bn1.running_mean
+        statistics, trainer.network.key_encoder.bn1.running_mean
     ) and not torch.equal(statistics, network.key_encoder.bn1.running_mean)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_what_is_no_floating_point_number_has_no_average():
     """An index that is averaged points elsewhere, and a counter counts too little: the network that is validated was not the one in its file."""
-    learner = learner_of(
+    trainer = trainer_of(
         build_network("tiny_pcvos"), clip_frames=2, average_decay=0.997, learn_batch_norms=True
     )
     for _ in range(5):
-        for parameter in learner.network.parameters():
+        for parameter in trainer.network.parameters():
             parameter.grad = torch.ones_like(parameter)
-        learner.network.key_encoder.bn1.num_batches_tracked += 1000
-        learner.step()
+        trainer.network.key_encoder.bn1.num_batches_tracked += 1000
+        trainer.step()
     for (name, ours), theirs in zip(
-        learner.final_network.named_buffers(), learner.network.buffers(), strict=True
+        trainer.final_network.named_buffers(), trainer.network.buffers(), strict=True
     ):
         assert torch.equal(ours, theirs) or ours.is_floating_point(), name
-    assert learner.final_network.key_encoder.bn1.num_batches_tracked == 5000
+    assert trainer.final_network.key_encoder.bn1.num_batches_tracked == 5000
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.parametrize("decay", [0.9, 0.997, 0.9995])
 def test_averaged_weights_predict_what_their_file_does(tmp_path, made_clip, decay):
-    learner = learner_of(tiny_network(name="tiny_pcvos"), clip_frames=2, average_decay=decay)
+    trainer = trainer_of(tiny_network(name="tiny_pcvos"), clip_frames=2, average_decay=decay)
     for _ in range(4):
-        for parameter in learner.network.parameters():
+        for parameter in trainer.network.parameters():
             parameter.grad = torch.ones_like(parameter)
-        learner.step()
-    save_weights(tmp_path / "weights.pth", learner.final_network)
+        trainer.step()
+    save_weights(tmp_path / "weights.pth", trainer.final_network)
     ours, theirs = (
         VideoSegmenter(network, "pcvos", device="cpu")
-        for network in (learner.final_network, load_network(tmp_path / "weights.pth"))
+        for network in (trainer.final_network, load_network(tmp_path / "weights.pth"))
     )
     for one, other in zip(
         *(
@@ -294,31 +295,31 @@ def test_averaged_weights_predict_what_their_file_does(tmp_path, made_clip, deca
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_modules_of_a_slot_move_by_their_own_rate_and_the_rest_does_not():
-    learner = learner_of(
+    trainer = trainer_of(
         build_network("tiny_remn"),
         reduce_frames=4,
         slot_rates=SlotRates(enhancer=5.0),
         schedule="cosine",
     )
     start = {
-        name: parameter.detach().clone() for name, parameter in learner.network.named_parameters()
+        name: parameter.detach().clone() for name, parameter in trainer.network.named_parameters()
     }
-    for parameter in learner.network.parameters():
+    for parameter in trainer.network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    learner.step()
+    trainer.step()
     moved = {
         name: float((start[name] - parameter.detach()).mean())
-        for name, parameter in learner.network.named_parameters()
+        for name, parameter in trainer.network.named_parameters()
     }
     reinforcing = {name for name in moved if name.startswith("foreground_reinforcing.")}
     assert {round(moved[name], 5) for name in reinforcing} == {5e-3} and {
         round(moved[name], 5) for name in moved.keys() - reinforcing
     } == {1e-3}
-    assert learner.scheduler.get_last_lr()[0] < 1e-3, (
+    assert trainer.scheduler.get_last_lr()[0] < 1e-3, (
         "the first rate is the rest's: it is the one that is logged"
     )
-    assert learner.optimizer.param_groups[1]["lr"] == pytest.approx(
-        5 * learner.optimizer.param_groups[0]["lr"]
+    assert trainer.optimizer.param_groups[1]["lr"] == pytest.approx(
+        5 * trainer.optimizer.param_groups[0]["lr"]
     )
 
 
@@ -332,8 +333,8 @@ def test_modules_of_a_slot_move_by_their_own_rate_and_the_rest_does_not():
 def test_a_reduction_that_is_not_chosen_stays_as_it_is_whatever_the_weight_decay(
     batch, decay, chosen
 ):
-    learner = learner_of(build_network("tiny_remn"), reduce_frames=4, **decay)
-    reduction = learner.network.redundancy_reduction
+    trainer = trainer_of(build_network("tiny_remn"), reduce_frames=4, **decay)
+    reduction = trainer.network.redundancy_reduction
     with torch.no_grad():
         reduction.gate.conv2.weight.zero_()
         reduction.gate.conv2.bias.fill_(0.3)[chosen] += 0.5
@@ -343,8 +344,8 @@ def test_a_reduction_that_is_not_chosen_stays_as_it_is_whatever_the_weight_decay
         for name, values in batch.items()
     }
     for _ in range(2):
-        learner.backward(learner.forward(longer).loss)
-        learner.step()
+        trainer.backward(trainer.forward(longer).loss)
+        trainer.step()
     for number in range(2):
         for before, now in ((start.keys, reduction.keys), (start.values, reduction.values)):
             same = [
@@ -369,15 +370,15 @@ DECAYS = {
 @pytest.mark.parametrize("decay", DECAYS)
 def test_samples_of_one_object_leave_the_channel_of_the_other_objects_as_it_starts(batch, decay):
     """Its gradient is exactly zero: stage 0 hands it on orthogonal, whatever the weight decay and however long."""
-    learner = learner_of(build_network("tiny"), stage="0", max_objects=1, **DECAYS[decay])
+    trainer = trainer_of(build_network("tiny"), stage="0", max_objects=1, **DECAYS[decay])
     single = {
         **batch,
         "labels": batch["labels"].clamp(max=1),
         "num_objects": torch.ones(4, dtype=torch.int64),
     }
-    before = learner.network.value_encoder.conv1.weight.detach().clone()
-    steps(learner, single, 3)
-    after = learner.network.value_encoder.conv1.weight.detach()
+    before = trainer.network.value_encoder.conv1.weight.detach().clone()
+    steps(trainer, single, 3)
+    after = trainer.network.value_encoder.conv1.weight.detach()
     assert torch.equal(after[:, 4], before[:, 4]) and not torch.equal(after[:, 3], before[:, 3])
     orthogonal = torch.nn.init.orthogonal_(torch.empty(8, 2, 7, 7))
     assert float(after[:, 4].std()) == pytest.approx(float(orthogonal[:, 1].std()), rel=0.3)
@@ -386,7 +387,7 @@ def test_samples_of_one_object_leave_the_channel_of_the_other_objects_as_it_star
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.parametrize("decay", DECAYS)
 def test_weight_decay_moves_only_what_has_a_gradient_and_that_as_torch_does(network, decay):
-    ours = learner_of(network, **DECAYS[decay])
+    ours = trainer_of(network, **DECAYS[decay])
     theirs = copy.deepcopy(ours.network)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[decay]
     optimizer = kind(
@@ -419,20 +420,20 @@ def test_weight_decay_moves_only_what_has_a_gradient_and_that_as_torch_does(netw
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_a_step_whose_half_precision_gradients_overflowed_decays_nothing(network, bad):
-    learner = learner_of(network, amp="fp16", **DECAYS["adamw"])
-    start = copy.deepcopy(learner.network.state_dict())
-    learner.scaler.scale(torch.zeros(()))  # as a backward pass does
-    for parameter in learner.network.parameters():
+    trainer = trainer_of(network, amp="fp16", **DECAYS["adamw"])
+    start = copy.deepcopy(trainer.network.state_dict())
+    trainer.scaler.scale(torch.zeros(()))  # as a backward pass does
+    for parameter in trainer.network.parameters():
         parameter.grad = torch.full_like(parameter, bad)
-    learner.step()
-    assert_same(dict(learner.network.state_dict()), dict(start))
+    trainer.step()
+    assert_same(dict(trainer.network.state_dict()), dict(start))
 
 
 STATISTICS_OF_SHARES = """
 import torch
 from model.config import PRESETS
 from model import build_network
-from model.training.trainer import Learner
+from model.training.trainer import Trainer
 from model.training.stages import TrainingConfig
 from util.distributed import process_group, rank
 task = torch.load("task.pth", weights_only=False)
@@ -441,14 +442,14 @@ with process_group(torch.device("cpu")):
     for name, config in task["configs"].items():
         network = build_network("tiny")
         network.load_state_dict(task["network"])
-        learner = Learner(network, config, torch.device("cpu"))
+        trainer = Trainer(network, config, torch.device("cpu"))
         for _ in range(2):
             for part in range(config.accumulate):
                 share = {name: values[2 * rank() : 2 * rank() + 2] for name, values in task["batch"].items()}
-                learner.backward(learner.forward(share).loss)
-            learner.step()
-        average = None if learner.average is None else learner.average.state_dict()
-        torch.save((learner.network.state_dict(), average, learner.rollout.broadcast_buffers), f"{name}{rank()}.pth")
+                trainer.backward(trainer.forward(share).loss)
+            trainer.step()
+        average = None if trainer.average is None else trainer.average.state_dict()
+        torch.save((trainer.network.state_dict(), average, trainer.rollout.broadcast_buffers), f"{name}{rank()}.pth")
 """
 
 
@@ -474,7 +475,7 @@ def test_processes_whose_batch_norms_learn_have_the_same_statistics_and_averages
         assert not one[2] and not other[2], "buffers are not sent at every forward"
     halves = []
     for rank in (0, 1):
-        alone = learner_of(network, batch_size=2, learn_batch_norms=True)
+        alone = trainer_of(network, batch_size=2, learn_batch_norms=True)
         with torch.no_grad():
             alone.forward({name: values[2 * rank : 2 * rank + 2] for name, values in batch.items()})
         halves.append(alone.network.key_encoder.bn1.running_mean)
@@ -490,7 +491,7 @@ def test_processes_whose_batch_norms_learn_have_the_same_statistics_and_averages
 
 
 def test_what_reducing_the_memory_costs_is_weighted_as_the_configuration_says():
-    rollout = learner_of(build_network("tiny_remn"), reduce_frames=4, reduction_weight=0.25).rollout
+    rollout = trainer_of(build_network("tiny_remn"), reduce_frames=4, reduction_weight=0.25).rollout
     assert (rollout.reduce_frames, rollout.reduction_weight) == (4, 0.25)
 
 
@@ -512,39 +513,39 @@ RECIPES = {
 }
 
 
-def stored(learner: Learner, path: Path) -> TrainingState:
-    """The learner's state, written and read."""
-    learner.state({"flags": {}}).save(path)
+def stored(trainer: Trainer, path: Path) -> TrainingState:
+    """The trainer's state, written and read."""
+    trainer.state({"flags": {}}).save(path)
     return TrainingState.from_checkpoint(path)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_learner_restored_from_a_file_takes_the_same_steps(network, batch, tmp_path, recipe):
-    whole = learner_of(network, **RECIPES[recipe])
+def test_a_trainer_restored_from_a_file_takes_the_same_steps(network, batch, tmp_path, recipe):
+    whole = trainer_of(network, **RECIPES[recipe])
     steps(whole, batch, 3)
-    parts = learner_of(build_network("tiny"), **RECIPES[recipe])
+    parts = trainer_of(build_network("tiny"), **RECIPES[recipe])
     parts.restore(stored(whole, tmp_path / "state.pth"))
-    for learner in (whole, parts):
-        steps(learner, batch, 3)
+    for trainer in (whole, parts):
+        steps(trainer, batch, 3)
     assert parts.iteration == 6
     for name in ("network", "average", "optimizer", "scheduler", "scaler"):
         assert_same(getattr(whole.state({}), name), getattr(parts.state({}), name), name)
 
 
-def in_format(network: VOSNetwork, memory_format: torch.memory_format, **changed: Any) -> Learner:
-    learner = learner_of(network, **changed)
-    learner.network.to(memory_format=memory_format)
-    return learner
+def in_format(network: VOSNetwork, memory_format: torch.memory_format, **changed: Any) -> Trainer:
+    trainer = trainer_of(network, **changed)
+    trainer.network.to(memory_format=memory_format)
+    return trainer
 
 
-def take_step(learner: Learner, number: int) -> None:
+def take_step(trainer: Trainer, number: int) -> None:
     """By gradients of the parameters' own memory format, the same numbers in any."""
     random = torch.Generator().manual_seed(number)
-    for parameter in learner.network.parameters():
+    for parameter in trainer.network.parameters():
         parameter.grad = torch.empty_like(parameter).copy_(
             torch.randn(parameter.shape, generator=random)
         )
-    learner.step()
+    trainer.step()
 
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
@@ -583,7 +584,7 @@ def test_going_on_in_another_memory_format_and_back_takes_the_same_steps(
 
 
 def test_the_scale_of_half_precision_gradients_goes_on(network, tmp_path):
-    whole, parts = (learner_of(network, amp="fp16") for _ in range(2))
+    whole, parts = (trainer_of(network, amp="fp16") for _ in range(2))
     whole.scaler.load_state_dict(
         {**whole.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7}
     )
@@ -609,8 +610,8 @@ def test_the_scale_of_half_precision_gradients_goes_on(network, tmp_path):
 def test_a_checkpoint_of_other_settings_is_refused_by_their_names(
     network, tmp_path, changed, named
 ):
-    state = stored(learner_of(network), tmp_path / "state.pth")
-    other = learner_of(network, **changed)
+    state = stored(trainer_of(network), tmp_path / "state.pth")
+    other = trainer_of(network, **changed)
     before = copy.deepcopy(other.network.state_dict())
     with pytest.raises(InputError) as refused:
         other.restore(state)
@@ -620,9 +621,9 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_names(
 
 @pytest.mark.parametrize("changed", [{"similarity": "cosine"}, {"key_channels": 16}])
 def test_a_checkpoint_of_another_network_is_refused_by_what_differs(network, tmp_path, changed):
-    state = stored(learner_of(network), tmp_path / "state.pth")
+    state = stored(trainer_of(network), tmp_path / "state.pth")
     ((name, value),) = changed.items()
-    other = learner_of(build_network(dataclasses.replace(PRESETS["tiny"], **changed)))
+    other = trainer_of(build_network(dataclasses.replace(PRESETS["tiny"], **changed)))
     with pytest.raises(
         InputError, match=rf"{name} {getattr(PRESETS['tiny'], name)} \(now {value}\)"
     ):
@@ -630,20 +631,20 @@ def test_a_checkpoint_of_another_network_is_refused_by_what_differs(network, tmp
 
 
 def test_a_checkpoint_of_another_number_of_processes_is_refused(network, tmp_path):
-    state = stored(learner_of(network), tmp_path / "state.pth")
+    state = stored(trainer_of(network), tmp_path / "state.pth")
     with pytest.raises(InputError, match=r"processes 2 \(now 1\)"):
-        learner_of(network).restore(
+        trainer_of(network).restore(
             dataclasses.replace(state, random_states=state.random_states * 2)
         )
 
 
 def test_how_long_and_how_fast_may_change_on_the_way(network, tmp_path):
-    state = stored(learner_of(network), tmp_path / "state.pth")
-    learner_of(network, iterations=20, checkpoint_activations=True, amp="bf16").restore(state)
+    state = stored(trainer_of(network), tmp_path / "state.pth")
+    trainer_of(network, iterations=20, checkpoint_activations=True, amp="bf16").restore(state)
 
 
 def test_a_checkpoint_older_than_a_setting_means_its_default(network, tmp_path):
-    state = stored(learner_of(network), tmp_path / "state.pth")
+    state = stored(trainer_of(network), tmp_path / "state.pth")
     older = dataclasses.replace(
         state,
         training_config={
@@ -652,21 +653,21 @@ def test_a_checkpoint_older_than_a_setting_means_its_default(network, tmp_path):
             if name not in {"slot_rates", "gamma"}
         },
     )
-    learner_of(network).restore(older)
+    trainer_of(network).restore(older)
     with pytest.raises(InputError, match=r"gamma 0.1 \(now 0.5\)"):
-        learner_of(network, gamma=0.5).restore(older)
+        trainer_of(network, gamma=0.5).restore(older)
 
 
 def test_a_checkpoint_older_than_one_of_a_settings_own_settings_means_its_default(
     network, tmp_path
 ):
-    state = stored(learner_of(network), tmp_path / "state.pth")
+    state = stored(trainer_of(network), tmp_path / "state.pth")
     rates = {
         name: value
         for name, value in state.training_config["slot_rates"].items()
         if name != "reducer"
     }
-    learner_of(network).restore(
+    trainer_of(network).restore(
         dataclasses.replace(state, training_config={**state.training_config, "slot_rates": rates})
     )
 
@@ -684,10 +685,10 @@ DAMAGE = {
 @pytest.mark.parametrize("part", DAMAGE)
 def test_a_checkpoint_that_is_damaged_inside_is_refused_in_one_line(network, tmp_path, part):
     state = dataclasses.replace(
-        stored(learner_of(network), tmp_path / "state.pth"), **{part: DAMAGE[part]}
+        stored(trainer_of(network), tmp_path / "state.pth"), **{part: DAMAGE[part]}
     )
     with pytest.raises(InputError, match=r"checkpoint is (damaged inside|of iteration)") as refused:
-        learner_of(network).restore(state)
+        trainer_of(network).restore(state)
     assert "\n" not in str(refused.value)
 
 
@@ -747,21 +748,21 @@ DAMAGED_OPTIMIZERS = {
 @pytest.mark.parametrize("damage", DAMAGED_OPTIMIZERS)
 def test_moments_that_do_not_fit_are_refused_in_one_line(network, damage):
     """torch's fused step reads and writes beyond the memory of some of them."""
-    learner = learner_of(network)
-    take_step(learner, 0)
-    state = copy.deepcopy(learner.state({}))
+    trainer = trainer_of(network)
+    take_step(trainer, 0)
+    state = copy.deepcopy(trainer.state({}))
     DAMAGED_OPTIMIZERS[damage](state.optimizer)
     with pytest.raises(InputError, match="checkpoint is damaged inside") as refused:
-        learner_of(network).restore(state)
+        trainer_of(network).restore(state)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_options_of_the_optimiser_are_those_of_the_configuration(network, tmp_path):
     """Whatever a version of torch, or somebody, wrote into the checkpoint."""
-    learner, other = learner_of(network), learner_of(network)
-    take_step(learner, 0)
-    state = copy.deepcopy(learner.state({}))
+    trainer, other = trainer_of(network), trainer_of(network)
+    take_step(trainer, 0)
+    state = copy.deepcopy(trainer.state({}))
     state.optimizer["param_groups"][0] |= {
         "fused": False,
         "amsgrad": True,
@@ -771,10 +772,10 @@ def test_options_of_the_optimiser_are_those_of_the_configuration(network, tmp_pa
     }
     state.scheduler.update({"base_lrs": [9.0], "lr_lambdas": [5], "step": 3})
     other.restore(state)
-    for one in (learner, other):
+    for one in (trainer, other):
         take_step(one, 1)
     for name in ("network", "optimizer", "scheduler"):
-        assert_same(getattr(learner.state({}), name), getattr(other.state({}), name), name)
+        assert_same(getattr(trainer.state({}), name), getattr(other.state({}), name), name)
 
 
 ENDLESS: list = []
@@ -789,32 +790,32 @@ for _ in range(60):
     ids=["endless", "long", "many digits", "a tensor", "many"],
 )
 def test_a_strange_configuration_in_a_checkpoint_is_refused_in_one_short_line(network, part, value):
-    state = learner_of(network).state({})
+    state = trainer_of(network).state({})
     state = dataclasses.replace(state, **{part: {**getattr(state, part), "strange": value}})
     with pytest.raises(InputError) as refused:
-        learner_of(network).restore(state)
+        trainer_of(network).restore(state)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_checkpoint_of_weights_that_are_not_finite_is_not_written(network, tmp_path):
-    learner = learner_of(network, average_decay=0.9)
+    trainer = trainer_of(network, average_decay=0.9)
     with torch.no_grad():
-        learner.final_network.decoder.pred.bias.fill_(float("inf"))
+        trainer.final_network.decoder.pred.bias.fill_(float("inf"))
     with pytest.raises(
         InputError, match=r"not written, since module\.decoder\.pred\.bias is not finite"
     ):
-        learner.state({}).save(tmp_path / "state.pth")
+        trainer.state({}).save(tmp_path / "state.pth")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_beyond_the_end_of_the_training_is_refused(network, tmp_path):
-    learner = learner_of(network, iterations=20)
-    learner.iteration = learner.scheduler.last_epoch = 12
+    trainer = trainer_of(network, iterations=20)
+    trainer.iteration = trainer.scheduler.last_epoch = 12
     with pytest.raises(
         InputError, match="of iteration 12, the training ends at 10: raise --iterations"
     ):
-        learner_of(network).restore(stored(learner, tmp_path / "state.pth"))
+        trainer_of(network).restore(stored(trainer, tmp_path / "state.pth"))
 
 
 def test_a_compiler_that_fails_is_one_line_and_other_errors_stay_what_they_are(
@@ -822,8 +823,8 @@ def test_a_compiler_that_fails_is_one_line_and_other_errors_stay_what_they_are(
 ):
     from torch._dynamo.exc import TorchDynamoException
 
-    learner = learner_of(network)
-    learner.config = dataclasses.replace(learner.config, compile=True)
+    trainer = trainer_of(network)
+    trainer.config = dataclasses.replace(trainer.config, compile=True)
 
     def failing(error: Exception):
         def rollout(*_: Any, **__: Any) -> None:
@@ -832,7 +833,7 @@ def test_a_compiler_that_fails_is_one_line_and_other_errors_stay_what_they_are(
         return rollout
 
     monkeypatch.setattr(
-        learner,
+        trainer,
         "rollout",
         failing(
             TorchDynamoException("\nInvalidCxxCompiler: No working C++ compiler found\nmany lines")
@@ -841,18 +842,18 @@ def test_a_compiler_that_fails_is_one_line_and_other_errors_stay_what_they_are(
     with pytest.raises(
         InputError, match=r"^--compile: .*No working C\+\+ compiler found.*train without --compile$"
     ):
-        learner.forward(batch)
-    monkeypatch.setattr(learner, "rollout", failing(RuntimeError("of ours")))
+        trainer.forward(batch)
+    monkeypatch.setattr(trainer, "rollout", failing(RuntimeError("of ours")))
     with pytest.raises(RuntimeError, match=r"^of ours$"):
-        learner.forward(batch)
+        trainer.forward(batch)
 
 
 def test_a_state_holds_no_pickled_code_and_copies_nothing_of_the_network_twice(
     network, batch, tmp_path
 ):
-    learner = learner_of(network, average_decay=0.9)
-    steps(learner, batch, 1)
-    learner.state({"flags": {"steps": [1, 2], "lr": None}}).save(tmp_path / "state.pth")
+    trainer = trainer_of(network, average_decay=0.9)
+    steps(trainer, batch, 1)
+    trainer.state({"flags": {"steps": [1, 2], "lr": None}}).save(tmp_path / "state.pth")
     content = read(tmp_path / "state.pth")  # refuses pickled code
     assert content["record"]["flags"] == {"steps": [1, 2], "lr": None} and content["iteration"] == 1
     assert (
@@ -864,9 +865,12 @@ def test_a_state_holds_no_pickled_code_and_copies_nothing_of_the_network_twice(
 
 
 def first_trouble(losses: np.ndarray) -> int | None:
-    """Number of the iteration at which the watch speaks up, from 0."""
-    watch = LossWatch()
-    return next((number for number, loss in enumerate(losses) if watch.trouble(float(loss))), None)
+    """Number of the first iteration at which the monitor finds a problem, from 0."""
+    monitor = LossMonitor()
+    for iteration, loss in enumerate(torch.from_numpy(losses)):
+        monitor.add(iteration, [loss])
+    found = monitor.check()
+    return None if found is None else found[0]
 
 
 def noisy(means: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -912,9 +916,14 @@ def test_one_bad_batch_is_no_trouble():
 
 
 def test_trouble_says_what_was_found():
-    watch = LossWatch(window=2)
-    assert [watch.trouble(loss) for loss in (1.0, 1.0, 50.0)][:2] == [None, None]
-    assert "explodes" in watch.trouble(50.0) and watch.trouble(float("nan")) == "the loss is nan"
+    monitor = LossMonitor(window=2)
+    found = []
+    for iteration, loss in enumerate((1.0, 1.0, 50.0, float("nan"))):
+        monitor.add(iteration, [torch.tensor(loss)])
+        found.append(monitor.check())
+    assert found[:2] == [None, None]
+    assert found[2][0] == 2 and "explodes" in found[2][1]
+    assert found[3] == (3, "the loss is nan")
 
 
 def test_a_pretrained_encoder_keeps_its_statistics_learns_slower_and_its_frozen_stages_not_at_all():
@@ -924,7 +933,7 @@ def test_a_pretrained_encoder_keeps_its_statistics_learns_slower_and_its_frozen_
         "frozen": ("key_encoder.conv1", "key_encoder.bn1", "key_encoder.res2"),
         "frozen_norms": ("key_encoder",),
     }
-    learner = learner_of(
+    trainer = trainer_of(
         network,
         learn_batch_norms=True,
         slot_rates=SlotRates(key_encoder=0.25),
@@ -933,12 +942,12 @@ def test_a_pretrained_encoder_keeps_its_statistics_learns_slower_and_its_frozen_
         **parts,
     )
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert sorted(group["lr"] for group in learner.optimizer.param_groups) == [0.25e-3, 1e-3]
-    learner.backward(learner.forward(make_batch()).loss)
-    learner.step()
+    assert sorted(group["lr"] for group in trainer.optimizer.param_groups) == [0.25e-3, 1e-3]
+    trainer.backward(trainer.forward(make_batch()).loss)
+    trainer.step()
     moved = {
         name
-        for name, value in learner.network.state_dict().items()
+        for name, value in trainer.network.state_dict().items()
         if not torch.equal(value, before[name])
     }
     assert not any(name.startswith(parts["frozen"]) for name in moved), (
@@ -972,4 +981,4 @@ def test_modules_to_freeze_that_a_network_lacks_or_that_are_all_it_has_are_refus
     setting, names, message
 ):
     with pytest.raises(InputError, match=message):
-        learner_of(build_network("tiny"), **{setting: names})
+        trainer_of(build_network("tiny"), **{setting: names})
