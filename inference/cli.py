@@ -16,7 +16,7 @@ from inference.memory import POLICIES, SAMPLINGS
 from inference.output.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import FailedVideosError, Totals, in_all_processes
 from inference.scoring import score_folder
-from inference.session import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
+from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
 from model.config import Similarity
 from model.network import SLOT_TITLES

@@ -18,7 +18,8 @@ from inference.output.overlay import OverlayWriter, require_encoder
 from inference.output.run_folder import RunFolder
 from inference.output.trace import FrameTrace, Trace
 from inference.output.writer import ResultWriter
-from inference.session import FrameResult, SegmentationSession, VideoSegmenter
+from inference.segmenter import VideoSegmenter
+from inference.session import FrameResult, SegmentationSession
 from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError, memory_named
 from util.memory import peak_memory_mb

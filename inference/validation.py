@@ -29,7 +29,7 @@ from inference.output.writer import ResultWriter
 from inference.runner import share_out
 from inference.scoring import ObjectScores, VideoFolders, read_labels, score_videos
 from inference.scoring.report import overall_scores
-from inference.session import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
+from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import gather_objects, in_all_processes, rank, world_size

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from inference.config import SYSTEMS
-from inference.session import WEIGHTS_FOLDER
+from inference.segmenter import WEIGHTS_FOLDER
 from model import load_network
 from util.errors import InputError
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable
 
 from inference.config import SYSTEMS
-from inference.session import WEIGHTS_FOLDER
+from inference.segmenter import WEIGHTS_FOLDER
 
 from .systems import refusal
 from .variants import LeftOut, Study, Variant, Weights

@@ -9,7 +9,7 @@ from typing import Any
 from inference import VideoSegmenter
 from inference.config import SYSTEMS, SystemConfig, system_config
 from inference.memory import POLICIES
-from inference.session import WEIGHTS_FOLDER
+from inference.segmenter import WEIGHTS_FOLDER
 from model import VOSNetwork, load_network
 from util.errors import InputError
 from util.text import counted

@@ -155,7 +155,7 @@ def test_megabytes_of_memory_are_said_as_frames_once_however_many_videos_there_a
 
 
 def test_the_shipped_weights_missing_asks_for_a_checkpoint(monkeypatch, davis, tmp_path, capsys):
-    monkeypatch.setattr("inference.session.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("inference.segmenter.WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setattr(
         sys,
         "argv",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from repository import DATA
 
 from inference import SYSTEMS, VideoSegmenter
-from inference.session import WEIGHTS_FOLDER
+from inference.segmenter import WEIGHTS_FOLDER
 from model import PRESETS, NetworkConfig, build_network, load_network, parameter_count, save_weights
 from model.checkpoint import (
     TrainingState,
@@ -359,7 +359,7 @@ def test_weights_alone_are_no_training_checkpoint(state, path):
 
 
 def test_a_segmenter_without_shipped_weights_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr("inference.session.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("inference.segmenter.WEIGHTS_FOLDER", tmp_path)
     for system, config in SYSTEMS.items():
         with pytest.raises(InputError, match=rf"{config.shipped_weights}: .*name a checkpoint"):
             VideoSegmenter.from_checkpoint(None, system, device="cpu")
