@@ -13,7 +13,7 @@ from typing import get_args
 
 import torch
 
-from dataset.image_file import read_names_text
+from dataset.layout import read_names_text
 from dataset.training.pictures import batch_picture
 from dataset.training.record import FilesRecord, difference, record_of, summary
 from dataset.training.samples import (

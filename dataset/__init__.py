@@ -2,10 +2,10 @@
 
 from dataset.frame_range import FrameRange
 from dataset.label_map import LabelMap, read_label_map, read_palette
-from dataset.layout import Layout
 from dataset.video.base import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
 from dataset.video.davis import DavisDataset, available_split
 from dataset.video.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
+from dataset.video.layout import Layout
 from dataset.video.live import LiveVideo, is_live_address, open_live
 from dataset.video.prefetch import prefetch
 from dataset.video.youtube_vos import YoutubeDataset

@@ -1,7 +1,9 @@
-"""16-bit frames as 8-bit ones: one scale for all frames of a video, from the values that they hold.
+"""16-bit frames become 8-bit frames by one linear scale for all frames of a video.
 
-Cameras of 10, 12 or 14 bits, microscopes and scanners write their values into 16 bits, each in a range of its own. The upper 8 bits of these are nearly black, and a
-scale for each frame would flicker. Legend: H W height and width in pixels.
+Cameras of 10, 12 or 14 bits, microscopes and scanners store their values in 16 bits, each in its
+own range. The upper 8 bits of such values are nearly black, and a scale per frame would flicker.
+
+Legend: H W height and width in pixels.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +15,8 @@ import numpy as np
 from util.errors import InputError
 
 SAMPLED_FRAMES = 64
-_LEFT_OUT = 1e-4  # the share of the values, at each end, that dead and hot pixels may take
+"""Frames of a video that its range is computed from, at most."""
+_OUTLIER_SHARE = 1e-4  # of the values, at each end: dead and hot pixels
 _LARGEST = 0xFFFF
 
 Item = TypeVar("Item")
@@ -21,7 +24,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class FrameRange:
-    """The values that become 0 and 255. What lies outside is clipped. Raises InputError unless 0 ≤ low < high ≤ 65535."""
+    """The values that become 0 and 255; values outside the range are clipped.
+
+    Raises:
+        InputError: unless 0 <= low < high <= 65535.
+    """
 
     low: int
     high: int
@@ -29,35 +36,40 @@ class FrameRange:
     def __post_init__(self):
         if not 0 <= self.low < self.high <= _LARGEST:
             raise InputError(
-                f"frame range {self.low} to {self.high}: two whole numbers from 0 to {_LARGEST} are needed, the lower one first"
+                f"frame range {self.low} to {self.high}: two whole numbers from 0 to {_LARGEST} "
+                "are needed, the lower one first"
             )
 
     def to_8_bits(self, values: np.ndarray) -> np.ndarray:
-        """Values of any shape → uint8 of the same shape, rounded."""
+        """Scale and round values of any shape to uint8 of the same shape."""
         scaled = (values.astype(np.float32) - self.low) * (255 / (self.high - self.low))
         return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
 def range_of(frames: Iterable[np.ndarray]) -> FrameRange:
-    """The range of all but the darkest and the brightest 0.01 % of the values of these frames, uint16 [H, W] or [H, W, 3]."""
+    """The range of all values but the darkest and the brightest 0.01 %.
+
+    frames: uint16 [H, W] or [H, W, 3]. If nearly all values are equal, the range of all values
+    is used; if all are equal, the full range of 16 bits.
+    """
     counts = np.zeros(_LARGEST + 1, np.int64)
     for frame in frames:
         counts += np.bincount(frame.ravel(), minlength=_LARGEST + 1)
-    up_to = counts.cumsum()
-    total = int(up_to[-1])
-    left_out = int(total * _LEFT_OUT)
-    low = int(np.searchsorted(up_to, left_out, side="right"))
-    high = int(np.searchsorted(up_to, total - left_out, side="left"))
-    if low >= high:  # hardly any value but one: all there are
+    cumulative = counts.cumsum()
+    total = int(cumulative[-1])
+    outliers = int(total * _OUTLIER_SHARE)
+    low = int(np.searchsorted(cumulative, outliers, side="right"))
+    high = int(np.searchsorted(cumulative, total - outliers, side="left"))
+    if low >= high:
         present = np.flatnonzero(counts)
         low, high = (int(present[0]), int(present[-1])) if present.size else (0, _LARGEST)
-    if low >= high:  # one value throughout stays as dark or as bright as it is among 16 bits
+    if low >= high:
         return FrameRange(0, _LARGEST)
     return FrameRange(low, high)
 
 
 def spread(items: Sequence[Item], count: int = SAMPLED_FRAMES) -> list[Item]:
-    """At most `count` of the items, evenly spread, the first and the last among them."""
+    """At most `count` of the items, evenly spaced, including the first and the last."""
     if len(items) <= count:
         return list(items)
     return [items[round(position)] for position in np.linspace(0, len(items) - 1, count)]

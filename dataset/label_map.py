@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from dataset.image_file import load_image, open_image, pages_of, place, refuse_no_file, size_text
+from dataset.folders import require_file, short_path
+from dataset.image_file import load_image, open_image, pages_of, size_text
 from dataset.mask_checks import has_smooth_edges, misplaced_background
 from util.errors import InputError
 from util.files import read_text
@@ -105,10 +106,10 @@ def read_palette(path: str | Path) -> bytes | Literal["auto"]:
         image = load_image(path)
         if image.mode != "P":
             raise InputError(
-                f"{place(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'"
+                f"{short_path(path)}: {image.mode} image without a palette; give an indexed PNG, or a .txt of lines 'red green blue'"
             )
         return full_palette(bytes(image.getpalette("RGB")))
-    refuse_no_file(path)
+    require_file(path)
     try:
         rows = [
             [int(word) for word in line.replace(",", " ").split()]
@@ -119,13 +120,13 @@ def read_palette(path: str | Path) -> bytes | Literal["auto"]:
         raise
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{place(path)}: cannot be read as lines 'red green blue' ({error})"
+            f"{short_path(path)}: cannot be read as lines 'red green blue' ({error})"
         ) from error
     if not 2 <= len(rows) <= 256 or any(
         len(row) != 3 or not all(0 <= value <= 255 for value in row) for row in rows
     ):
         raise InputError(
-            f"{place(path)}: a palette is 2 to 256 lines of three numbers 0..255, id 0 first"
+            f"{short_path(path)}: a palette is 2 to 256 lines of three numbers 0..255, id 0 first"
         )
     return full_palette(bytes(value for row in rows for value in row))
 
@@ -166,20 +167,20 @@ def read_label_map(
 def _refuse_header(image: Image.Image, path: Path, frame_size: tuple[int, int] | None) -> None:
     if image.format in ("JPEG", "MPO"):
         raise InputError(
-            f"{place(path)}: a JPEG file, whose compression blurs object ids; save the mask as an indexed PNG"
+            f"{short_path(path)}: a JPEG file, whose compression blurs object ids; save the mask as an indexed PNG"
         )
     if (pages := len(pages_of(image))) > 1:
         raise InputError(
-            f"{place(path)}: {pages} images in one file; a mask is a single one: save each as an indexed PNG, named as its frame"
+            f"{short_path(path)}: {pages} images in one file; a mask is a single one: save each as an indexed PNG, named as its frame"
         )
     if image.mode.startswith(("I", "F")):
         raise InputError(
-            f"{place(path)}: more than 8 bits a pixel; save the mask as an 8-bit indexed PNG of ids 1..254"
+            f"{short_path(path)}: more than 8 bits a pixel; save the mask as an 8-bit indexed PNG of ids 1..254"
         )
     size = (image.height, image.width)
     if frame_size is not None and size != tuple(frame_size):
         raise InputError(
-            f"{place(path)}: mask of {size_text(size)} for frames of {size_text(frame_size)}; draw the mask at the frames' size"
+            f"{short_path(path)}: mask of {size_text(size)} for frames of {size_text(frame_size)}; draw the mask at the frames' size"
         )
 
 
@@ -241,7 +242,7 @@ def indexed_label_map(image: Image.Image, path: Path, colours: Colours = None) -
         first, other = (tuple(shades[index].tolist()) for index in (0, background))
         found = f"index 0 is {first} and index {background}, {other}, looks like the background"
         raise InputError(
-            f"{place(path)}: {found}; save the mask with its background's colour first in the palette, or add --palette auto to number its colours by size"
+            f"{short_path(path)}: {found}; save the mask with its background's colour first in the palette, or add --palette auto to number its colours by size"
         )
     return LabelMap(labels=labels, palette=palette)
 
@@ -274,7 +275,7 @@ def _of_pixels(
         return LabelMap(labels=labels, palette=None)
     if image.mode not in ("RGB", "RGBA"):
         raise InputError(
-            f"{place(path)}: {image.mode} image; a mask must be an indexed PNG of object ids"
+            f"{short_path(path)}: {image.mode} image; a mask must be an indexed PNG of object ids"
         )
     codes = _codes(image) * visible
     if not isinstance(colours, ColourNumbering):
@@ -282,12 +283,12 @@ def _of_pixels(
     found = np.unique(codes)
     if len(found) > MAX_COLOURS:
         raise InputError(
-            f"{place(path)}: RGB image with {len(found):,} colours, which is a photograph or a mask with smooth edges; {_SMOOTH_REMEDY}"
+            f"{short_path(path)}: RGB image with {len(found):,} colours, which is a photograph or a mask with smooth edges; {_SMOOTH_REMEDY}"
         )
     colours.add(codes)
     if len(colours.ids) > BINARY_ID:
         raise InputError(
-            f"{place(path)}: with this mask the video has {len(colours.ids):,} colours; at most 254 objects can be numbered"
+            f"{short_path(path)}: with this mask the video has {len(colours.ids):,} colours; at most 254 objects can be numbered"
         )
     labels = colours.labels_of(codes)
     if has_smooth_edges(labels, np.frombuffer(colours.palette, np.uint8).reshape(256, 3)):
@@ -329,11 +330,11 @@ def _ids_of_colours(codes: np.ndarray, path: Path, colours: bytes | None) -> np.
                 "or map colours with --palette FILE, or --palette auto, which numbers them by size"
             )
         raise InputError(
-            f"{place(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed or 8-bit grey PNG of object ids ({remedy})"
+            f"{short_path(path)}: RGB image with {counted(len(found), 'colour')}; a mask must be an indexed or 8-bit grey PNG of object ids ({remedy})"
         )
     if unmapped:
         raise InputError(
-            f"{place(path)}: RGB image with {counted(len(unmapped), 'colour')} that the palette lacks, such as {_channels(unmapped[0])}; "
+            f"{short_path(path)}: RGB image with {counted(len(unmapped), 'colour')} that the palette lacks, such as {_channels(unmapped[0])}; "
             "the colours must be the palette's exactly, without smooth edges"
         )
     return np.array([ids[code] for code in found.tolist()], dtype=np.uint8)[
@@ -364,4 +365,4 @@ def is_binary(greys: np.ndarray) -> bool:
 
 def _refuse_smooth_edges(labels: np.ndarray, path: Path, kind: str) -> None:
     found = f"{kind} mask with {len(present_ids(labels))} ids, most of them thin bands or specks, which is a mask with smooth edges"
-    raise InputError(f"{place(path)}: {found}; {_SMOOTH_REMEDY}")
+    raise InputError(f"{short_path(path)}: {found}; {_SMOOTH_REMEDY}")

@@ -1,128 +1,125 @@
-"""How a root keeps its videos: like DAVIS at 480p, or as folders of any videos; and what follows from that for whoever opens, segments and scores them."""
+"""Where a data set keeps the frames, masks and lists of its videos.
 
-from collections.abc import Sequence
+One finder for evaluation and training. A root holds videos at 480p as DAVIS does
+(JPEGImages/480p/VIDEO, Annotations/480p/VIDEO), or plain folders (JPEGImages/VIDEO,
+Annotations/VIDEO), in the root itself or in a part of it (trainval/, train/, ...).
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from dataset.image_file import MASK_SUFFIXES, holds_videos, list_files, list_folders
-from dataset.video.base import VideoDataset
-from dataset.video.davis import (
-    DAVIS_FRAMES,
-    DAVIS_MASKS,
-    SPLITS,
-    DavisDataset,
-    available_split,
-    davis_folder,
-)
-from dataset.video.generic import GenericDataset
-from util.errors import InputError
+from dataset.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, holds_files, holds_videos
+from util.files import read_text
+
+FRAMES, MASKS, LISTS = "JPEGImages", "Annotations", "ImageSets"
+DAVIS_LEVEL = "480p"
+DAVIS_FRAMES, DAVIS_MASKS = f"{FRAMES}/{DAVIS_LEVEL}", f"{MASKS}/{DAVIS_LEVEL}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where a root keeps its frames, one folder a video, and what else goes by the frames' names.
+class DataFolders:
+    """The folders of one data set.
 
-    folder: the root, or the part of it that holds all of this. frames, masks: below that; masks: of which the first are given, then the truth, which need not be there.
-    split: of DAVIS, 'val' or '2016val'; None elsewhere.
+    base: the root, or the part of it that holds all the folders.
+    level: the folder between JPEGImages and the videos, '480p' for DAVIS, otherwise ''.
     """
 
-    root: Path
-    folder: Path
-    frames: str
-    masks: tuple[str, ...]
-    split: str | None
+    base: Path
+    level: str = ""
 
-    @staticmethod
-    def of(root: Path, split: str | None = None) -> "Layout":
-        """DAVIS's at 480p, or JPEGImages/VIDEO and Annotations/VIDEO, with Truth/VIDEO where it is there; the one that has videos. Raises InputError for other folders.
+    @property
+    def frames(self) -> Path:
+        """The folder of VIDEO/FRAME.jpg."""
+        return self.base / FRAMES / self.level
 
-        split: of DAVIS, by default the first of val and 2016val whose list is there."""
-        folder, generic = davis_folder(root), root / "JPEGImages"
-        if folder is not None and (
-            holds_videos(folder / DAVIS_FRAMES) or not holds_videos(generic)
-        ):
-            return Layout(
-                root=root,
-                folder=folder,
-                frames=DAVIS_FRAMES,
-                masks=(DAVIS_MASKS,),
-                split=split or available_split(root),
-            )
-        if generic.is_dir():
-            return Layout(
-                root=root,
-                folder=root,
-                frames="JPEGImages",
-                masks=("Annotations", "Truth"),
-                split=None,
-            )
-        raise InputError(
-            f"{root}: no {DAVIS_FRAMES} or JPEGImages here; give a data set's folder, laid out like DAVIS or as JPEGImages/VIDEO and Annotations/VIDEO"
-        )
+    @property
+    def masks(self) -> Path:
+        """The folder of VIDEO/FRAME.png."""
+        return self.base / MASKS / self.level
+
+    @property
+    def lists(self) -> Path:
+        """The folder of lists of sequences; it may be missing."""
+        return self.base / LISTS
 
     @property
     def is_davis(self) -> bool:
-        return self.split is not None
+        return self.level == DAVIS_LEVEL
 
-    @property
-    def frames_folder(self) -> Path:
-        """Of VIDEO/FRAME.jpg."""
-        return self.folder / self.frames
 
-    @property
-    def masks_folder(self) -> Path:
-        """Of VIDEO/FRAME.png: masks, of which those count that are an object's first."""
-        return self.folder / self.masks[0]
+def davis_candidates(root: Path, part: str) -> list[DataFolders]:
+    """Where DAVIS may lie: in a part of the root (trainval, test-dev) or in the root itself."""
+    return [DataFolders(base=base, level=DAVIS_LEVEL) for base in (root / part, root)]
 
-    @property
-    def truth_folder(self) -> Path:
-        """Of VIDEO/FRAME.png: the truth; where there is no video in a folder of it, the masks, which may be of every frame. One folder for all videos."""
-        return next(
-            (
-                self.folder / masks
-                for masks in reversed(self.masks)
-                if holds_videos(self.folder / masks, MASK_SUFFIXES)
-            ),
-            self.masks_folder,
-        )
 
-    @property
-    def lists_folder(self) -> Path:
-        """Of lists of sequences, which need not be there."""
-        return self.folder / "ImageSets"
+def find_data_folders(
+    candidates: Iterable[DataFolders], kind: Literal["frames", "masks"]
+) -> DataFolders | None:
+    """The first candidate whose folder of frames (or of masks) holds videos.
 
-    def names(self) -> list[str]:
-        """All videos there are. Raises InputError where there is none."""
-        names = list_folders(self.frames_folder)
-        if not names:
-            raise InputError(
-                f"no videos in {self.frames_folder}; a folder of frames for each is needed"
-            )
-        return names
+    If none holds videos, the first whose folder exists; None if there is no such folder. A folder
+    480p that directly holds images is a video of that name, not the level of DAVIS.
+    """
+    suffixes = IMAGE_SUFFIXES if kind == "frames" else MASK_SUFFIXES
+    existing = [one for one in candidates if getattr(one, kind).is_dir()]
+    for folders in existing:
+        if holds_videos(getattr(folders, kind), suffixes):
+            return folders
+    for folders in existing:
+        if not (folders.is_davis and holds_files(getattr(folders, kind), suffixes)):
+            return folders
+    return None
 
-    def frame_files(self, name: str) -> list[Path]:
-        """The frames of a video, in order."""
-        return list_files(self.frames_folder / name)
 
-    def open(self, sequences: Sequence[str] | None = None) -> VideoDataset:
-        """The videos: those of the split's list, of other layouts all, or the `sequences` named. Raises InputError where lists, masks or videos are missing."""
-        return (
-            GenericDataset(self.root, sequences)
-            if self.split is None
-            else DavisDataset(self.root, self.split, sequences)
-        )
+@dataclass(frozen=True, kw_only=True)
+class DavisSplit:
+    """One split of DAVIS.
 
-    @property
-    def single_object(self) -> bool:
-        """Whether all ids are one object, in what is given and in what is scored, as DAVIS-2016 has it."""
-        return self.split is not None and SPLITS[self.split].single_object
+    part: the folder that holds the split, if the root itself does not. lists: its list of
+    sequences, below ImageSets; the first that exists counts. single_object: all ids are one
+    object, as in DAVIS-2016.
+    """
 
-    @property
-    def protocol(self) -> str:
-        """By which results are scored."""
-        return "davis" if self.is_davis else "strict"
+    part: str
+    lists: tuple[str, ...]
+    single_object: bool = False
 
-    @property
-    def resolution(self) -> int:
-        """The shorter side at which frames are worked unless another is asked for; -1: as stored."""
-        return -1 if self.is_davis else 480
+    def find(self, root: Path) -> DataFolders | None:
+        """The folders of the split; None if the root holds no frames at 480p."""
+        return find_data_folders(davis_candidates(root, self.part), "frames")
+
+    def list_in(self, folders: DataFolders) -> Path | None:
+        """The split's list of sequences; None if it is missing."""
+        return next((path for name in self.lists if (path := folders.lists / name).is_file()), None)
+
+
+DAVIS_SPLITS = {
+    "val": DavisSplit(part="trainval", lists=("2017/val.txt",)),
+    "testdev": DavisSplit(part="test-dev", lists=("2017/test-dev.txt",)),
+    "2016val": DavisSplit(
+        part="trainval", lists=("2016/val.txt", "480p/val.txt"), single_object=True
+    ),
+}
+"""The splits that are evaluated."""
+DAVIS_TRAIN = DavisSplit(
+    part="trainval", lists=("2017/train.txt", "2016/train.txt", "480p/train.txt")
+)
+
+
+def read_names_text(path: Path) -> str:
+    """The text of a list of names in UTF-8. Raises InputError if the file is not such a text."""
+    return read_text(path, "a name a line")
+
+
+def read_sequence_list(path: Path) -> list[str]:
+    """The names in a list of DAVIS, in order, each once.
+
+    A line is a name, or a frame and its mask as in DAVIS-2016
+    ('/JPEGImages/480p/bear/00000.jpg /Annotations/...'). Raises InputError if it is not a text.
+    """
+    first_words = [line.split()[0] for line in read_names_text(path).splitlines() if line.strip()]
+    return list(
+        dict.fromkeys(Path(word).parent.name if "/" in word else word for word in first_words)
+    )

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from dataset import Layout, Video, check_masks, prefetch
-from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, size_text
+from dataset.folders import MASK_SUFFIXES, list_files
+from dataset.image_file import image_sizes, size_text
 from dataset.label_map import read_label_map
 from dataset.video.frame_source import FolderSource
 from inference.config import system_config

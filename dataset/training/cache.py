@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.image_file import load_image, place, read_image, size_text
+from dataset.folders import short_path
+from dataset.image_file import load_image, read_image, size_text
 from dataset.label_map import BINARY_ID, indexed_label_map, is_binary
 from dataset.training.skipped_files import UnusableFileError
 from util.errors import InputError
@@ -89,7 +90,7 @@ class ImageCache:
             array = read(path)
         except InputError as error:
             raise UnusableFileError(
-                path, str(error).removeprefix(f"{path}: ").removeprefix(f"{place(path)}: ")
+                path, str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
             ) from error
         array.flags.writeable = False
         self._arrays[path] = array

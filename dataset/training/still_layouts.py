@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dataset.image_file import MASK_SUFFIXES
+from dataset.folders import MASK_SUFFIXES
 from util.errors import InputError
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.image_file import (
-    IMAGE_SUFFIXES,
-    MASK_SUFFIXES,
-    list_files,
-    list_folders,
-    read_sequence_list,
-    size_text,
-)
+from dataset.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders
+from dataset.image_file import size_text
+from dataset.layout import read_sequence_list
 from dataset.training.augmentation import (
     ClipAugmentation,
     Window,

@@ -9,17 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from dataset.folders import IMAGE_SUFFIXES, short_path
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
-from dataset.image_file import (
-    IMAGE_SUFFIXES,
-    deep_values,
-    is_deep,
-    open_image,
-    pages_of,
-    place,
-    rgb_of,
-    size_text,
-)
+from dataset.image_file import deep_values, is_deep, open_image, pages_of, rgb_of, size_text
 from dataset.video.frame_source import (
     FolderSource,
     FrameSource,
@@ -117,7 +109,7 @@ class FileSource(_OneFile):
     def _within(self, index: int, mask: Path) -> int:
         if index > 0 and index >= self._packet_count:
             raise InputError(
-                f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self._packet_count, 'frame')}; name masks by frame, from 00000.png"
+                f"{short_path(mask)}: no frame {index} in {self._path.name}, which has {counted(self._packet_count, 'frame')}; name masks by frame, from 00000.png"
             )
         return index
 
@@ -199,7 +191,7 @@ class StackSource(_OneFile):
     def _within(self, index: int, mask: Path) -> int:
         if index >= self.count:
             raise InputError(
-                f"{place(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'image')}; name masks by image, from 00000.png"
+                f"{short_path(mask)}: no frame {index} in {self._path.name}, which has {counted(self.count, 'image')}; name masks by image, from 00000.png"
             )
         return index
 
@@ -218,7 +210,7 @@ class StackSource(_OneFile):
                         refuse_tiny(size, self._path)
                     if pixels.shape[:2] != size:
                         raise InputError(
-                            f"{place(self._path)}: image {index} of {size_text(pixels.shape[:2])} in a stack of {size_text(size)}; all must have one size"
+                            f"{short_path(self._path)}: image {index} of {size_text(pixels.shape[:2])} in a stack of {size_text(size)}; all must have one size"
                         )
                     yield Picture(index, pixels, None if duration is None else milliseconds / 1000)
                 milliseconds += duration or 0
@@ -226,7 +218,7 @@ class StackSource(_OneFile):
     def _pixels(self, image: Image.Image, page: int, frame_range: FrameRange | None) -> np.ndarray:
         if is_deep(image) != (frame_range is not None):
             raise InputError(
-                f"{place(self._path)}: images of 8 and of 16 bits in one stack; all must have the same"
+                f"{short_path(self._path)}: images of 8 and of 16 bits in one stack; all must have the same"
             )
         if frame_range is not None:
             return rgb_of(frame_range.to_8_bits(self._values(image, page, upright=True)))

@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset.folders import list_files, short_path
 from dataset.frame_range import SAMPLED_FRAMES, FrameRange, range_of, spread
 from dataset.image_file import (
     deep_values,
     image_sizes,
     is_deep,
-    list_files,
     load_image,
     open_image,
-    place,
     read_image,
     refuse_stack,
     size_text,
@@ -146,7 +145,7 @@ class FolderSource(FrameSource):
     def index_of(self, mask: Path) -> int:
         if mask.stem not in self._positions:
             raise InputError(
-                f"{place(mask)}: no frame {mask.stem} in {self._paths[0].parent}; put the frame back or remove the mask"
+                f"{short_path(mask)}: no frame {mask.stem} in {self._paths[0].parent}; put the frame back or remove the mask"
             )
         return self._positions[mask.stem]
 
@@ -156,7 +155,7 @@ class FolderSource(FrameSource):
         except ValueError as error:
             found = f"no frame of number {error} in {self._paths[0].parent}, or several"
             raise InputError(
-                f"{place(mask)}: {found}; name the mask as its frame, or without a number for the first frame"
+                f"{short_path(mask)}: {found}; name the mask as its frame, or without a number for the first frame"
             ) from error
 
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
@@ -179,7 +178,7 @@ class FolderSource(FrameSource):
                 first_size = size
             if size != first_size:
                 raise InputError(
-                    f"{place(path)}: frame of {size_text(size)} in a video of {size_text(first_size)}; all frames must have one size"
+                    f"{short_path(path)}: frame of {size_text(size)} in a video of {size_text(first_size)}; all frames must have one size"
                 )
             yield image
 
@@ -200,7 +199,7 @@ class FolderSource(FrameSource):
     def _mixed(path: Path, deep: bool) -> InputError:
         found, others = (16, 8) if deep else (8, 16)
         return InputError(
-            f"{place(path)}: frame of {found} bits in a video of {others} bits; all frames must have the same"
+            f"{short_path(path)}: frame of {found} bits in a video of {others} bits; all frames must have the same"
         )
 
     @staticmethod
@@ -219,7 +218,7 @@ class NumberedSource(FrameSource):
     def index_of(self, mask: Path) -> int:
         if not (mask.stem.isascii() and mask.stem.isdigit()):
             raise InputError(
-                f"{place(mask)}: not the number of a frame; name masks of a video file or live source by frame, from 00000.png"
+                f"{short_path(mask)}: not the number of a frame; name masks of a video file or live source by frame, from 00000.png"
             )
         return self._within(int(mask.stem), mask)
 
@@ -252,7 +251,7 @@ def refuse_tiny(size: tuple[int, int], path: Path | str) -> None:
     """Raise InputError for frames (H, W) of a file, or of what `path` calls its source, that are too small to be segmented."""
     if min(size) < MINIMUM_SIDE_PIXELS:
         raise InputError(
-            f"{place(path) if isinstance(path, Path) else path}: frame of {size_text(size)}; the shorter side must have at least {MINIMUM_SIDE_PIXELS} pixels"
+            f"{short_path(path) if isinstance(path, Path) else path}: frame of {size_text(size)}; the shorter side must have at least {MINIMUM_SIDE_PIXELS} pixels"
         )
 
 
@@ -273,5 +272,5 @@ def refuse_lost_frames(paths: list[Path]) -> None:
         hole = int(np.flatnonzero(gaps > step)[0])
         name = str(numbers[hole] + step).zfill(len(paths[hole].stem))
         raise InputError(
-            f"{place(paths[hole].with_stem(name))}: frame missing between {paths[hole].name} and {paths[hole + 1].name}; put it back, or renumber"
+            f"{short_path(paths[hole].with_stem(name))}: frame missing between {paths[hole].name} and {paths[hole + 1].name}; put it back, or renumber"
         )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from dataset.folders import MASK_SUFFIXES, list_folders, short_path
 from dataset.frame_range import FrameRange
-from dataset.image_file import MASK_SUFFIXES, list_folders, place
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.file_source import open_source
 from dataset.video.folder_of_frames import video_files
@@ -88,7 +88,7 @@ def _video_files(folder: Path) -> dict[str, Path]:
         other = files.setdefault(path.stem, path)
         if other is not path:
             raise InputError(
-                f"{place(path)}: {other.name} has the same name but for its ending; keep one of them"
+                f"{short_path(path)}: {other.name} has the same name but for its ending; keep one of them"
             )
     return files
 
@@ -109,10 +109,10 @@ def _masks_of_file(video: Path, folders: Sequence[Path]) -> Path:
             f"{folder.name}/{video.stem}.png" for folder in folders if folder.is_dir()
         )
         raise InputError(
-            f"{place(video)}: no mask; draw its first frame's as {places}, or several in a folder {video.stem}/, named by frame from 00000.png"
+            f"{short_path(video)}: no mask; draw its first frame's as {places}, or several in a folder {video.stem}/, named by frame from 00000.png"
         )
     raise InputError(
-        f"{place(video)}: masks in {' and in '.join(place(path) for path in found)}; keep one of them"
+        f"{short_path(video)}: masks in {' and in '.join(short_path(path) for path in found)}; keep one of them"
     )
 
 

@@ -9,15 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from dataset.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, require_file, short_path
 from dataset.frame_range import FrameRange
-from dataset.image_file import (
-    IMAGE_SUFFIXES,
-    MASK_SUFFIXES,
-    image_sizes,
-    list_files,
-    place,
-    refuse_no_file,
-)
+from dataset.image_file import image_sizes
 from dataset.label_map import (
     BINARY_ID,
     ColourNumbering,
@@ -131,12 +125,12 @@ class MaskedVideo(Video):
             labels = None
             if to_come and to_come[0] < index:
                 raise TruncatedVideoError(
-                    f"{place(self._masks[to_come[0]])}: its frame is damaged and cannot be decoded; results are for the frames before: draw it on another"
+                    f"{short_path(self._masks[to_come[0]])}: its frame is damaged and cannot be decoded; results are for the frames before: draw it on another"
                 )
             if index in self._masks:
                 to_come.popleft()
                 label_map = self._read(index, image.shape[:2])
-                labels = selection.select(label_map.labels, place(self._masks[index]))
+                labels = selection.select(label_map.labels, short_path(self._masks[index]))
                 if labels is not None or (self._corrections and not label_map.labels.any()):
                     masks_told += 1
                     self._tell(index, labels, label_map.note, masks_told)
@@ -159,7 +153,7 @@ class MaskedVideo(Video):
         if to_come and not self.is_live:  # a live source may be stopped before the frame comes
             found = f"no frame {to_come[0]}; the last one is {index}"
             raise TruncatedVideoError(
-                f"{place(self._masks[to_come[0]])}: {found}: name masks by frame, and give this one for another"
+                f"{short_path(self._masks[to_come[0]])}: {found}: name masks by frame, and give this one for another"
             )
 
     def _last_required(self) -> int | None:
@@ -195,7 +189,7 @@ class MaskedVideo(Video):
         selection = MaskSelection(self._corrections)
         for number, index in enumerate(sorted(self._masks)):
             if number < MASKS_READ_BEFORE_START:
-                selection.select(self._read(index, size).labels, place(self._masks[index]))
+                selection.select(self._read(index, size).labels, short_path(self._masks[index]))
             else:
                 check_mask_header(self._masks[index], size)
 
@@ -236,7 +230,7 @@ def find_masks(masks: Path, source: FrameSource, video_stem: str | None = None) 
         return masks_of_folder(masks, source)
     if not os.path.lexists(masks):
         raise InputError(f"{masks}: no such mask; give a PNG of object ids, or a folder of them")
-    refuse_no_file(masks, str(masks))
+    require_file(masks, str(masks))
     return {0 if masks.stem == video_stem else source.position_of(masks): masks}
 
 
@@ -247,7 +241,7 @@ def masks_of_folder(folder: Path, source: FrameSource) -> dict[int, Path]:
         other = masks.setdefault(source.index_of(path), path)
         if other is not path:
             raise InputError(
-                f"{place(path)}: {other.name} is a mask of the same frame; keep one of them"
+                f"{short_path(path)}: {other.name} is a mask of the same frame; keep one of them"
             )
     if not any(path.parent == folder for path in source.files):
         _refuse_lost_masks(folder, source, {path.stem for path in masks.values()})
@@ -272,5 +266,5 @@ def _refuse_lost_masks(folder: Path, source: FrameSource, known: set[str]) -> No
         except InputError:
             continue  # no frame's
         raise InputError(
-            f"{place(path)}: named as frame {source.name_of(index)}, but no PNG; save the mask as an indexed PNG, or remove the file"
+            f"{short_path(path)}: named as frame {source.name_of(index)}, but no PNG; save the mask as an indexed PNG, or remove the file"
         )

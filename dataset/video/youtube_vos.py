@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from dataset.image_file import IMAGE_SUFFIXES, list_folders
+from dataset.folders import IMAGE_SUFFIXES, list_folders
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.frame_source import FolderSource
 from dataset.video.masked_video import MaskedVideo, masks_of_folder

@@ -82,7 +82,7 @@ def read_labels(path: Path, single_object: bool = False) -> np.ndarray:
     """
     if not os.path.lexists(path):
         raise InputError(f"{path}: no such label map; every frame to score needs one")
-    image = load_image(path, where=str(path))
+    image = load_image(path, source=str(path))
     mode, pixels = image.mode, np.asarray(image)
     if mode == "LA" or (mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., 1:3]).all()):
         mode, pixels = "L", np.ascontiguousarray(pixels[..., 0])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.image_file import list_files
+from dataset.folders import list_files
 from inference.output.recorded_run import (
     CONFIG_NAME,
     INCOMPLETE_NAME,

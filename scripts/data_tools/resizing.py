@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dataset.image_file import MASK_SUFFIXES, image_sizes, list_files, load_image, read_image
+from dataset.folders import MASK_SUFFIXES, list_files
+from dataset.image_file import image_sizes, load_image, read_image
 from util.errors import InputError
 from util.files import atomic_write, remove_unfinished
 

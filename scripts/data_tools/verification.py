@@ -12,16 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.image_file import (
-    MASK_SUFFIXES,
-    image_sizes,
-    list_files,
-    load_image,
-    open_image,
-    place,
-    read_image,
-    size_text,
-)
+from dataset.folders import MASK_SUFFIXES, list_files, short_path
+from dataset.image_file import image_sizes, load_image, open_image, read_image, size_text
 from dataset.label_map import BINARY_ID, present_ids
 from dataset.training.cache import labels_of
 from dataset.training.skipped_files import MAX_DAMAGED_SHARE
@@ -357,7 +349,7 @@ def _attempt(path: Path, findings: list[Finding], read: Callable[[], tuple]) -> 
     try:
         return read()
     except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{place(path)}: ")
+        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
         findings.append(Finding(text=f"{path}: {reason}", damaged=True))
         return None
 

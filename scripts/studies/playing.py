@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset import Layout
-from dataset.image_file import MASK_SUFFIXES, list_files, read_sequence_list
+from dataset.folders import MASK_SUFFIXES, list_files
+from dataset.layout import read_sequence_list
 from dataset.video.frame_source import refuse_lost_frames
 from util.errors import InputError
 from util.files import atomic_folder, remove_unfinished

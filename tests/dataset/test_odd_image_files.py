@@ -10,7 +10,8 @@ from media_trees import HEIGHT, WIDTH, make_generic, make_labels, save_frame
 from PIL import Image, features
 
 from dataset import GenericDataset, check_masks, read_label_map
-from dataset.image_file import image_sizes, list_files, read_image
+from dataset.folders import list_files
+from dataset.image_file import image_sizes, read_image
 from dataset.training import cache
 from inference import scoring
 from util.errors import InputError
