@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.profiler import record_function
 
 from inference.config import SystemConfig
 from inference.frames import MAX_OBJECTS, Geometry, as_image, as_label_map
@@ -320,7 +321,9 @@ class SegmentationSession:
         for frames in _chunks(len(given), self._frames_per_prediction()):
             frame_indices = [frame.frame_index for frame in given[frames]]
             parts = images[frames].split(self._frames_per_batch())
-            features = [self._network.encode_key(part) for part in parts]
+            # Regions label the components in traces of torch.profiler; benchmarks sum their times.
+            with record_function("key encoding"):
+                features = [self._network.encode_key(part) for part in parts]
             predicted = (
                 self._predict(frame_indices, features)
                 if self._read_ids()
@@ -401,20 +404,23 @@ class SegmentationSession:
         keys = torch.cat([batch.key for batch in features])
         if self._config.enhance:
             keys = self._network.enhance_query(keys, self._previous_masks)
-        readout = self._read(frame_indices, keys)
+        with record_function("reading"):
+            readout = self._read(frame_indices, keys)
         if self._config.refine:
-            readout = self._network.refine(
-                readout.unsqueeze(0),
-                torch.cat([batch.feature_s16 for batch in features]).unsqueeze(0),
-            ).squeeze(0)
+            feature_s16 = torch.cat([batch.feature_s16 for batch in features])
+            with record_function("refinement"):
+                readout = self._network.refine(
+                    readout.unsqueeze(0), feature_s16.unsqueeze(0)
+                ).squeeze(0)
         probabilities = []
         for part, batch in zip(
             readout.split([len(batch.key) for batch in features]), features, strict=True
         ):
-            logits = [
-                self._network.decode(part[:, objects], batch).float()
-                for objects in _chunks(part.shape[1], self._objects_at_once())
-            ]
+            with record_function("decoding"):
+                logits = [
+                    self._network.decode(part[:, objects], batch).float()
+                    for objects in _chunks(part.shape[1], self._objects_at_once())
+                ]
             probabilities.append(
                 aggregate_logits(self._with_lost(torch.cat(logits, dim=1))).softmax(1)
             )
@@ -457,9 +463,10 @@ class SegmentationSession:
         frame, values = pending.frame, {}
         others = pending.masks.sum(1, keepdim=True) - pending.masks
         for objects in _chunks(pending.masks.shape[1], self._objects_at_once()):
-            encoded = self._network.encode_value(
-                frame.images, frame.feature_s16, pending.masks[:, objects], others[:, objects]
-            )
+            with record_function("value encoding"):
+                encoded = self._network.encode_value(
+                    frame.images, frame.feature_s16, pending.masks[:, objects], others[:, objects]
+                )
             for object_id, value in zip(pending.object_ids[objects], encoded[0], strict=True):
                 values[object_id] = value.permute(1, 2, 0).flatten(0, 1)
         if self._bank is None:
