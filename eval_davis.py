@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset import DavisDataset
 from inference import cli
-from inference.runner import in_all_processes
+from inference.runner import exit_together_on_error
 from util.errors import InputError
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         help="score the results (davis protocol): a table, OUT/scores.json, OUT/scores.csv",
     )
     flags = parser.parse_args()
-    with in_all_processes():
+    with exit_together_on_error():
         if flags.corrections:
             raise InputError(
                 "--corrections: DAVIS gives the first frame's masks alone; leave it out, or use eval_generic.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inference import cli
 from inference.own_videos import open_dataset
-from inference.runner import in_all_processes
+from inference.runner import exit_together_on_error
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
         help="how --truth scores: strict (default) also scores objects that join late",
     )
     flags = parser.parse_args()
-    with in_all_processes():
+    with exit_together_on_error():
         dataset, data = open_dataset(flags)
         if flags.truth is not None:
             cli.require_truth(flags.truth, dataset.names, "--truth")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset import YoutubeDataset
 from inference import cli
-from inference.runner import in_all_processes
+from inference.runner import exit_together_on_error
 from util.distributed import is_main
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         help="read and segment only the frames that meta.json asks for: results differ",
     )
     flags = parser.parse_args()
-    with in_all_processes():
+    with exit_together_on_error():
         dataset = YoutubeDataset(
             flags.yv_path,
             flags.split,

@@ -45,28 +45,27 @@ from model.training.rollout import RolloutResult, check_frames, check_slots
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
 from util.charts import draw_curves
+from util.device import AMP_DTYPES, select_device
 from util.distributed import (
     check_agreement,
     default_workers,
+    exit_together_on_error,
     gather_objects,
-    in_all_processes,
     is_first_of_machine,
     is_main,
-    largest_of_processes,
+    max_over_processes,
     process_group,
     rank,
-    select_device,
     world_size,
 )
-from util.errors import EXIT_INPUT_ERROR, InputError, memory_named, run_command
+from util.errors import EXIT_INPUT_ERROR, InputError, explain_out_of_memory, run_command
 from util.files import check_plain_name, remove_unfinished
 from util.flags import DefaultsFormatter, FlagParser
 from util.folder_lock import folder_lock
-from util.precision import AMP_DTYPES
+from util.process import StopSignals
 from util.run_record import MetricsLog, git_commit, package_versions, write_json
 from util.seeds import seed_everything
 from util.settings import parse_settings, with_setting
-from util.signals import StopSignals
 from util.text import counted
 
 RUNS = Path("runs")
@@ -783,7 +782,7 @@ class Run:
     def check_losses(self, monitor: LossMonitor, data: MixedTrainingData) -> None:
         """End the training in every process where a loss went wrong in one, before anything of it is saved."""
         found = monitor.check()
-        (troubled,) = largest_of_processes(found is not None)
+        (troubled,) = max_over_processes(found is not None)
         if not troubled:
             return
         if found is None:
@@ -852,33 +851,33 @@ def memory_for_batch(
     """A memory that does not suffice for an iteration is said in one line, with what takes less."""
     batch = f"{counted(config.batch_size, 'sample')} of {counted(config.frames, 'frame')} at {config.crop_size} pixels on network {config.network}"
     remedy = "--accumulate N, --checkpoint_activations, a smaller -b or --crop_size, or a smaller --network"
-    return memory_named(str(device), remedy, purpose=f"a batch ({batch})")
+    return explain_out_of_memory(str(device), remedy, purpose=f"a batch ({batch})")
 
 
 def prepare(
     arguments: argparse.Namespace, device: torch.device
 ) -> tuple[Trainer, MixedTrainingData, FilesRecord]:
     """All that a training needs, in every process (the record of its files in the main one); what is wrong in one of them ends all, with one line."""
-    with in_all_processes():
+    with exit_together_on_error():
         check_agreement(vars(arguments))
-    with in_all_processes():
+    with exit_together_on_error():
         config = resolve_config(arguments, device)
         start = read_network(arguments.load_network) if arguments.load_network else None
         network_config = resolve_network(arguments, config, start and start.config)
         data = build_data(arguments, config)
         files = record_of(data.kinds) if is_main() else {}
         chosen = choose_checkpoint(arguments) if is_main() else None
-    with in_all_processes():
+    with exit_together_on_error():
         check_agreement({"files of training data": data.total_files})
     chosen = gather_objects(chosen)[0]  # by the main process, so that all go on with the same
-    with in_all_processes():
+    with exit_together_on_error():
         if is_first_of_machine() and not (chosen or arguments.load_network):
             fetch_backbones(build_network(network_config), config.backbone_weights)
-    with in_all_processes():
+    with exit_together_on_error():
         state = TrainingState.from_checkpoint(chosen) if chosen else None
         network = build_start(arguments, config, network_config, start, fresh=state is None)
     trainer = Trainer(network, config, device)
-    with in_all_processes():
+    with exit_together_on_error():
         if state is not None:
             trainer.restore(state)
             if is_main():
@@ -892,7 +891,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
     config = trainer.config
     monitor = LossMonitor()
     with StopSignals() as signals, contextlib.ExitStack() as opened:
-        with in_all_processes():
+        with exit_together_on_error():
             run = Run(arguments, trainer, data, files)
         pinned = {"pin_memory": device.type == "cuda"}
         share = training_batches(
@@ -908,7 +907,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
         while trainer.iteration < config.iterations:
             asked = time.perf_counter()
             try:
-                with in_all_processes():
+                with exit_together_on_error():
                     batches = [next(loader) for _ in range(config.accumulate)]
                     waited_seconds = time.perf_counter() - asked
                     run.note_skipped([file for batch in batches for file in batch.skipped])
@@ -922,7 +921,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
                     results.append(trainer.forward(batch.tensors))
                     trainer.backward(results[-1].loss)
             monitor.add(trainer.iteration, [result.loss for result in results])
-            (signal_number,) = largest_of_processes(signals.received or 0)
+            (signal_number,) = max_over_processes(signals.received or 0)
             if signal_number or run.reads_losses(trainer.iteration + 1, device):
                 run.check_losses(monitor, data)
             with memory_for_batch(device, config):
@@ -939,7 +938,7 @@ def train(arguments: argparse.Namespace, device: torch.device) -> int:
 def run_held(run_id: str) -> Iterator[None]:
     """Keep other trainings out of runs/ID. Raises InputError in every process where one is there, or where the id leads out of runs/."""
     with contextlib.ExitStack() as stack:
-        with in_all_processes():
+        with exit_together_on_error():
             for part in run_id.split("/"):
                 check_plain_name(part, f"--id {run_id}")
             if any(

@@ -14,7 +14,7 @@ from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
 from inference.memory import POLICIES, SAMPLINGS
 from inference.output.run_folder import SCORES_NAMES, RunFolder
-from inference.runner import FailedVideosError, Totals, in_all_processes
+from inference.runner import FailedVideosError, Totals, exit_together_on_error
 from inference.scoring import score_folder
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
@@ -91,7 +91,7 @@ class _SharedFlagParser(FlagParser):
     """Its errors are said once, whatever the number of processes."""
 
     def parse_args(self, *arguments: Any, **keywords: Any) -> argparse.Namespace:
-        with in_all_processes():
+        with exit_together_on_error():
             return super().parse_args(*arguments, **keywords)
 
 
@@ -299,7 +299,7 @@ class Evaluation:
         single_object: all ids are one object, as DAVIS-2016 has it.
         By the main process alone; the others wait.
         """
-        with in_all_processes():
+        with exit_together_on_error():
             if not is_main():
                 return
             with self._folder.held():

@@ -20,11 +20,11 @@ from inference.output.trace import FrameTrace, Trace
 from inference.output.writer import ResultWriter
 from inference.segmenter import VideoSegmenter
 from inference.session import FrameResult, SegmentationSession
-from util.distributed import gather_objects, in_all_processes, is_main, rank, world_size
-from util.errors import EXIT_INPUT_ERROR, InputError, memory_named
-from util.memory import peak_memory_mb
+from util.device import peak_memory_mb
+from util.distributed import exit_together_on_error, gather_objects, is_main, rank, world_size
+from util.errors import EXIT_INPUT_ERROR, InputError, explain_out_of_memory
+from util.process import StopSignals
 from util.progress import Progress
-from util.signals import StopSignals
 from util.text import counted
 
 _FRAMES_AHEAD = 4
@@ -99,7 +99,7 @@ def run(
     or SIGTERM comes, which is its proper end.
     """
     with contextlib.ExitStack() as stack:
-        with in_all_processes():
+        with exit_together_on_error():
             if overlays:
                 require_encoder()
             videos, failures = _opened(dataset)
@@ -113,7 +113,7 @@ def run(
         videos = {name: video for name, video in videos.items() if name not in failures}
         if not videos:
             _raise(failures, dataset.names, Totals())
-        with in_all_processes():
+        with exit_together_on_error():
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
             unfinished = (
@@ -181,7 +181,7 @@ def _raise(failures: Mapping[str, Exception], names: Sequence[str], totals: Tota
         and len({_line(name, error).removeprefix(f"{name}: ") for name, error in failures.items()})
         == 1
     ):
-        with in_all_processes():
+        with exit_together_on_error():
             raise failures[names[0]]
     if failures:
         raise FailedVideosError(
@@ -239,7 +239,7 @@ class _Loop:
         with Progress(sum(map(_frames_ahead, videos)) if known else None) as progress:
             for video in videos:
                 try:
-                    with memory_named(
+                    with explain_out_of_memory(
                         f"{video.name}: {self._segmenter.device}", self._memory_remedy()
                     ):
                         self._segment(video, progress)

@@ -12,7 +12,7 @@ from model import VOSNetwork, load_network
 from model.config import NetworkConfig, Similarity
 from model.fusion import inference_copy
 from model.network import SLOT_MODULES, SLOT_TITLES
-from util.distributed import select_device
+from util.device import select_device
 from util.errors import InputError
 from util.text import counted
 

@@ -24,8 +24,8 @@ from inference.memory import POLICIES, MemoryBank, Write, element_bytes
 from model import FrameFeatures, VOSNetwork
 from model.network import STRIDE
 from model.soft_aggregation import aggregate, aggregate_logits
+from util.device import AMP_DTYPES, cuda_arithmetic
 from util.errors import InputError
-from util.precision import AMP_DTYPES, cuda_arithmetic
 
 _OBJECT_FRAMES = 8  # objects × frames decoded or encoded at a time on the CPU,
 _OBJECT_PIXELS_OF_GPU = (

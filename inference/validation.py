@@ -33,8 +33,8 @@ from inference.scoring.report import overall_scores
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, require_slots
 from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
-from util.distributed import gather_objects, in_all_processes, rank, world_size
-from util.errors import InputError, memory_named
+from util.distributed import exit_together_on_error, gather_objects, rank, world_size
+from util.errors import InputError, explain_out_of_memory
 from util.files import natural_key
 from util.palette import DAVIS_PALETTE
 from util.run_record import write_json
@@ -144,7 +144,10 @@ class Validator:
         """
         start = time.perf_counter()
         device = next(network.parameters()).device
-        with in_all_processes(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with (
+            exit_together_on_error(),
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+        ):
             share = share_out(
                 {name: len(names) for name, names in self._truth.items()}, world_size()
             )[rank()]
@@ -254,7 +257,7 @@ class Validator:
         """Write the results of the frames that are compared."""
         needed = set(self._truth[sequence])
         with (
-            memory_named(
+            explain_out_of_memory(
                 f"validation on {sequence}: {segmenter.device}",
                 "validate at a lower --val_resolution",
                 purpose="it beside the training",

@@ -16,7 +16,7 @@ from model.archive import read_archive, write_archive
 from model.config import MOST_KEY_CHANNELS, PRESETS, NetworkConfig, Similarity, preset, with_window
 from model.network import SLOT_MODULES, VOSNetwork, build_network
 from util.errors import InputError
-from util.text import shown
+from util.text import short_repr
 
 _MASK_WEIGHT = "value_encoder.conv1.weight"
 _KEY_WEIGHT = "key_proj.key_proj.weight"
@@ -92,7 +92,9 @@ def network_state(
             break
     unnamed = [name for name in content if not isinstance(name, str)]
     if unnamed:
-        raise InputError(f"{path}: holds no network's weights ({shown(unnamed[0])} is not a name)")
+        raise InputError(
+            f"{path}: holds no network's weights ({short_repr(unnamed[0])} is not a name)"
+        )
     state = {
         name.removeprefix("module."): value
         for name, value in content.items()
@@ -100,7 +102,7 @@ def network_state(
     }
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange or not state:
-        found = f"{shown(strange[0])} is not a tensor" if strange else "it is empty"
+        found = f"{short_repr(strange[0])} is not a tensor" if strange else "it is empty"
         raise InputError(f"{path}: holds no network's weights ({found})")
     return state
 

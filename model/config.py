@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from util.errors import InputError
-from util.text import shown
+from util.text import short_repr
 
 Similarity = Literal["l2", "dot", "cosine"]
 
@@ -281,7 +281,7 @@ def _check_bounds(config: Any, place: str) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 if not least <= number <= most:
                     raise InputError(
-                        f"{place}: {field.name} is {shown(value)}; {least} to {most:,} are possible"
+                        f"{place}: {field.name} is {short_repr(value)}; {least} to {most:,} are possible"
                     )
 
 
@@ -292,7 +292,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
         if isinstance(value, str) and value in arguments:
             return value
         raise InputError(
-            f"{place} {shown(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}"
+            f"{place} {short_repr(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}"
         )
     elif get_origin(kind) in (Union, types.UnionType):
         return (
@@ -318,7 +318,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
         kind is not str or (len(value) <= _LONGEST_NAME and value.isprintable())
     ):
         return value
-    raise InputError(f"{place} is {shown(value)}, which is none; {_NOT_OURS}")
+    raise InputError(f"{place} is {short_repr(value)}, which is none; {_NOT_OURS}")
 
 
 def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
@@ -331,7 +331,7 @@ def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
     ]
     for names, wrong in ((unknown, "unknown"), (missing, "missing")):
         if names:
-            raise InputError(f"{place}: {shown(names[0])} is {wrong}; {_NOT_OURS}")
+            raise InputError(f"{place}: {short_repr(names[0])} is {wrong}; {_NOT_OURS}")
     fields = {name: _read(kinds[name], value, f"{place}: {name}") for name, value in values.items()}
     try:
         return kind(**fields)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scripts.gpu_check.report import Check, run_sections
 from scripts.gpu_check.sections import SECTIONS
-from util.distributed import select_device
+from util.device import select_device
 from util.errors import run_command
 from util.flags import FlagParser, at_least
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from inference.output.recorded_run import CONFIG_NAME
 from inference.scoring import PROTOCOLS, score_folder
 from util.errors import InputError, run_command
-from util.flags import FlagParser, new_file
+from util.flags import FlagParser, output_text_path
 
 
 def main() -> None:
@@ -53,8 +53,12 @@ def main() -> None:
         action="store_true",
         help="all ids are one object: DAVIS-2016 on the masks of DAVIS-2017",
     )
-    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the scores here too")
-    parser.add_argument("--csv", type=new_file, metavar="FILE", help="write the scores here too")
+    parser.add_argument(
+        "--json", type=output_text_path, metavar="FILE", help="write the scores here too"
+    )
+    parser.add_argument(
+        "--csv", type=output_text_path, metavar="FILE", help="write the scores here too"
+    )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="threads (default: a thread a core)"
     )

@@ -31,7 +31,7 @@ from scripts.data_tools.verification import (
 )
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError, run_command
 from util.files import atomic_write
-from util.flags import FlagParser, new_file
+from util.flags import FlagParser, output_text_path
 from util.progress import Progress
 
 SHOWN = 20  # problems and notes of a data set; --json has all
@@ -62,7 +62,7 @@ def parse_flags() -> argparse.Namespace:
         help="processes (default: one a core)",
     )
     parser.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write everything found here too"
+        "--json", type=output_text_path, metavar="FILE", help="write everything found here too"
     )
     flags = parser.parse_args()
     if flags.workers < 1:

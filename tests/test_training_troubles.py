@@ -24,16 +24,10 @@ from dataset.training.record import difference, record_of
 from dataset.training.samples import MixedTrainingData, training_batches
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.scoring import score_folder
-from util import memory
-from util.distributed import (
-    default_workers,
-    is_first_of_machine,
-    process_group,
-    rank,
-    select_device,
-    world_size,
-)
-from util.errors import InputError, is_out_of_memory, memory_named, run_command
+from util import device
+from util.device import select_device
+from util.distributed import default_workers, is_first_of_machine, process_group, rank, world_size
+from util.errors import InputError, explain_out_of_memory, is_out_of_memory, run_command
 
 STAGE_3 = (
     "--stage",
@@ -460,7 +454,7 @@ def test_too_little_memory_is_recognised_and_ends_a_program_with_one_line(error,
     assert is_out_of_memory(error)
     with (
         pytest.raises(InputError, match=r"^cpu has too little memory for a batch; take less$"),
-        memory_named("cpu", "take less", "a batch"),
+        explain_out_of_memory("cpu", "take less", "a batch"),
     ):
         main()
     with pytest.raises(SystemExit) as ended:
@@ -513,9 +507,9 @@ def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkey
 def test_a_system_without_the_resource_module_knows_less_of_its_memory(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
     try:
-        importlib.reload(memory)
-        monkeypatch.setattr(memory, "_STATUS", Path("/nowhere"))
-        assert memory.peak_resident_mb() == 0 and memory.resident_mb() == 0
+        importlib.reload(device)
+        monkeypatch.setattr(device, "_PROCESS_STATUS", Path("/nowhere"))
+        assert device.peak_resident_mb() == 0 and device.resident_mb() == 0
     finally:
         monkeypatch.undo()
-        importlib.reload(memory)
+        importlib.reload(device)

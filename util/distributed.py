@@ -1,4 +1,4 @@
-"""One process or several (torchrun): ranks, and the device a process works on."""
+"""One process, or several started by torchrun: ranks, and what the processes exchange."""
 
 import contextlib
 import datetime
@@ -12,238 +12,229 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 import torch.distributed
 
-from util.errors import EXIT_INPUT_ERROR, InputError, end_at_once, reason_in_one_line
-from util.text import counted
+from util.errors import EXIT_INPUT_ERROR, InputError, exit_without_cleanup, reason_in_one_line
 
 _LAST_PORT = 65_535
 _LEAVING_SECONDS = 5
+_MOST_DEFAULT_WORKERS = 8
 _LOST_PROCESS = re.compile(
     "gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|processgroup", re.IGNORECASE
 )
 
 
-def _number(name: str, default: int, least: int, most: int | None = None) -> int:
-    """A number in the environment, which torchrun sets. Raises InputError where it is none, or out of its range."""
-    text = os.environ.get(name)
-    if text is None:
-        return default
-    found = int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else None
-    if found is None or found < least or (most is not None and found > most):
-        wanted = f"a whole number of at least {least}" + (
-            "" if most is None else f" and at most {most}"
-        )
-        raise InputError(
-            f"{name} is {text!r} in the environment; it must be {wanted}: start by torchrun, which sets it, or unset it to run one process"
-        )
-    return found
-
-
 def rank() -> int:
-    """This process's number, from 0; torchrun sets it."""
-    return _number("RANK", 0, 0, world_size() - 1)
+    """The number of this process, from 0. Raises InputError if the environment is wrong."""
+    return _environment_number("RANK", 0, 0, world_size() - 1)
 
 
-def is_first_of_machine() -> bool:
-    """True in one process of each machine: the one that fetches what all of its processes need."""
-    return _local_rank() == 0
-
-
-def _local_rank() -> int:
-    return _number("LOCAL_RANK", 0, 0)
+def local_rank() -> int:
+    """The number of this process among those of its machine, from 0."""
+    return _environment_number("LOCAL_RANK", 0, 0)
 
 
 def world_size() -> int:
-    """Number of processes; 1 without torchrun."""
-    return _number("WORLD_SIZE", 1, 1)
-
-
-def default_workers() -> int:
-    """Loading processes for each of the processes of this machine: a core for each, one left for the process itself, 1 to 8."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return min(max(cores // _number("LOCAL_WORLD_SIZE", 1, 1) - 1, 1), 8)
+    """The number of processes; 1 without torchrun."""
+    return _environment_number("WORLD_SIZE", 1, 1)
 
 
 def is_main() -> bool:
-    """True in the one process that prints and writes what all share."""
+    """Whether this is the one process that prints and writes what all share."""
     return rank() == 0
+
+
+def is_first_of_machine() -> bool:
+    """Whether this is the one process of its machine that fetches what all of them need."""
+    return local_rank() == 0
+
+
+def default_workers() -> int:
+    """The default number of loading processes, 1 to 8: the machine's cores are shared evenly by
+    its training processes, and each keeps a core for itself."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    share = cores // _environment_number("LOCAL_WORLD_SIZE", 1, 1)
+    return min(max(share - 1, 1), _MOST_DEFAULT_WORKERS)
+
+
+def _environment_number(name: str, default: int, least: int, most: int | None = None) -> int:
+    """A whole number that torchrun sets in the environment. Raises InputError if it is no whole
+    number, or out of its range."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    number = int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else None
+    if number is None or number < least or (most is not None and number > most):
+        upper = "" if most is None else f" and at most {most}"
+        raise InputError(
+            f"{name} is {text!r} in the environment; it must be a whole number of at least "
+            f"{least}{upper}: start by torchrun, which sets it, or unset it to run one process"
+        )
+    return number
 
 
 @contextlib.contextmanager
 def process_group(
-    device: torch.device, patience: datetime.timedelta | None = None
+    device: torch.device, timeout: datetime.timedelta | None = None
 ) -> Iterator[None]:
-    """Join the other processes (NCCL on CUDA, gloo elsewhere) where there are any, and leave them at the end.
+    """Join the other processes, if there are any, for the time of the block.
 
-    patience: how long one waits for the others before it gives up; None: torch's own limit, which suits training. Raises InputError where the others cannot be
-    joined, and where one of them is lost: its death is noticed at once, its silence when the patience is over.
+    device: where tensors are exchanged (see choose_backend).
+    timeout: how long a process waits for the others; None: torch's default, which suits training.
+    Raises: InputError if the other processes cannot be joined, or one of them is lost. The end of
+        a process is noticed at once, one that hangs after the timeout.
     """
-    rank()  # is checked, alone too: a process that is no main one would say and write nothing
+    # Checked for one process too: with a wrong rank it would not be the main process, and print
+    # and write nothing.
+    rank()
     if world_size() == 1:
         yield
         return
-    place = _meeting_place()
+    address = _rendezvous_address()
     try:
-        torch.distributed.init_process_group(backend_of(device), timeout=patience)
+        torch.distributed.init_process_group(choose_backend(device), timeout=timeout)
     except RuntimeError as error:  # a DistError; before torch 2.5 sometimes not
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{place}: process {rank()} of {world_size()} cannot join the others ({reason}); give torchrun a free --master_port, the same everywhere"
+            f"{address}: process {rank()} of {world_size()} cannot join the others ({reason}); "
+            "give torchrun a free --master_port, the same everywhere"
         ) from error
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.distributed.DistError) and not _LOST_PROCESS.search(
-            str(error)
-        ):
+        is_distributed = isinstance(error, torch.distributed.DistError)
+        if not is_distributed and not _LOST_PROCESS.search(str(error)):
             raise
         reason = str(error).splitlines()[0]
-        remedy = "look at what the lost one said, then start all of them again (a training goes on by --load_model auto)"
         raise InputError(
-            f"process {rank()} of {world_size()} has lost another one ({reason}); {remedy}"
+            f"process {rank()} of {world_size()} has lost another one ({reason}); look at what the "
+            "lost one said, then start all of them again (--load_model auto resumes a training)"
         ) from error
     finally:
-        _leave()
+        _leave_process_group()
 
 
-def _leave() -> None:
-    """Leave the other processes. gloo sometimes waits for ever for one that has ended (seen with torch 2.4): then the program ends without it.
-
-    A group that is not left ends the process by SIGABRT, since its threads still run.
-    """
-
-    def leave() -> None:
-        with contextlib.suppress(RuntimeError):  # of connections that are gone already
-            torch.distributed.destroy_process_group()
-
-    leaving = threading.Thread(target=leave, daemon=True)
-    leaving.start()
-    leaving.join(_LEAVING_SECONDS)
-    if leaving.is_alive():
-        end_at_once()
-    _talk.cache_clear()
+def choose_backend(device: torch.device) -> str:
+    """How processes exchange tensors: NCCL if each has a GPU of its own, otherwise gloo, since
+    NCCL refuses a GPU that two processes share."""
+    processes_here = _environment_number("LOCAL_WORLD_SIZE", 1, 1)
+    if device.type == "cuda" and processes_here <= torch.cuda.device_count():
+        return "nccl"
+    return "gloo"
 
 
-def backend_of(device: torch.device) -> str:
-    """How processes exchange tensors: NCCL where each has a GPU of its own, gloo elsewhere, since NCCL refuses a GPU that two share."""
-    processes_here = _number("LOCAL_WORLD_SIZE", 1, 1)
-    return (
-        "nccl" if device.type == "cuda" and processes_here <= torch.cuda.device_count() else "gloo"
-    )
-
-
-def _meeting_place() -> str:
-    """HOST:PORT where several processes meet. Raises InputError where the environment does not say it, or not this process's number."""
+def _rendezvous_address() -> str:
+    """HOST:PORT where the processes meet. Raises InputError if the environment does not name it,
+    or lacks this process's rank."""
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise InputError(
-            f"WORLD_SIZE is {world_size()} and {missing[0]} is not set; start by torchrun, which sets it, or unset WORLD_SIZE to run one process"
+            f"WORLD_SIZE is {world_size()} and {missing[0]} is not set; start by torchrun, which "
+            "sets it, or unset WORLD_SIZE to run one process"
         )
-    return f"{os.environ['MASTER_ADDR']}:{_number('MASTER_PORT', 0, 1, _LAST_PORT)}"
+    port = _environment_number("MASTER_PORT", 0, 1, _LAST_PORT)
+    return f"{os.environ['MASTER_ADDR']}:{port}"
 
 
-def select_device(name: str = "auto") -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), cpu, cuda, cuda:1, mps → a device; under torchrun each process takes its own GPU.
+def _leave_process_group() -> None:
+    """Leave the other processes.
 
-    Raises InputError for a name that is not a device, or a device that is not there.
+    gloo sometimes waits forever for a process that has ended (seen with torch 2.4). The group is
+    then not left, and the program must end without cleanup: threads of the group are still
+    running, and would end the process by SIGABRT.
     """
-    local_rank = _local_rank()
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(
-            f"--device {name}: not a device; use auto, cpu, cuda, cuda:0 or mps"
-        ) from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        device = torch.device("cuda", local_rank if device.index is None else device.index)
-        if device.index >= count:
-            raise InputError(
-                f"--device {name}: this machine shows {counted(count, 'CUDA device')} to torch {torch.__version__}; use --device cpu or another index"
-            )
-        torch.cuda.set_device(device)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: no Apple GPU is available to torch; use --device cpu")
-    elif device.type not in ("cpu", "mps"):
-        raise InputError(
-            f"--device {name}: {device.type} is not supported; use auto, cpu, cuda or mps"
-        )
-    return device
+
+    def leave() -> None:
+        with contextlib.suppress(RuntimeError):  # about connections that are closed already
+            torch.distributed.destroy_process_group()
+
+    thread = threading.Thread(target=leave, daemon=True)
+    thread.start()
+    thread.join(_LEAVING_SECONDS)
+    if thread.is_alive():
+        exit_without_cleanup()
+    _control_group.cache_clear()
 
 
 @functools.cache
-def _talk() -> torch.distributed.ProcessGroup:
-    """A group for a few words between the processes' CPUs: it neither waits for a GPU nor gives up while one process is busy for long."""
+def _control_group() -> torch.distributed.ProcessGroup:
+    """A group for short messages between the processes' CPUs. It does not wait for a GPU, nor give
+    up while one process is busy for long."""
     return torch.distributed.new_group(backend="gloo", timeout=datetime.timedelta(days=1))
 
 
-def largest_of_processes(*numbers: int) -> tuple[int, ...]:
-    """Each number's largest value among the processes: the same answer in all of them. Every process must ask."""
+def max_over_processes(*numbers: int) -> tuple[int, ...]:
+    """The maximum of each number over all processes, the same in all. Every process must call
+    this."""
     if world_size() == 1:
         return numbers
     largest = torch.tensor(numbers, dtype=torch.int64)
-    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=_talk())
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=_control_group())
     return tuple(largest.tolist())
 
 
 def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
-    """Make each tensor the mean of all processes', to the bit the same in all of them. Every process must ask, with tensors of the same shapes, type and device."""
+    """Replace each tensor by its mean over all processes, bit-identical in all.
+
+    Every process must call this, with tensors of the same shapes, type and device.
+    """
     if world_size() == 1 or not tensors:
         return
     joined = torch.cat([tensor.flatten() for tensor in tensors])
     torch.distributed.all_reduce(joined)
     joined /= world_size()
-    for tensor, mean in zip(
-        tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True
-    ):
+    sizes = [tensor.numel() for tensor in tensors]
+    for tensor, mean in zip(tensors, joined.split(sizes), strict=True):
         tensor.copy_(mean.view_as(tensor))
 
 
 def gather_objects(value: object) -> list[object]:
-    """The values of all processes, in rank order, in every process."""
+    """The values of all processes, in rank order, in every process. Every process must call
+    this."""
     if world_size() == 1:
         return [value]
     gathered: list[object] = [None] * world_size()
-    torch.distributed.all_gather_object(gathered, value, group=_talk())
+    torch.distributed.all_gather_object(gathered, value, group=_control_group())
     return gathered
 
 
 @contextlib.contextmanager
-def in_all_processes() -> Iterator[None]:
-    """A part of a program that every process goes through: where it fails in one, all end, and the reason is said once.
+def exit_together_on_error() -> Iterator[None]:
+    """A block that every process executes: if it fails in one of them, all of them end.
 
-    Alone, a process raises its error as ever; of several, the main one prints the first that is no defect (see reason_in_one_line) and each exits with code 2.
+    A single process raises its error unchanged. Of several processes, the main one prints the
+    first reason (see reason_in_one_line) and each exits with code 2. Defects keep their traceback.
     """
-    failure = None
+    own_reason = None
     try:
         yield
     except Exception as error:
-        failure = reason_in_one_line(error)
-        if world_size() == 1 or failure is None:
+        own_reason = reason_in_one_line(error)
+        if world_size() == 1 or own_reason is None:
             raise
     if world_size() == 1:
         return
-    failures = [reason for reason in gather_objects(failure) if reason is not None]
-    if failures:
+    reasons = [reason for reason in gather_objects(own_reason) if reason is not None]
+    if reasons:
         if is_main():
-            print(f"error: {failures[0]}", file=sys.stderr, flush=True)
-        gather_objects(
-            None
-        )  # no process ends before the reason is said: the launcher ends all with the first
+            print(f"error: {reasons[0]}", file=sys.stderr, flush=True)
+        # The launcher ends all processes with the first that ends: wait until the reason is out.
+        gather_objects(None)
         raise SystemExit(EXIT_INPUT_ERROR)
 
 
 def check_agreement(settings: Mapping[str, object]) -> None:
-    """Raises InputError in every process where the settings of one differ from those of the main process, naming the first that does."""
+    """Check that all processes have the same settings. Every process must call this.
+
+    Raises: InputError in every process, naming the first setting that differs from the main
+        process's.
+    """
     everyone = gather_objects(dict(settings))
+    ours = everyone[0]
     for other, theirs in enumerate(everyone):
-        for name in everyone[0].keys() | theirs.keys():
-            if repr(everyone[0].get(name)) != repr(
-                theirs.get(name)
-            ):  # not by value: nan is not even itself
+        for name in ours.keys() | theirs.keys():
+            # By representation, not by value: nan does not equal itself.
+            if repr(ours.get(name)) != repr(theirs.get(name)):
                 raise InputError(
-                    f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with {everyone[0].get(name)!r}; give all of them the same command line"
+                    f"process {other} was started with {name} {theirs.get(name)!r}, process 0 with "
+                    f"{ours.get(name)!r}; give all of them the same command line"
                 )

@@ -27,7 +27,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Writes to a temporary file in the same folder (made if missing), renamed on success and removed on failure. Of a link, the file it leads to is replaced.
     What is no regular file (/dev/stdout, /dev/null, a FIFO) is written to. Raises OSError naming `path`.
     """
-    with errors_naming(path):
+    with name_path_in_errors(path):
         descriptor = _opened_stream(path)
         if descriptor is not None:
             with os.fdopen(descriptor, "wb") as file:
@@ -36,7 +36,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()
-    with errors_naming(path):
+    with name_path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(
             prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent
@@ -79,7 +79,7 @@ def _opened_stream(path: str | os.PathLike) -> int | None:
 
 
 @contextlib.contextmanager
-def errors_naming(path: str | os.PathLike) -> Iterator[None]:
+def name_path_in_errors(path: str | os.PathLike) -> Iterator[None]:
     """Errors of the system that name no file (a full disk is met when writing or closing), or a temporary one of `path`, name `path`."""
     path = Path(path)
     try:

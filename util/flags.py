@@ -81,7 +81,7 @@ class FlagParser(argparse.ArgumentParser):
         for written in (
             action.option_strings[0]
             for action in self._actions
-            if action.type in (new_file, new_picture)
+            if action.type in (output_text_path, output_image_path)
         ):
             for other, path in paths.items():
                 if (
@@ -119,7 +119,7 @@ def _is_same_file(one: Path, other: Path | None) -> bool:
     )
 
 
-def new_picture(text: str) -> Path:
+def output_image_path(text: str) -> Path:
     """A flag's type: the path of a picture to be written, refused before any work where it is a folder."""
     path = Path(text)
     if path.is_dir():
@@ -127,9 +127,9 @@ def new_picture(text: str) -> Path:
     return path
 
 
-def new_file(text: str) -> Path:
+def output_text_path(text: str) -> Path:
     """A flag's type: the path of a text to be written, refused before any work where a folder is there, or a file that holds no text (a mask, weights)."""
-    path = new_picture(text)
+    path = output_image_path(text)
     if path.is_file():
         with path.open("rb") as file:
             if b"\0" in file.read(_BEGINNING_BYTES):

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from util.device import peak_memory_mb, reset_peak_memory
 from util.files import atomic_write
-from util.memory import peak_memory_mb, reset_peak_memory
 
 METRICS_NAME = "metrics.jsonl"
 

@@ -6,7 +6,7 @@ import typing
 from typing import Any, Literal, TypeVar, Union
 
 from util.errors import InputError
-from util.text import shown
+from util.text import short_repr
 
 Config = TypeVar("Config")
 _TRUTH = {
@@ -62,7 +62,7 @@ def parse_settings(items: typing.Iterable[str]) -> list[tuple[str, str]]:
 _MOST_VALUES, _DEEPEST, _LONGEST_TEXT = 10_000, 20, 10_000
 
 
-def check_plain(values: Any) -> None:
+def check_plain_values(values: Any) -> None:
     """Raise InputError for a configuration out of a file that is no nesting of dictionaries, lists, texts and numbers of a size that people write: comparing or showing
     another might never end."""
     waiting, count = [(values, 0)], 0
@@ -78,7 +78,7 @@ def check_plain(values: Any) -> None:
             or (isinstance(value, int) and abs(value) >> 64)
         ):
             raise InputError(
-                f"a configuration in the checkpoint holds {shown(value)}, which no configuration does; the file is damaged"
+                f"a configuration in the checkpoint holds {short_repr(value)}, which no configuration does; the file is damaged"
             )
         if count + len(waiting) > _MOST_VALUES or depth > _DEEPEST:
             raise InputError(

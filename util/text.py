@@ -10,7 +10,7 @@ def counted(count: int, noun: str, ending: str = "s") -> str:
     return f"{count:,} {noun}" + ending * (count != 1)
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value out of a file, which may be anything, as a short text of one line."""
     try:
         return " ".join(_SHORT.repr(value).split())

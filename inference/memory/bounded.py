@@ -1,6 +1,7 @@
 """Memories of a fixed capacity: what they share. Legend: N memory elements (pixels at stride 16), K objects."""
 
 import abc
+import logging
 import math
 
 import torch
@@ -11,8 +12,10 @@ from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from inference.memory.policy import Write
 from util.errors import InputError
-from util.notes import say_once
+from util.logging import note_once
 from util.text import counted
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class BoundedMemory(EveryK):
@@ -80,8 +83,9 @@ class BoundedMemory(EveryK):
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
             objects = counted(len(bank.object_ids), "object")
-            say_once(
-                f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}"
+            note_once(
+                _LOGGER,
+                f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}",
             )
         surplus = bank.size + incoming - capacity
         if surplus > 0:

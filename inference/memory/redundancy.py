@@ -6,6 +6,7 @@ these, so that none is made of what was before an object's first frame and what 
 """
 
 import itertools
+import logging
 from collections.abc import Collection
 
 import torch
@@ -15,7 +16,9 @@ from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from model import VOSNetwork
 from util.errors import InputError
-from util.notes import say_once
+from util.logging import note_once
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class RedundancyReduced(EveryK):
@@ -41,8 +44,9 @@ class RedundancyReduced(EveryK):
         largest, asked = self._reduction.factors[-1], self._capacity_frames
         self._capacity_frames = max(asked // largest, 1) * largest
         if asked != self._capacity_frames:
-            say_once(
-                f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one"
+            note_once(
+                _LOGGER,
+                f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one",
             )
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from util.errors import InputError
-from util.files import errors_naming
+from util.files import name_path_in_errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Trace:
             self._write((json.dumps(dataclasses.asdict(frame)) + "\n").encode())
 
     def _write(self, line: bytes) -> None:
-        with errors_naming(self._path):
+        with name_path_in_errors(self._path):
             os.write(self._file, line)
 
 

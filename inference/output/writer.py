@@ -12,7 +12,7 @@ from inference.output.background import BackgroundPool, TaskGroup
 from inference.output.recorded_run import INCOMPLETE_NAME
 from inference.output.run_folder import PART, REPLACED, temporary_folder
 from util.errors import InputError
-from util.files import errors_naming
+from util.files import name_path_in_errors
 
 # Label maps compress well at any level; this one takes half the time of Pillow's default
 _PNG_COMPRESSION = 3
@@ -106,7 +106,7 @@ class VideoWriter:
         image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits a pixel
         encoded = io.BytesIO()
         image.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
-        with errors_naming(self._target / file_name):
+        with name_path_in_errors(self._target / file_name):
             (self._folder / file_name).write_bytes(encoded.getbuffer())
 
     def _publish(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.output.recorded_run import INCOMPLETE_NAME
-from util.errors import InputError, memory_named
+from util.errors import InputError, explain_out_of_memory
 
 from .folders import VideoFolders, find_videos, ids_in, read_labels, videos_below
 from .metrics import boundary_accuracy, region_similarity, statistics
@@ -246,7 +246,9 @@ def _measured_videos(
 ) -> Iterator[Iterator[_MeasuredVideo]]:
     """The videos one after another, measured on threads of their own."""
     with (
-        memory_named("scoring: this machine", "give fewer --workers, or fewer --sequences at once"),
+        explain_out_of_memory(
+            "scoring: this machine", "give fewer --workers, or fewer --sequences at once"
+        ),
         ThreadPoolExecutor(workers or _core_count()) as pool,
     ):
         try:

@@ -23,12 +23,12 @@ from model.network import (
 from model.training.optimizer import Adam, AdamW
 from model.training.rollout import Rollout, RolloutResult
 from model.training.stages import TrainingConfig
+from util.device import AMP_DTYPES, cuda_arithmetic
 from util.distributed import average_over_processes, gather_objects, rank, world_size
 from util.errors import InputError
-from util.precision import AMP_DTYPES, cuda_arithmetic
 from util.seeds import random_states, restore_random_states
-from util.settings import check_plain
-from util.text import shown
+from util.settings import check_plain_values
+from util.text import short_repr
 
 _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations", "backbone_weights"}
 """What may differ from the run a checkpoint comes from: how long it goes on, and how, not what, it computes."""
@@ -257,7 +257,7 @@ class Trainer:
     def restore(self, state: TrainingState) -> None:
         """Go on where a checkpoint stopped. Raises InputError where it is of another stage, network, number of processes or other settings that would
         change the result; the number of iterations and what only changes speed may differ."""
-        check_plain(
+        check_plain_values(
             {
                 "training_config": state.training_config,
                 "network_config": state.network_config,
@@ -289,7 +289,7 @@ class Trainer:
                 f"the checkpoint was made with {differences}; go on with the same settings, or start anew with --load_network"
             )
         if type(state.iteration) is not int or not 0 <= state.iteration <= self.config.iterations:
-            place = f"the checkpoint is of iteration {shown(state.iteration)}, the training ends at {self.config.iterations}"
+            place = f"the checkpoint is of iteration {short_repr(state.iteration)}, the training ends at {self.config.iterations}"
             raise InputError(f"{place}: raise --iterations, or take an earlier checkpoint")
         with _damage_named():
             self._load(state)
@@ -385,7 +385,7 @@ def _moments(stored: Mapping[str, Any], parameter: Tensor, number: int) -> dict[
             found = (
                 f"{list(value.shape)} of {value.dtype}"
                 if isinstance(value, Tensor)
-                else shown(value)
+                else short_repr(value)
             )
             raise ValueError(
                 f"the optimiser's {name} of parameter {number} is {found}, the parameter {list(parameter.shape)} of {parameter.dtype}"
@@ -406,7 +406,7 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
         value = value.item()
     if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise ValueError(f"{what} is {shown(value)}")
+        raise ValueError(f"{what} is {short_repr(value)}")
     return float(value)
 
 
@@ -414,7 +414,7 @@ def _known(stored: Mapping[str, Any], own: dict[str, Any], *names: str) -> dict[
     """Our values, with those of `names` as stored: the rest is as configured, or differs by the version of torch."""
     for name in names:
         if type(stored[name]) is not type(own[name]):
-            raise ValueError(f"{name} is {shown(stored[name])}")
+            raise ValueError(f"{name} is {short_repr(stored[name])}")
     return {**own, **{name: stored[name] for name in names}}
 
 

@@ -14,12 +14,12 @@ from inference import VideoSegmenter
 from inference.config import check_resolution
 from model.config import Similarity
 from scripts.benchmarks.report import circumstances, circumstances_line
-from util.distributed import select_device
+from util.device import select_device
 from util.errors import EXIT_OK, InputError
 from util.files import atomic_files
 from util.flags import Commands, at_least
+from util.process import exit_on_sigterm
 from util.run_record import write_json
-from util.signals import ended_by_sigterm
 
 Analysis = Callable[
     [argparse.Namespace, Path], tuple[str, Any]
@@ -109,7 +109,7 @@ def _report(flags: argparse.Namespace) -> int:
         flags.threads,
         select_device(flags.device),
     )
-    with ended_by_sigterm(), atomic_files(flags.output) as folder:
+    with exit_on_sigterm(), atomic_files(flags.output) as folder:
         text, figures = flags.run(flags, folder)
         write_json(
             folder / f"{flags.command}.json",

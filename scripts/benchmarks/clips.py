@@ -13,7 +13,7 @@ import torch
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from util.distributed import select_device
+from util.device import select_device
 from util.flags import Commands, at_least
 from util.text import counted
 

@@ -12,9 +12,9 @@ from model import PRESETS
 from model.config import preset
 from model.training.rollout import check_frames, check_slots
 from model.training.stages import STAGES, TrainingConfig
-from util.distributed import select_device
+from util.device import select_device
 from util.errors import EXIT_OK
-from util.flags import Commands, DefaultsFormatter, at_least, new_file, new_picture
+from util.flags import Commands, DefaultsFormatter, at_least, output_image_path, output_text_path
 from util.run_record import write_json
 
 from .report import circumstances, circumstances_line
@@ -38,13 +38,17 @@ def add_command(
         added.add_argument("--width", type=at_least(16), default=854, help="of a frame, in pixels")
     added.add_argument("--threads", type=at_least(1), default=2, help="CPU threads of torch")
     added.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
-    added.add_argument("--json", type=new_file, metavar="FILE", help="write all figures here too")
+    added.add_argument(
+        "--json", type=output_text_path, metavar="FILE", help="write all figures here too"
+    )
     return added
 
 
 def add_plot(added: argparse.ArgumentParser) -> None:
     """The flag of commands that draw their table."""
-    added.add_argument("--plot", type=new_picture, metavar="FILE", help="draw the table as a PNG")
+    added.add_argument(
+        "--plot", type=output_image_path, metavar="FILE", help="draw the table as a PNG"
+    )
 
 
 def add_training_step(added: argparse.ArgumentParser) -> None:

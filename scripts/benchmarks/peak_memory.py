@@ -17,10 +17,9 @@ from typing import Any
 import torch
 
 from inference import VideoSegmenter
-from util.distributed import select_device
+from util.device import peak_memory_mb, reset_peak_memory, resident_mb, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
-from util.memory import peak_memory_mb, reset_peak_memory, resident_mb
 from util.text import counted
 
 from .command import add_command

@@ -16,7 +16,7 @@ import torch
 from inference import SegmentationSession, VideoSegmenter
 from inference.memory import MemoryBank
 from model import NetworkConfig
-from util.distributed import select_device
+from util.device import select_device
 from util.flags import Commands, at_least
 
 from .command import add_command

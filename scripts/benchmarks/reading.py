@@ -11,9 +11,8 @@ from torch import Tensor
 
 from inference.memory import MemoryBank
 from model.config import preset
-from util.distributed import select_device
+from util.device import cuda_arithmetic, select_device
 from util.flags import Commands, at_least
-from util.precision import cuda_arithmetic
 
 from .command import add_command
 from .reference import ReferenceMemory

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from model import FrameFeatures, VOSNetwork
 from model.network import STRIDE
 from model.soft_aggregation import aggregate
+from util.device import cuda_arithmetic
 from util.images import Padding, normalise_images
-from util.precision import cuda_arithmetic
 
 _START_PROBABILITY = 1e-7
 

@@ -13,7 +13,7 @@ import torch
 
 from inference import VideoSegmenter
 from model import VOSNetwork
-from util.distributed import select_device
+from util.device import select_device
 from util.flags import Commands
 from util.text import counted
 

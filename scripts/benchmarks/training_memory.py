@@ -26,10 +26,9 @@ from torch.utils._pytree import tree_leaves
 from model import VOSNetwork, build_network
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
-from util.distributed import select_device
+from util.device import AMP_DTYPES, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
-from util.precision import AMP_DTYPES
 from util.text import counted
 
 from .command import add_command, add_training_step, check_training

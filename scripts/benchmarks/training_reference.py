@@ -40,8 +40,8 @@ from model.matching import COSINE_TEMPERATURE
 from model.network import freeze_batch_norms
 from model.soft_aggregation import aggregate
 from model.training.stages import TrainingConfig
+from util.device import AMP_DTYPES
 from util.images import IMAGE_MEAN, IMAGE_STD
-from util.precision import AMP_DTYPES
 
 from .reference import concatenated_logits, concatenated_value
 

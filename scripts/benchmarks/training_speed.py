@@ -22,10 +22,8 @@ from model import build_network
 from model.training.loss_monitor import LossMonitor
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
-from util.distributed import select_device
+from util.device import AMP_DTYPES, reset_peak_memory, select_device
 from util.flags import Commands, at_least
-from util.memory import reset_peak_memory
-from util.precision import AMP_DTYPES
 from util.text import counted
 
 from .command import add_command, add_training_step, check_training

@@ -17,8 +17,8 @@ from model import VOSNetwork, build_network
 from model.network import freeze_batch_norms
 from model.training.rollout import Rollout
 from scripts.benchmarks.report import markdown_table
+from util.device import AMP_DTYPES, cuda_arithmetic
 from util.errors import InputError
-from util.precision import AMP_DTYPES, cuda_arithmetic
 
 from .report import Check, Finding
 

@@ -27,7 +27,7 @@ from scripts.benchmarks.reference import ReferenceNetwork
 from scripts.benchmarks.report import markdown_table
 from scripts.benchmarks.timing import SIDES, Clip, Workload, wait_for
 from scripts.benchmarks.training_speed import TrainingWorkload, training
-from util.memory import peak_memory_mb, reset_peak_memory
+from util.device import peak_memory_mb, reset_peak_memory
 
 from .report import Check, Finding
 

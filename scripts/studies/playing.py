@@ -11,7 +11,7 @@ from dataset.layout import read_sequence_list
 from dataset.video.frame_source import refuse_lost_frames
 from util.errors import InputError
 from util.files import atomic_folder, remove_unfinished
-from util.signals import ended_by_sigterm
+from util.process import exit_on_sigterm
 
 _RECORD = "played.json"
 _MOST_FRAMES = 100_000  # of a video: the order of names of five digits is that of their numbers
@@ -73,7 +73,7 @@ def write_played(
         _refuse_other(out, record)
         return out
     remove_unfinished(out.parent, out.name)
-    with ended_by_sigterm(), atomic_folder(out) as unfinished:
+    with exit_on_sigterm(), atomic_folder(out) as unfinished:
         for name in chosen:
             _play(layout, unfinished, name, frames, times, lengthen)
         _write_lists(layout, unfinished, chosen)

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from scripts.benchmarks.report import circumstances
-from util.distributed import select_device
+from util.device import select_device
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError
-from util.signals import ended_by_sigterm
+from util.process import exit_on_sigterm
 
 from .data import StudyData
 from .over_time import over_time
@@ -102,7 +102,7 @@ def run_study(
         _note(f"left out: {reason}")
     runs = _Runs(study, flags, with_time)
     rows: list[Row] = []
-    with ended_by_sigterm():
+    with exit_on_sigterm():
         for data in lengths:
             for variant in study.variants:
                 row = runs.row(variant, data)

@@ -14,9 +14,9 @@ from toy_trees import file_names, write_davis, write_tiny_weights
 from util import run_record
 from util.errors import InputError, run_command
 from util.files import atomic_write
-from util.flags import FlagParser, new_file
+from util.flags import FlagParser, output_text_path
+from util.process import tolerate_broken_streams
 from util.progress import Progress
-from util.streams import steady_streams
 
 PROGRAM = """
 import sys
@@ -108,7 +108,7 @@ def test_names_that_are_no_text_can_be_printed(tmp_path):
     with (
         (tmp_path / "out").open("w", encoding="utf-8") as stream,
         contextlib.redirect_stdout(stream),
-        steady_streams(),
+        tolerate_broken_streams(),
     ):
         print("a\udcff")
     assert (tmp_path / "out").read_text() == "a\\udcff\n"
@@ -144,7 +144,7 @@ def test_one_file_for_two_outputs_is_refused(tmp_path, monkeypatch, other):
         (tmp_path / "hard.json").hardlink_to(tmp_path / "x.json")
     parser = FlagParser(prog="program")
     for flag in ("--json", "--csv"):
-        parser.add_argument(flag, type=new_file)
+        parser.add_argument(flag, type=output_text_path)
     parser.add_argument("--meta", type=Path)
     with pytest.raises(InputError, match="--json and --csv both name"):
         parser.parse_args(["--json", "x.json", "--csv", other])
@@ -156,7 +156,7 @@ def test_one_file_for_two_outputs_is_refused(tmp_path, monkeypatch, other):
 
 def test_a_text_is_not_written_over_a_mask_or_weights(tmp_path):
     parser = FlagParser(prog="program")
-    parser.add_argument("--json", type=new_file)
+    parser.add_argument("--json", type=output_text_path)
     (tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     with pytest.raises(
         InputError, match=r"mask\.png: is there already, and holds no text; name another file"
@@ -271,10 +271,10 @@ def test_asking_for_the_commit_leaves_no_process():
 
 END_AT_ONCE = """
 import atexit
-from util.errors import InputError, end_at_once, run_command
+from util.errors import InputError, exit_without_cleanup, run_command
 atexit.register(print, "cleaned up")
 def main():
-    end_at_once()
+    exit_without_cleanup()
     print("done")
     {end}
 run_command(main)

@@ -15,7 +15,7 @@ from inference import MemoryConfig, VideoSegmenter, system_config
 from inference.memory import POLICIES, MemoryBank
 from model import save_weights
 from util.errors import InputError
-from util.notes import say_once
+from util.logging import note_once
 
 ELEMENTS = 3
 
@@ -170,9 +170,10 @@ def test_frames_alone_between_two_at_which_objects_joined_are_no_obstacle(reinfo
 
 @pytest.mark.parametrize(("asked", "held"), [(12, 12), (10, 8), (7, 4), (2, 4)])
 def test_a_capacity_that_the_reduction_does_not_divide_is_rounded_which_is_said_once(
-    reinforced_network, capsys, asked, held
+    reinforced_network, caplog, asked, held
 ):
-    say_once.cache_clear()
+    note_once.cache_clear()
+    caplog.set_level("INFO")
     for _ in range(2):
         written = Written(reinforced_network, capacity_frames=asked)
     written.write(0, joining=(1,))
@@ -184,7 +185,7 @@ def test_a_capacity_that_the_reduction_does_not_divide_is_rounded_which_is_said_
     said = (
         f"memory redundancy: memory_frames is {asked}, {held} are held beside objects' first ones"
     )
-    assert capsys.readouterr().err.count(said) == (asked != held)
+    assert caplog.text.count(said) == (asked != held)
 
 
 @torch.no_grad()
