@@ -1,7 +1,8 @@
 """What is read: videos with masks for the engine."""
 
 from dataset.frame_range import FrameRange
-from dataset.label_map import LabelMap, read_label_map, read_palette
+from dataset.label_map import LabelMap, read_label_map
+from dataset.mask_colours import read_palette
 from dataset.video.base import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
 from dataset.video.davis import DavisDataset, available_split
 from dataset.video.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
