@@ -322,8 +322,9 @@ def test_the_tables_of_a_full_memory_stay_where_they_are(
 
 
 def test_megabytes_hold_more_frames_of_fewer_objects_and_tables_follow(
-    make_segmenter, made_clip, capsys
+    make_segmenter, made_clip, caplog
 ):
+    caplog.set_level("INFO")
     session = make_segmenter("lfu", max_memory_mb=0.0062, mem_every=1).session()
     sizes = {}
     for index, frame in enumerate(np.concatenate([made_clip.frames] * 3)):
@@ -336,8 +337,8 @@ def test_megabytes_hold_more_frames_of_fewer_objects_and_tables_follow(
     one, two = (int(0.0062e6 // element_bytes(8, 16, objects, usage="count")) for objects in (1, 2))
     assert one > two
     assert (sizes[10], sizes[19], sizes[35]) == (one, two, one)
-    said = [line for line in capsys.readouterr().err.splitlines() if "0.0062 MB" in line]
-    assert said == [
+    logged = [message for message in caplog.messages if "0.0062 MB" in message]
+    assert logged == [
         f"memory: 0.0062 MB hold {size} elements, {size / PIXELS:.1f} frames' worth, with {objects}"
         for size, objects in ((one, "1 object"), (two, "2 objects"))
     ]
