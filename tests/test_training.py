@@ -21,7 +21,8 @@ from dataset.training.synthetic import make_clip
 from dataset.training.video_clips import find_videos
 from model import Rollout, build_network, load_network, save_weights
 from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Trainer, build_scheduler
+from model.training.optimizer import build_scheduler
+from model.training.trainer import Trainer
 from util.errors import InputError
 from util.run_record import read_metrics
 
@@ -198,7 +199,7 @@ def test_validation_by_a_system_whose_parts_the_network_lacks_is_refused_at_the_
         ),
         (
             ["--stage", "3", "--network", "tiny", "--seed", str(2**64)],
-            "seed is 18446744073709551616; it must be at least 0, and below",
+            "seed is 18446744073709551616; it must be at least 0 and below",
         ),
         (
             ["--stage", "3", "--network", "tiny", "--key_channels", "100000000000"],

@@ -744,7 +744,7 @@ def test_samples_that_make_no_whole_clips_are_refused(run):
         (("--max_skip", "-3"), "max_skip is -3; it must be at least 0"),
         (
             ("--set", "affinity.dropout=1"),
-            "affinity.dropout is 1.0; it must be a share, at least 0 and below 1",
+            "affinity.dropout is 1.0; it must be at least 0 and below 1",
         ),
         (("--crop_area", "2", "1"), "crop_area is 2.0 to 1.0"),
     ],

@@ -23,7 +23,7 @@ class LossMonitor:
         self._unread: list[tuple[int, Tensor]] = []
 
     def add(self, iteration: int, losses: Sequence[Tensor]) -> None:
-        """Take the losses of an iteration's parts, scalars on any device, without waiting for it."""
+        """Take the losses of an iteration's parts, scalars on any device, without a wait."""
         self._unread.append((iteration, torch.stack([loss.detach() for loss in losses]).mean()))
 
     def check(self) -> tuple[int, str] | None:

@@ -1,4 +1,8 @@
-"""The training unroll. Legend: B batch, K objects, T frames, L frames of a clip, C channels, N memory elements, H W image size, h w at stride 16, M = h · w."""
+"""The training rollout: predicts a batch of short videos from their first masks.
+
+Legend: B batch, K objects, T frames, L frames of a clip, C channels, N memory elements,
+H W image size, h w at stride 16, M = h · w.
+"""
 
 import dataclasses
 import functools
@@ -27,13 +31,13 @@ from util.text import counted
 
 @dataclasses.dataclass(frozen=True)
 class RolloutResult:
-    """What one batch gives: `loss` to be minimised; the rest is for watching."""
+    """The result of one batch: `loss` is minimised, everything else is detached and for display."""
 
     loss: Tensor  # scalar
-    parts: Mapping[str, Tensor]  # what the loss is the sum of, by name: scalars, detached
-    frame_losses: Tensor  # [T - 1] cross entropy of each predicted frame, detached
-    iou: Tensor  # scalar: mean over samples and objects in the last frame, detached
-    logits: Tensor  # [B, T - 1, K + 1, H, W], detached
+    parts: Mapping[str, Tensor]  # what the loss is the sum of, by name: scalars
+    frame_losses: Tensor  # [T - 1] cross entropy of each predicted frame
+    iou: Tensor  # scalar: mean over samples and objects in the last frame
+    logits: Tensor  # [B, T - 1, K + 1, H, W]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +46,9 @@ class _Memory:
 
     keys: list[Tensor] = dataclasses.field(default_factory=list)  # [B, C^k, M] each
     values: list[Tensor] = dataclasses.field(default_factory=list)  # [B, K, C^v, M] each
-    objects: list[Tensor] = dataclasses.field(
-        default_factory=list
-    )  # [B, K, M] each, bool: elements inside each object
-    share: Tensor | None = (
-        None  # [B]: of what is read, where there are several memories to choose from
-    )
+    # [B, K, M] bool each: elements inside each object
+    objects: list[Tensor] = dataclasses.field(default_factory=list)
+    share: Tensor | None = None  # [B], in the readout; None if there is only one memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,20 +56,25 @@ class Prediction:
     """What the rollout predicts of frames 1..T-1."""
 
     logits: Tensor  # [B, T - 1, K + 1, H, W], aggregated; -inf for objects a sample lacks
-    divergence: (
-        Tensor | None
-    )  # [B, K]: how far reducing the memory changed its features; None where it was not reduced
+    # [B, K]: how much reducing the memory changed its features; None if it was not reduced
+    divergence: Tensor | None
 
 
 class Rollout(nn.Module):
-    """Predicts frames 1..T-1 of a batch of short videos from the truth of frame 0, clip by clip, and the loss of that.
+    """Predicts frames 1..T-1 of short videos from the truth of frame 0, and the loss of that.
 
-    The frames of a clip are predicted at once; the last frame of each clip but the last joins the memory with its predicted, soft mask, through which
-    gradients flow. Softmax over all elements. With clips of one frame this is STCN's training (section 4); with longer ones, PCVOS's per-clip
-    training, whose code was never published: that a clip's last frame joins the memory is ours. This module is what DistributedDataParallel wraps.
+    The video is predicted clip by clip, all frames of a clip at once. The last frame of each clip
+    except the final one joins the memory with its predicted, soft mask, through which gradients
+    flow. Reading is a softmax over all elements. With clips of one frame this is STCN's training
+    (section 4), with longer ones PCVOS's per-clip training. The code of the latter was never
+    published: that a clip's last frame joins the memory is ours.
 
-    A network with foreground reinforcing gets the previous frame's masks: the truth's, then those predicted. One with redundancy reduction has the memory reduced once,
-    when it holds `reduce_frames` frames beside the first. Source: REMN; that both are trained in the rollout, and how, is ours.
+    A network with foreground reinforcing gets the previous frame's masks: at first the truth, then
+    the predicted ones. For a network with redundancy reduction, the memory is reduced once, when
+    it holds `reduce_frames` frames beside the first one. Source: REMN; that both are trained in
+    the rollout, and how, is ours.
+
+    This is the module that DistributedDataParallel wraps.
     """
 
     def __init__(
@@ -84,11 +90,17 @@ class Rollout(nn.Module):
         compiled: bool = False,
         checkpoint_activations: bool = False,
     ):
-        """clip_frames: of a clip; T - 1 must be a multiple of it. dice_weight: of the Dice loss of whole clips beside the cross entropy. reduce_frames: None, or a multiple of
-        the network's largest reduction. reduction_weight: of the loss of reducing the memory. compiled: encoders, refinement and decoder through torch.compile.
-        checkpoint_activations: keep only what enters them, and compute the rest again in the backward pass: less memory, more time.
+        """
+        bootstrap: which pixels count in the cross entropy. clip_frames: L; T - 1 must be a
+        multiple of it. dice_weight: of the Dice loss of whole clips beside the cross entropy.
+        affinity: regularisers. reduce_frames: None, or a multiple of the network's largest
+        reduction. reduction_weight: of the loss of the reduction. compiled: run encoders,
+        refinement and decoder through torch.compile. checkpoint_activations: keep only the inputs
+        of these parts and compute their activations again in the backward pass, which takes less
+        memory and more time.
 
-        Raises InputError where the network's parts cannot be trained so; see check_slots."""
+        Raises InputError if the network's parts cannot be trained so; see check_slots.
+        """
         super().__init__()
         check_slots(network.config, clip_frames, reduce_frames)
         self.network = network
@@ -108,27 +120,48 @@ class Rollout(nn.Module):
         num_objects: Tensor | Sequence[int],
         iteration: int = 0,
     ) -> RolloutResult:
-        """frames uint8 RGB [B, T, 3, H, W]; labels [B, T, H, W], ids 1..num_objects and 0; num_objects [B], best not on a GPU, which would be waited for;
-        iteration sets the loss's hardest fraction.
+        """Predict a batch and compute its loss.
 
-        The loss is the sum over clips of the mean cross entropy of their frames and, weighted, of their Dice loss, and, weighted, the mean over samples and
-        objects of what reducing the memory changed. Raises InputError where the frames do not make whole clips, or are too few for the memory to be reduced.
+        The loss is the sum over clips of the mean cross entropy of their frames, plus the weighted
+        Dice loss of the clips, plus the weighted divergence of the reduction (mean over samples
+        and objects).
+
+        frames: uint8 RGB [B, T, 3, H, W]. labels: [B, T, H, W], ids 1..num_objects and 0.
+        num_objects: [B], preferably not on a GPU, which would have to be waited for.
+        iteration: from 0; it sets the hardest fraction of pixels.
+
+        Raises InputError if the frames do not form whole clips, or are too few for the memory to
+        be reduced.
         """
         check_frames(frames.shape[1], self.clip_frames, self.reduce_frames)
         counts = torch.as_tensor(num_objects).cpu()
-        present = (torch.arange(1, int(counts.max()) + 1) <= counts[:, None]).to(
-            labels.device, non_blocking=True
-        )  # [B, K]
+        present = torch.arange(1, int(counts.max()) + 1) <= counts[:, None]  # [B, K]
+        present = present.to(labels.device, non_blocking=True)
         prediction = self.predict(frames, labels[:, 0], present)
+        frame_losses, parts = self._losses(prediction, labels, present, iteration)
+        with torch.no_grad():
+            iou = mean_iou(prediction.logits[:, -1].argmax(1), labels[:, -1], present)
+        return RolloutResult(
+            loss=sum(parts.values()),
+            parts={name: part.detach() for name, part in parts.items()},
+            frame_losses=frame_losses.detach(),
+            iou=iou,
+            logits=prediction.logits.detach(),
+        )
+
+    def _losses(
+        self, prediction: Prediction, labels: Tensor, present: Tensor, iteration: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The cross entropy of each predicted frame, [T - 1], and the loss's parts by name."""
         logits = prediction.logits
         fraction = self.bootstrap.fraction_at(iteration)
-        losses = torch.stack(
+        frame_losses = torch.stack(
             [
                 bootstrapped_cross_entropy(logits[:, t], labels[:, t + 1], fraction)
                 for t in range(logits.shape[1])
             ]
         )
-        parts = {"cross_entropy": losses.sum() / self.clip_frames}
+        parts = {"cross_entropy": frame_losses.sum() / self.clip_frames}
         if self.dice_weight:
             clips = zip(
                 logits.split(self.clip_frames, 1),
@@ -139,25 +172,23 @@ class Rollout(nn.Module):
                 clip_dice(ours, truth, present) for ours, truth in clips
             )
         if prediction.divergence is not None:
-            parts["reduction"] = (
-                self.reduction_weight
-                * ((prediction.divergence * present).sum(1) / present.sum(1).clamp(min=1)).mean()
-            )
-        with torch.no_grad():
-            iou = mean_iou(logits[:, -1].argmax(1), labels[:, -1], present)
-        watched = {name: part.detach() for name, part in parts.items()}
-        return RolloutResult(sum(parts.values()), watched, losses.detach(), iou, logits.detach())
+            divergence = (prediction.divergence * present).sum(1) / present.sum(1).clamp(min=1)
+            parts["reduction"] = self.reduction_weight * divergence.mean()
+        return frame_losses, parts
 
     def predict(self, frames: Tensor, first_labels: Tensor, present: Tensor) -> Prediction:
-        """Frames 1..T-1 of frames uint8 [B, T, 3, H, W] from first_labels [B, H, W]; present [B, K]: which objects each sample has."""
+        """Predict frames 1..T-1.
+
+        frames: uint8 RGB [B, T, 3, H, W]. first_labels: [B, H, W], those of frame 0.
+        present: [B, K], which objects each sample has.
+        """
         batch, length = frames.shape[:2]
         images = normalise_images(frames)
         # frame by frame, so that a clip is a slice that keeps its memory format
         every_frame = self._encode_key(images.transpose(0, 1).flatten(0, 1))
         ids = torch.arange(1, present.shape[1] + 1, device=first_labels.device)
-        masks = (first_labels.unsqueeze(1) == ids[:, None, None]).to(
-            images.dtype
-        )  # [B, K, H, W]: raw, not aggregated
+        # [B, K, H, W], raw: the first masks are not aggregated
+        masks = (first_labels.unsqueeze(1) == ids[:, None, None]).to(images.dtype)
         absent = torch.nn.functional.pad(~present, (1, 0))[:, None, :, None, None]
 
         memories, outputs, divergence = [_Memory()], [], None
@@ -198,7 +229,11 @@ class Rollout(nn.Module):
                 memory.objects.append(objects_at_stride_16(masks))
 
     def _reduced(self, memory: _Memory) -> tuple[list[_Memory], Tensor]:
-        """What each way to reduce the frames after the first makes of a memory, with its share in what is read, 1 or 0; and how far that changes the features, [B, K]."""
+        """Reduce the frames after the first one by each of the network's policies.
+
+        Returns the reduced memories, each with its share in the readout (1 or 0), and how much the
+        reduction changes the features, [B, K].
+        """
         reduced = self.network.reduce_memory(
             torch.stack(memory.keys[1:], 1).transpose(2, 3),
             torch.stack(memory.values[1:], 2).transpose(3, 4),
@@ -207,15 +242,12 @@ class Rollout(nn.Module):
         for key, value, share in zip(
             reduced.keys, reduced.values, reduced.selection.unbind(1), strict=True
         ):
-            keys, values = (
-                key.transpose(2, 3).unbind(1),
-                value.transpose(3, 4).to(memory.values[0].dtype).unbind(2),
-            )
-            objects = (
-                torch.stack(memory.objects[1:]).unflatten(0, (len(keys), -1)).float().mean(1) >= 0.5
-                if memory.objects
-                else ()
-            )
+            keys = key.transpose(2, 3).unbind(1)
+            values = value.transpose(3, 4).to(memory.values[0].dtype).unbind(2)
+            objects = ()
+            if memory.objects:
+                stacked = torch.stack(memory.objects[1:]).unflatten(0, (len(keys), -1))
+                objects = stacked.float().mean(1) >= 0.5
             memories.append(
                 _Memory(
                     keys=[memory.keys[0], *keys],
@@ -227,7 +259,11 @@ class Rollout(nn.Module):
         return memories, reduced.divergence
 
     def _read(self, memories: Sequence[_Memory], query_key: Tensor) -> Tensor:
-        """query_key [B, L, C^k, h, w] → readout [B, L, K, C^v, h, w]: of the one memory, or of the one chosen for each sample, with a gradient to all their shares."""
+        """query_key [B, L, C^k, h, w] → readout [B, L, K, C^v, h, w].
+
+        Of several memories, each sample reads the one chosen for it; gradients reach the shares
+        of all of them.
+        """
         if len(memories) == 1:
             return self._read_one(memories[0], query_key)
         return sum(
@@ -237,13 +273,10 @@ class Rollout(nn.Module):
 
     def _read_one(self, memory: _Memory, query_key: Tensor) -> Tensor:
         clip_frames, _, height, width = query_key.shape[1:]
-        memory_key, queries = (
-            torch.cat(memory.keys, -1).transpose(1, 2),
-            query_key.permute(0, 1, 3, 4, 2).flatten(1, 3),
-        )
-        with torch.autocast(
-            query_key.device.type, enabled=False
-        ):  # squares and differences of keys need float32
+        memory_key = torch.cat(memory.keys, -1).transpose(1, 2)
+        queries = query_key.permute(0, 1, 3, 4, 2).flatten(1, 3)
+        # squares and differences of keys need float32
+        with torch.autocast(query_key.device.type, enabled=False):
             scores = similarity(
                 memory_key.float(), queries.float(), kind=self.network.config.similarity
             )
@@ -258,43 +291,50 @@ class Rollout(nn.Module):
 
 
 def check_slots(network: NetworkConfig, clip_frames: int, reduce_frames: int | None) -> None:
-    """Raise InputError where a network with these parts cannot be trained with these values of a training."""
+    """Raise InputError if a network with these slots cannot be trained with these settings."""
     if network.enhancer is not None and clip_frames > 1:
         raise InputError(
-            f"network {network.name}: foreground reinforcing goes frame by frame; clip_frames is {clip_frames}, it must be 1"
-        )
-    if network.reducer is None and reduce_frames is not None:
-        raise InputError(
-            f"network {network.name} has no redundancy reduction; reduce_frames is {reduce_frames}, leave it out (none), or choose a network that has it"
+            f"network {network.name}: foreground reinforcing goes frame by frame; "
+            f"clip_frames is {clip_frames}, it must be 1"
         )
     if network.reducer is None:
+        if reduce_frames is not None:
+            raise InputError(
+                f"network {network.name} has no redundancy reduction; reduce_frames is "
+                f"{reduce_frames}: leave it out (none), or choose a network that has it"
+            )
         return
     largest = 2**network.reducer.policies
     if reduce_frames is None or reduce_frames < 1 or reduce_frames % largest:
         raise InputError(
-            f"network {network.name}: its redundancy reduction is trained by reducing the memory once in each sample; reduce_frames is {reduce_frames}, "
-            f"it must be a multiple of {largest} (--stage remn has it)"
+            f"network {network.name}: its redundancy reduction is trained by reducing the memory "
+            f"once in each sample; reduce_frames is {reduce_frames}, it must be a multiple of "
+            f"{largest} (--stage remn has it)"
         )
 
 
 def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> None:
-    """Raise InputError where samples of so many frames do not make whole clips, or are too short for the reduced memory to be read."""
+    """Raise InputError if samples of so many frames do not form whole clips, or are too short.
+
+    Too short means that the reduced memory would never be read.
+    """
     sample = f"{counted(frames, 'frame')} a sample (--frames)"
     if (frames - 1) % clip_frames:
         raise InputError(
-            f"{sample}, clips of {clip_frames} (--clip_frames): after the first frame come whole clips; {2 * clip_frames + 1} frames make two"
+            f"{sample}, clips of {clip_frames} (--clip_frames): whole clips must follow the first "
+            f"frame; {2 * clip_frames + 1} frames make two"
         )
-    needed = (
-        0 if reduce_frames is None else (reduce_frames + 1) * clip_frames + 1
-    )  # of each clip, one frame joins the memory
+    # one frame of each clip joins the memory
+    needed = 0 if reduce_frames is None else (reduce_frames + 1) * clip_frames + 1
     if frames < needed:
         raise InputError(
-            f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; {needed} frames or more are needed"
+            f"{sample}, reduce_frames {reduce_frames}: the reduced memory is never read; "
+            f"{needed} frames or more are needed"
         )
 
 
 def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:
-    """Of all frames' features, [T · B, …], those of some frames of each sample, [L · B, …]; views."""
+    """The features of the chosen frames, [L · B, …], out of those of all, [T · B, …]; views."""
     rows = slice(chosen.start * batch, chosen.stop * batch)
     return FrameFeatures(
         *(getattr(features, field.name)[rows] for field in dataclasses.fields(features))

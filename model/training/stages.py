@@ -1,91 +1,92 @@
-"""How each stage trains: one table of values. `model/training/trainer.py` does what they say."""
+"""How each stage trains: one table of values, which the trainer and the rollout carry out."""
 
 import dataclasses
-import math
-import operator
-from collections.abc import Callable
 from typing import Any, Literal
 
 from model.training.affinity_regularisers import AffinityConfig
 from model.training.losses import BootstrapConfig
 from util.errors import InputError
+from util.ranges import bounded, check_ranges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlotRates:
-    """Learning rates of parts of a network (model.network.PART_MODULES), in multiples of the rest's.
+    """Learning rates of parts of a network (model.network.PART_MODULES), as multiples of the base.
 
-    What starts fresh beside trained weights has further to go: the slots of a system. What is pretrained has less far to go: an encoder.
+    A slot that starts from scratch beside trained weights has further to go, so that a rate above
+    1 suits it. A pretrained encoder has less far to go: a rate below 1.
     """
 
-    refiner: float = 1.0
-    enhancer: float = 1.0
-    reducer: float = 1.0
-    key_encoder: float = 1.0
-    value_encoder: float = 1.0
+    refiner: float = bounded(1.0, above=0)
+    enhancer: float = bounded(1.0, above=0)
+    reducer: float = bounded(1.0, above=0)
+    key_encoder: float = bounded(1.0, above=0)
+    value_encoder: float = bounded(1.0, above=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One training run. The defaults are what STCN's stages share (STCN, section 4); STAGES holds what differs."""
+    """One training run.
+
+    The defaults are what STCN's stages share (STCN, section 4); STAGES holds what differs.
+    """
 
     stage: str
     network: str = "stcn"
     system: str = "stcn"  # how validation runs the network
-    mix: tuple[
-        tuple[str, float], ...
-    ]  # kinds of samples and their shares: static, video, synthetic
-    batch_size: int  # over all processes and accumulated parts
-    accumulate: int = 1  # parts each process's share of a batch is computed in, one after the other
-    iterations: int
-    learning_rate: float = 1e-5
+    # kinds of samples and their shares: static, video, synthetic
+    mix: tuple[tuple[str, float], ...]
+    batch_size: int = bounded(at_least=1)  # over all processes and accumulated parts
+    # each process computes its share of a batch in so many parts, one after the other
+    accumulate: int = bounded(1, at_least=1)
+    iterations: int = bounded(at_least=1)
+    learning_rate: float = bounded(1e-5, above=0)
     slot_rates: SlotRates = dataclasses.field(default_factory=SlotRates)
     steps: tuple[int, ...] = ()  # iterations at which the learning rate is multiplied by gamma
-    gamma: float = 0.1
+    gamma: float = bounded(0.1, above=0, at_most=1)
     schedule: Literal["steps", "cosine"] = "steps"
-    warmup_iterations: int = 0
+    warmup_iterations: int = bounded(0, at_least=0)
     optimizer: Literal["adam", "adamw"] = "adam"
-    weight_decay: float = 1e-7
-    clip_gradient_norm: float | None = None
-    learn_batch_norms: bool = False  # from scratch they must; published: statistics frozen
-    frozen_norms: tuple[
-        str, ...
-    ] = ()  # modules whose batch norms keep their statistics even so, such as a pretrained key_encoder
-    frozen: tuple[str, ...] = ()  # modules that do not learn at all, such as key_encoder.res2
-    average_decay: float | None = None  # exponential moving average of the weights; None: none
+    weight_decay: float = bounded(1e-7, at_least=0)
+    clip_gradient_norm: float | None = bounded(None, above=0)
+    # a network that starts from scratch needs this; published: statistics frozen
+    learn_batch_norms: bool = False
+    # modules whose batch norms keep their statistics even so, such as a pretrained key_encoder
+    frozen_norms: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()  # modules that are not trained at all, such as key_encoder.res2
+    # of the exponential moving average of the weights; None: no average
+    average_decay: float | None = bounded(None, above=0, below=1)
     bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
-    dice_weight: float = 0.0  # of the Dice loss of whole clips; 0: cross entropy alone
-    reduce_frames: int | None = (
-        None  # redundancy reduction acts when the memory holds so many frames beside the first; None: the network has none
-    )
-    reduction_weight: float = 1.0  # of its loss
+    # of the Dice loss of whole clips; 0: cross entropy alone
+    dice_weight: float = bounded(0.0, at_least=0)
+    # redundancy reduction acts once the memory holds so many frames beside the first one;
+    # None: the network has no redundancy reduction
+    reduce_frames: int | None = None
+    reduction_weight: float = bounded(1.0, at_least=0)  # of the loss of the redundancy reduction
     affinity: AffinityConfig = dataclasses.field(default_factory=AffinityConfig)  # regularisers
-    crop_size: int = 384
-    frames: int = 3
-    clip_frames: int = 1  # frames predicted together; after its first frame a sample is whole clips
-    max_objects: int = 2
-    crop_area: tuple[float, float] = (
-        0.36,
-        1.0,
-    )  # share of the frame that a crop of a training video covers
-    max_skip: int | None = (
-        None  # frames that may be skipped between neighbours; None: the published curriculum
-    )
-    skip_final_share: float = (
-        0.1  # of the training, at its end, in which the curriculum is back at its first gap
-    )
+    # pixels; the largest crop has as many as a frame of 8K UHD
+    crop_size: int = bounded(384, at_least=16, at_most=5792, multiple_of=16)
+    frames: int = bounded(3, at_least=2)
+    # frames predicted together; after its first frame, a sample consists of whole clips
+    clip_frames: int = bounded(1, at_least=1)
+    max_objects: int = bounded(2, at_least=1)
+    crop_area: tuple[float, float] = (0.36, 1.0)  # share of a video's frame that a crop covers
+    # frames that may be skipped between neighbours; None: the published curriculum
+    max_skip: int | None = bounded(None, at_least=0)
+    # share of the training, at its end, in which the curriculum is back at its first gap
+    skip_final_share: float = bounded(0.1, at_least=0, below=1)
     skip_tiny_objects: bool = False  # leave out objects of a few pixels, as for BL30K
-    close_up: bool = False  # crops cover a small part of the frame: objects must fill enough of them, and surroundings are shown
+    # crops cover a small part of the frame: objects must fill enough of them, and surroundings
+    # are shown
+    close_up: bool = False
     amp: Literal["off", "fp16", "bf16"] = "fp16"
     tf32: bool = False  # float32 convolutions and products in TF32 on CUDA
-    checkpoint_activations: bool = (
-        False  # compute activations again in the backward pass instead of keeping them
-    )
+    # compute activations again in the backward pass instead of keeping them
+    checkpoint_activations: bool = False
     compile: bool = False  # the network's parts through torch.compile
-    backbone_weights: tuple[str, ...] = (
-        "none",
-    )  # what the encoders start from where no weights are loaded: none, imagenet, or files
-    seed: int = 0
+    # what the encoders start from if no weights are loaded: none, imagenet, or files
+    backbone_weights: tuple[str, ...] = ("none",)
+    seed: int = bounded(0, at_least=0)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only."""
@@ -93,7 +94,7 @@ class TrainingConfig:
 
     @staticmethod
     def defaults() -> dict[str, Any]:
-        """Plain values of all settings that have a default: what a record means that is older than a setting."""
+        """Plain values of all settings with a default: what a record without a setting means."""
         plain = {
             field.name: field.default
             for field in dataclasses.fields(TrainingConfig)
@@ -107,45 +108,14 @@ class TrainingConfig:
         return plain | {name: dataclasses.asdict(value) for name, value in made.items()}
 
     def check(self) -> None:
-        """Raise InputError naming the first value that is out of its range."""
-        for (wanted, is_in_range), names in _RANGES.items():
-            for name in names:
-                value = operator.attrgetter(name)(self)
-                if value is not None and not is_in_range(value):
-                    raise InputError(f"{name} is {value}; it must be {wanted}")
+        """Raise InputError that names the first value that is out of its range."""
+        check_ranges(self)
         least, most = self.crop_area
         if not 0 < least <= most <= 1:
             raise InputError(
-                f"crop_area is {least} to {most}; these are shares of the frame, above 0, at most 1, the lesser first"
+                f"crop_area is {least} to {most}; give two shares of the frame, "
+                "above 0 and at most 1, the smaller one first"
             )
-
-
-_RANGES: dict[
-    tuple[str, Callable[[float], bool]], tuple[str, ...]
-] = {  # None, where a value may be that, is in range
-    ("above 0", lambda value: 0 < value < math.inf): (
-        "learning_rate",
-        "slot_rates.refiner",
-        "slot_rates.enhancer",
-        "slot_rates.reducer",
-        "slot_rates.key_encoder",
-        "slot_rates.value_encoder",
-        "clip_gradient_norm",
-    ),
-    ("at least 0", lambda value: 0 <= value < math.inf): (
-        "weight_decay",
-        "warmup_iterations",
-        "dice_weight",
-        "reduction_weight",
-        "max_skip",
-    ),
-    ("above 0 and at most 1", lambda value: 0 < value <= 1): ("gamma", "bootstrap.final_fraction"),
-    ("above 0 and below 1", lambda value: 0 < value < 1): ("average_decay",),
-    ("a share, at least 0 and below 1", lambda value: 0 <= value < 1): (
-        "affinity.dropout",
-        "skip_final_share",
-    ),
-}
 
 
 STAGES: dict[str, TrainingConfig] = {
@@ -187,7 +157,9 @@ STAGES: dict[str, TrainingConfig] = {
             steps=(125_000,),
             backbone_weights=("imagenet",),
         ),
-        TrainingConfig(  # per-clip training from weights of stage 0 or 3 (PCVOS): samples and losses are published, the rest is stage 3's
+        # per-clip training from weights of stage 0 or 3 (PCVOS): samples and losses are published,
+        # the other values are stage 3's
+        TrainingConfig(
             stage="clip",
             network="pcvos",
             system="pcvos",
@@ -199,7 +171,9 @@ STAGES: dict[str, TrainingConfig] = {
             clip_frames=3,
             dice_weight=1.0,
         ),
-        TrainingConfig(  # REMN's modules from weights of stage 0 or 3. Ours: neighbours at most 5 frames apart, the memory reduced at 4 frames and read by two more
+        # REMN's modules from weights of stage 0 or 3. Ours: neighbours are at most 5 frames apart;
+        # the memory is reduced when it holds 4 frames, and two further frames read it
+        TrainingConfig(
             stage="remn",
             network="remn",
             system="remn",
@@ -211,7 +185,8 @@ STAGES: dict[str, TrainingConfig] = {
             max_skip=4,
             reduce_frames=4,
         ),
-        TrainingConfig(  # from scratch, needs no data: ours, after the small network's recipe
+        # from scratch, without any data: ours, after the small network's recipe
+        TrainingConfig(
             stage="synthetic",
             network="stcn_small",
             mix=(("synthetic", 1.0),),

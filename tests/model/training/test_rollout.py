@@ -282,7 +282,7 @@ def test_the_loss_of_clips_is_the_mean_over_their_frames_and_their_dice(network,
 def test_frames_that_make_no_whole_clips_are_refused(network, batch):
     with pytest.raises(
         InputError,
-        match=r"3 frames a sample \(--frames\), clips of 3 \(--clip_frames\): after the first frame come whole clips; 7 frames make two",
+        match=r"3 frames a sample \(--frames\), clips of 3 \(--clip_frames\): .*7 frames make two",
     ):
         Rollout(network, clip_frames=3)(*batch)
 

@@ -973,7 +973,7 @@ def test_a_pretrained_encoder_keeps_its_statistics_learns_slower_and_its_frozen_
         (
             "frozen",
             ("key_encoder", "value_encoder", "key_proj", "key_comp", "decoder"),
-            "nothing of network tiny is left to learn",
+            "no part of network tiny is left to train",
         ),
     ],
 )
