@@ -78,7 +78,7 @@ def test_the_codec_is_one_that_browsers_play(tmp_path, monkeypatch, encoder, suf
     if encoder not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {encoder}")
     monkeypatch.setattr(
-        inference.overlay, "_ENCODERS", {encoder: inference.overlay._ENCODERS[encoder]}
+        inference.output.overlay, "_ENCODERS", {encoder: inference.output.overlay._ENCODERS[encoder]}
     )
     with OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
         for index in range(3):
@@ -140,7 +140,7 @@ def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch, byt
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self.file.write(content)
 
-    monkeypatch.setattr(inference.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file)))
+    monkeypatch.setattr(inference.output.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file)))
     with (
         pytest.raises(OSError, match=r"v\.mp4: could not be written whole"),
         OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay,
@@ -151,7 +151,7 @@ def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch, byt
 
 
 def test_an_overlay_without_pyav_or_an_encoder_is_refused_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(inference.overlay, "_ENCODERS", {"none": (".mp4", {})})
+    monkeypatch.setattr(inference.output.overlay, "_ENCODERS", {"none": (".mp4", {})})
     with pytest.raises(InputError, match="no encoder of none"):
         OverlayWriter(tmp_path, "v", DAVIS_PALETTE)
     monkeypatch.setattr(dataset.video.pyav, "av", None)
