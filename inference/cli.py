@@ -15,7 +15,7 @@ from inference.config import SHORT_NAMES, SYSTEMS, system_config
 from inference.memory import POLICIES, SAMPLINGS
 from inference.output.run_folder import SCORES_NAMES, RunFolder
 from inference.runner import FailedVideosError, Totals, exit_together_on_error
-from inference.scoring import score_folder
+from inference.scoring import score_videos, videos_below
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
 from model.config import Similarity
@@ -303,13 +303,11 @@ class Evaluation:
             if not is_main():
                 return
             with self._folder.held():
-                report = score_folder(
-                    truth,
-                    self._folder.results,
+                report = score_videos(
+                    videos_below(truth, self._folder.results, self._dataset.names),
                     protocol=protocol,
-                    sequences=self._dataset.names,
                     single_object=single_object,
-                    exact=True,
+                    with_provenance=True,
                 )
                 print(report.as_table(), flush=True)
                 for name, write in zip(

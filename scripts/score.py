@@ -1,6 +1,7 @@
 """Score a folder of label maps against the truth: J and F per object and overall.
 
-python scripts/score.py --truth DIR --results DIR [--protocol davis|strict|youtube] [--json FILE] [--csv FILE]
+python scripts/score.py --truth DIR --results DIR [--protocol davis|strict|youtube]
+    [--json FILE] [--csv FILE]
 """
 
 if not __package__:  # started by path, not as a module of the project
@@ -16,53 +17,7 @@ from util.flags import FlagParser, output_text_path
 
 def main() -> None:
     """Flags, scores, table."""
-    parser = FlagParser(
-        prog="score.py",
-        description="Score a folder of label maps (VIDEO/FRAME.png) against the truth: J and F.",
-    )
-    parser.add_argument(
-        "--truth",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="VIDEO/FRAME.png, or a data set's root with Annotations/480p or Annotations",
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="VIDEO/FRAME.png, in DIR itself or in DIR/Annotations",
-    )
-    protocols = "; ".join(
-        f"{protocol.name}: {protocol.title}" for protocol in PROTOCOLS.values()
-    ).replace("%", "%%")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="davis", help=protocols)
-    parser.add_argument(
-        "--meta", type=Path, metavar="FILE", help="YouTube-VOS's meta.json (protocol youtube)"
-    )
-    parser.add_argument(
-        "--train_meta",
-        type=Path,
-        metavar="FILE",
-        help="the training set's meta.json, which says what categories were seen (default: in train/ beside --meta)",
-    )
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score only these videos")
-    parser.add_argument(
-        "--single_object",
-        action="store_true",
-        help="all ids are one object: DAVIS-2016 on the masks of DAVIS-2017",
-    )
-    parser.add_argument(
-        "--json", type=output_text_path, metavar="FILE", help="write the scores here too"
-    )
-    parser.add_argument(
-        "--csv", type=output_text_path, metavar="FILE", help="write the scores here too"
-    )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="threads (default: a thread a core)"
-    )
-    flags = parser.parse_args()
+    flags = _parser().parse_args()
     for path in filter(None, (flags.json, flags.csv)):
         if path.resolve() == (flags.results / CONFIG_NAME).resolve():
             raise InputError(f"{path}: says what the results were made with; name another file")
@@ -81,6 +36,34 @@ def main() -> None:
         report.write_json(flags.json)
     if flags.csv:
         report.write_csv(flags.csv)
+
+
+def _parser() -> FlagParser:
+    parser = FlagParser(
+        prog="score.py",
+        description="Score a folder of label maps (VIDEO/FRAME.png) against the truth: J and F.",
+    )
+    add = parser.add_argument
+    truth = "VIDEO/FRAME.png, or the root of a data set with Annotations/480p or Annotations"
+    add("--truth", type=Path, required=True, metavar="DIR", help=truth)
+    results = "VIDEO/FRAME.png, in DIR or in DIR/Annotations"
+    add("--results", type=Path, required=True, metavar="DIR", help=results)
+    protocols = "; ".join(f"{protocol.name}: {protocol.title}" for protocol in PROTOCOLS.values())
+    add("--protocol", choices=PROTOCOLS, default="davis", help=protocols.replace("%", "%%"))
+    meta = "meta.json of YouTube-VOS (protocol youtube)"
+    add("--meta", type=Path, metavar="FILE", help=meta)
+    train_meta = (
+        "meta.json of the training set, which tells the categories seen in training (default: in "
+        "train/ beside --meta)"
+    )
+    add("--train_meta", type=Path, metavar="FILE", help=train_meta)
+    add("--sequences", nargs="+", metavar="NAME", help="score only these videos")
+    single_object = "all ids are one object: DAVIS-2016 on the masks of DAVIS-2017"
+    add("--single_object", action="store_true", help=single_object)
+    add("--json", type=output_text_path, metavar="FILE", help="write the scores as JSON")
+    add("--csv", type=output_text_path, metavar="FILE", help="write the scores as CSV")
+    add("--workers", type=int, metavar="N", help="number of threads (default: one per core)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -497,7 +497,7 @@ def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkey
     def failing(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("inference.scoring.evaluation.boundary_accuracy", failing)
+    monkeypatch.setattr("inference.scoring.measurement.boundary_accuracy", failing)
     with pytest.raises(
         InputError, match="scoring: this machine has too little memory; give fewer --workers"
     ):

@@ -1,9 +1,13 @@
-"""J and F of results against truth. Read in this order: metrics (one mask), protocols (what counts), evaluation (a folder), report (what is said)."""
+"""J and F of results against truth.
 
-from .evaluation import FrameSeries, score_folder, score_frames, score_videos
-from .folders import VideoFolders, read_labels
-from .protocols import PROTOCOLS
-from .report import ObjectScores, OverallScores, Report, Scores, YouTubeScores
+Read in this order: metrics (one mask), protocols (what counts), measurement (each frame),
+evaluation (a folder), report (how scores are shown).
+"""
+
+from inference.scoring.evaluation import FrameSeries, score_folder, score_frames, score_videos
+from inference.scoring.folders import VideoFolders, read_labels, videos_below
+from inference.scoring.protocols import PROTOCOLS
+from inference.scoring.report import ObjectScores, OverallScores, Report, Scores, YouTubeScores
 
 __all__ = [
     "PROTOCOLS",
@@ -18,4 +22,5 @@ __all__ = [
     "score_folder",
     "score_frames",
     "score_videos",
+    "videos_below",
 ]

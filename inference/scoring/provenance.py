@@ -1,5 +1,8 @@
-"""What stands beside the scores because of how the results came about: frames without their counterpart, results that end early, that are of another run than
-config.json says, or of inputs that have changed since."""
+"""Notes on how the results that are scored came about.
+
+They name frames without a counterpart, results that end early, results of another run than
+config.json describes, and inputs that have changed since.
+"""
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,27 +17,28 @@ from inference.output.recorded_run import (
     OVERLAYS_NAME,
     RecordedRun,
 )
+from inference.scoring.folders import FRAME_PATTERN, VideoFolders
 from util.errors import InputError
 from util.text import counted
 
-from .folders import VideoFolders
-
-_SLACK_SECONDS = 60.0  # what clocks of machines that share a disk differ by
-_SHOWN = 3
+_CLOCK_SLACK_SECONDS = 60.0  # how far clocks of machines that share a disk may differ
+_NAMES_SHOWN = 3
 
 
 def notes_on_results(folders: Sequence[VideoFolders], *, all_sequences: bool) -> list[str]:
-    """Notes on videos whose results are scored, all from one folder of VIDEO/FRAME.png.
+    """Notes on the videos scored, whose results lie in one folder of VIDEO/FRAME.png.
 
-    all_sequences: no others were left out on purpose.
+    all_sequences: no videos were left out on purpose, so results of others are named.
     """
     notes = [*_notes_on_frames(folders)]
     results = folders[0].result.parent
-    beyond = {path.name for path in results.iterdir() if any(path.glob("[!.]*.png"))}
-    beyond -= {OVERLAYS_NAME, *(folder.name for folder in folders)}
-    if all_sequences and beyond:
-        found = counted(len(beyond), "video")
-        notes.append(f"{found} of the results without truth, not scored ({_first(sorted(beyond))})")
+    unscored = {path.name for path in results.iterdir() if any(path.glob(FRAME_PATTERN))}
+    unscored -= {OVERLAYS_NAME, *(folder.name for folder in folders)}
+    if all_sequences and unscored:
+        count = counted(len(unscored), "video")
+        notes.append(
+            f"{count} of the results without truth, not scored ({_first(sorted(unscored))})"
+        )
     if same := [
         folder.name for folder in folders if folder.truth.resolve() == folder.result.resolve()
     ]:
@@ -48,7 +52,7 @@ def notes_on_results(folders: Sequence[VideoFolders], *, all_sequences: bool) ->
 
 
 def incomplete_reason(folder: VideoFolders) -> str:
-    """Why the results of a video end early, as the run that made them left it beside them; empty where they do not."""
+    """Why the results of a video end early, from its incomplete.txt; empty if they do not."""
     path = folder.result / INCOMPLETE_NAME
     if not path.is_file():
         return ""
@@ -56,27 +60,33 @@ def incomplete_reason(folder: VideoFolders) -> str:
 
 
 def _notes_on_frames(folders: Sequence[VideoFolders]) -> Iterator[str]:
-    lacking, beyond = [], []
+    without_result, without_truth = [], []
     for folder in folders:
-        found = {path.stem for path in folder.result.glob("[!.]*.png")}
-        lacking += [f"{folder.name}/{name}" for name in folder.frame_names if name not in found]
-        beyond += [f"{folder.name}/{name}" for name in sorted(found.difference(folder.frame_names))]
-    if lacking:
-        yield f"the results lack {counted(len(lacking), 'frame')} of the truth ({_first(lacking)})"
-    if beyond:
-        yield f"{counted(len(beyond), 'frame')} of the results without truth, not scored ({_first(beyond)})"
+        results = {path.stem for path in folder.result.glob(FRAME_PATTERN)}
+        without_result += [
+            f"{folder.name}/{name}" for name in folder.frame_names if name not in results
+        ]
+        without_truth += [
+            f"{folder.name}/{name}" for name in sorted(results.difference(folder.frame_names))
+        ]
+    if without_result:
+        count = counted(len(without_result), "frame")
+        yield f"the results lack {count} of the truth ({_first(without_result)})"
+    if without_truth:
+        count = counted(len(without_truth), "frame")
+        yield f"{count} of the results without truth, not scored ({_first(without_truth)})"
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
 
 
 def _record_of(results: Path) -> RecordedRun | None:
-    """The record of the run that wrote into this folder; None where there is none, or none that can be read."""
+    """The record of the run that wrote into this folder; None if there is none to be read."""
     for root in (results, results.parent):
         try:
             record = RecordedRun.read(root / CONFIG_NAME)
-        except InputError:  # another program's
+        except InputError:  # written by another program
             continue
         if record is not None and any(
             (root / subfolder).resolve() == results.resolve() for subfolder in record.subfolders
@@ -87,14 +97,21 @@ def _record_of(results: Path) -> RecordedRun | None:
 
 def _notes_on_record(record: RecordedRun, folders: Sequence[VideoFolders]) -> Iterator[str]:
     if record.inputs is None:
-        yield f"{CONFIG_NAME} was written by an earlier version and does not say what these results were made from"
+        yield (
+            f"{CONFIG_NAME} was written by an earlier version and does not say what these results "
+            "were made from"
+        )
         return
+
+    def is_unrecorded(folder: VideoFolders, entry: Any) -> bool:
+        return folder.name not in record.sequences or _made_since(entry) is None
+
     findings: Mapping[str, Callable[[VideoFolders, Any], bool]] = {
-        f"{CONFIG_NAME} does not say how these results were made": lambda folder, entry: (
-            folder.name not in record.sequences or _made_since(entry) is None
+        f"{CONFIG_NAME} does not say how these results were made": is_unrecorded,
+        f"these results are older than the run that {CONFIG_NAME} describes": _is_older,
+        "frames or masks were changed, removed or copied again after these results were made": (
+            _has_other_inputs
         ),
-        f"these results are older than the run that {CONFIG_NAME} says they are of": _is_older,
-        "frames or masks were changed, removed or copied anew after these results were made": _has_other_inputs,
     }
     for finding, holds in findings.items():
         if names := [
@@ -104,7 +121,7 @@ def _notes_on_record(record: RecordedRun, folders: Sequence[VideoFolders]) -> It
 
 
 def _made_since(entry: Any) -> float | None:
-    """When the making of a video's results began, in seconds since 1970; None where its record does not say."""
+    """When work on a video's results began, in seconds since 1970; None if it is not recorded."""
     try:
         return datetime.datetime.fromisoformat(entry[MADE_SINCE]).timestamp()
     except (TypeError, KeyError, ValueError):
@@ -114,36 +131,36 @@ def _made_since(entry: Any) -> float | None:
 def _is_older(folder: VideoFolders, entry: Any) -> bool:
     since = _made_since(entry)
     return since is not None and any(
-        path.stat().st_mtime < since - _SLACK_SECONDS for path in folder.result.glob("[!.]*.png")
+        path.stat().st_mtime < since - _CLOCK_SLACK_SECONDS
+        for path in folder.result.glob(FRAME_PATTERN)
     )
 
 
 def _has_other_inputs(folder: VideoFolders, entry: Any) -> bool:
     since = _made_since(entry)
     return since is not None and any(
-        _is_newer(entry.get(kind), since) for kind in ("frames", "masks")
+        _has_changed_since(entry.get(kind), since) for kind in ("frames", "masks")
     )
 
 
-def _is_newer(recorded: Any, since: float) -> bool:
-    """Whether files that stood in a folder then are gone, or have changed since; False where the folder is not here."""
-    if (
-        not isinstance(recorded, dict)
-        or not isinstance(place := recorded.get("folder"), str)
-        or not Path(place).is_dir()
-    ):
+def _has_changed_since(listing: Any, since: float) -> bool:
+    """Whether files recorded then have changed since, or are gone; False if the folder is gone.
+
+    listing: what config.json holds of them, which may be anything.
+    """
+    if not isinstance(listing, dict) or not isinstance(listing.get("folder"), str):
         return False
-    first, count = Path(place) / str(recorded.get("first")), recorded.get("files")
-    if not isinstance(count, int):
+    folder, count = Path(listing["folder"]), listing.get("files")
+    if not folder.is_dir() or not isinstance(count, int):
         return False
     if count == 1:
-        files = [first] if first.is_file() else []
+        file = folder / str(listing.get("first"))
+        files = [file] if file.is_file() else []
     else:
         try:
-            files = list_files(Path(place))
+            files = list_files(folder)
         except InputError:
             return True
-    stamps = [path.stat() for path in files]
     return len(files) < count or any(
-        max(status.st_mtime, status.st_ctime) > since for status in stamps
+        max(status.st_mtime, status.st_ctime) > since for status in (path.stat() for path in files)
     )

@@ -1,4 +1,7 @@
-"""The scores of a folder of results: as a table, as JSON, as CSV. All scores are fractions in the fields and the files, percentages in the table."""
+"""The scores of a folder of results: as a table, as JSON, as CSV.
+
+Scores are fractions in the fields and the files, percentages in the table.
+"""
 
 import csv
 import io
@@ -9,16 +12,18 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from inference.scoring.metrics import Statistics
 from util.files import atomic_write
-
-from .metrics import Statistics
 
 _COLUMNS = ("J&F", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """J and F of one object, or their means over objects. Means and recalls in 0..1, decays in -1..1 (lower is better)."""
+    """J and F of one object, or their means over objects.
+
+    Means and recalls are in 0..1, decays in -1..1 (lower is better).
+    """
 
     jf_mean: float
     j_mean: float
@@ -39,9 +44,11 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class YouTubeScores:
-    """What YouTube-VOS is ranked by: J and F over the objects of categories seen and unseen in training, and their mean G, in 0..1.
+    """The scores that YouTube-VOS ranks by, in 0..1.
 
-    None where no object is of that kind, or where the training categories are unknown; G is the mean of those that are there.
+    J and F over the objects of categories seen and unseen in training, and the mean G of those that
+    are known. A score is None if no object is of its kind, or if the categories seen in training
+    are unknown.
     """
 
     g: float | None
@@ -60,7 +67,10 @@ class OverallScores(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectScores(Scores):
-    """One object of one sequence, over its `frames` scored frames. seen: its category was in the training set (None: unknown, or not asked)."""
+    """One object of one sequence. frames: the number of scored frames.
+
+    seen: whether its category was in the training set; None if unknown or irrelevant.
+    """
 
     sequence: str
     object_id: int
@@ -70,7 +80,10 @@ class ObjectScores(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The scores of one run: always names its protocol. notes: what was left out, or differs from the official toolkit."""
+    """The scores of a folder of results, and the protocol they follow.
+
+    notes: what was left out, differs from the official toolkit, or looks wrong.
+    """
 
     protocol: str
     protocol_title: str
@@ -79,7 +92,7 @@ class Report:
     notes: Sequence[str] = ()
 
     def as_table(self) -> str:
-        """Aligned text, percentages with one decimal: a line per object, the overall line, the notes."""
+        """Aligned text with percentages: a line per object, the overall line, the notes."""
         header = ("sequence", "object", "frames", *_COLUMNS)
         rows = [
             (row.sequence, str(row.object_id), str(row.frames), *_percentages(row))
@@ -111,12 +124,15 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def write_json(self, path: str | os.PathLike) -> None:
-        """protocol, protocol_title, overall, objects, notes; scores as fractions, unrounded. Whole or not at all."""
+        """Write all fields, with scores as unrounded fractions. Raises OSError naming the file."""
         with atomic_write(path) as file:
             file.write((json.dumps(asdict(self), indent=2) + "\n").encode())
 
     def write_csv(self, path: str | os.PathLike) -> None:
-        """A line per object and a last one whose sequence is "overall"; scores as fractions, unrounded. Whole or not at all."""
+        """Write a line per object and a last one, "overall", with scores as unrounded fractions.
+
+        Raises OSError naming the file.
+        """
         names = [field.name for field in fields(Scores)]
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
@@ -136,13 +152,12 @@ class Report:
             [self.protocol, "overall", "", frames, *(getattr(self.overall, name) for name in names)]
         )
         with atomic_write(path) as file:
-            file.write(
-                text.getvalue().encode(errors="surrogateescape")
-            )  # a name's own bytes, where they are not UTF-8
+            # a name that is not UTF-8 is written as its own bytes
+            file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def overall_scores(objects: Sequence[ObjectScores], youtube: bool) -> OverallScores:
-    """The means over objects, at least one; with YouTube-VOS's own where asked."""
+    """The means over objects, of which there is at least one. youtube: also YouTube-VOS's own."""
     means = {
         field.name: _mean(getattr(row, field.name) for row in objects) for field in fields(Scores)
     }
@@ -174,7 +189,7 @@ def _percentage(fraction: float | None) -> str:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The first cell to the left, the others, numbers, to the right."""
+    """The first cell is aligned to the left, the others, which are numbers, to the right."""
     return "  ".join(
         [
             cells[0].ljust(widths[0]),

@@ -78,7 +78,7 @@ def test_results_older_than_the_run_they_are_said_to_be_of_are_named(made):
     assert doubts(root, out) == []
     os.utime(out / "bear/00002.png", (time.time() - 3600,) * 2)
     assert doubts(root, out) == [
-        "bear: these results are older than the run that config.json says they are of"
+        "bear: these results are older than the run that config.json describes"
     ]
 
 
@@ -93,7 +93,7 @@ def test_results_of_inputs_that_changed_since_are_named(made, change):
     else:
         (root / "JPEGImages/480p/camel/00003.jpg").unlink()
     assert doubts(root, out) == [
-        "camel: frames or masks were changed, removed or copied anew after these results were made"
+        "camel: frames or masks were changed, removed or copied again after these results were made"
     ]
 
 

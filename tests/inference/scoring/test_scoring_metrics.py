@@ -105,5 +105,5 @@ def test_decay_of_a_long_video_has_no_overflow():
     assert statistics(values).decay == pytest.approx(values[:251].mean() - values[750:].mean())
     assert statistics(values).recall == pytest.approx(500 / 1001)
     assert statistics(np.array([0.25])).decay == 0
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="at least one frame"):
         statistics(np.array([]))
