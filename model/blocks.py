@@ -1,7 +1,9 @@
-"""The blocks encoders and decoder are built from. Legend: B batch, K objects, C channels, h w height and width at the block's stride.
+"""The blocks that encoders and decoder are built from.
 
-A concatenation of what each object has and what all objects share never happens: a convolution of it is the sum of a convolution of
-either part, and the shared part's is computed once however many objects there are.
+Per-object and shared features are never concatenated: the convolution of a concatenation is the sum
+of the convolutions of its parts, and the shared part's is computed once for any number of objects.
+
+Legend: B batch, K objects, C channels, h w height and width at the block's stride.
 """
 
 import torch
@@ -15,9 +17,10 @@ from model.winograd import WinogradConv2d
 def convolve_parts(
     convolution: nn.Conv2d, per_object: Tensor, shared: Tensor, *, shared_first: bool = False
 ) -> Tensor:
-    """`convolution` of the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w] (expanded over K) along channels.
+    """Convolve the channel-wise concatenation of per-object and shared features.
 
-    Returns [B, K, C, h', w']; equal to convolving the concatenation up to rounding. `shared_first` gives the order of the channels.
+    per_object [B, K, C1, h, w], shared [B, C2, h, w] (expanded over K) → [B, K, C, h', w'], equal
+    to convolving the concatenation up to rounding. shared_first: the shared channels come first.
     """
     batch, objects, own_channels = per_object.shape[:3]
     own_start, shared_start = (shared.shape[1], 0) if shared_first else (0, own_channels)
@@ -27,7 +30,7 @@ def convolve_parts(
 
 
 def _convolve_channels(convolution: nn.Conv2d, x: Tensor, start: int, *, with_bias: bool) -> Tensor:
-    """The convolution of x as its input channels from `start` on, the others being zero."""
+    """Convolve x as the input channels from `start` on; the others count as zero."""
     if isinstance(convolution, (WinogradConv2d, SameConv2d)):
         return convolution.convolve(x, start, with_bias)
     weight = convolution.weight[:, start : start + x.shape[1]]
@@ -42,7 +45,11 @@ def _convolve_channels(convolution: nn.Conv2d, x: Tensor, start: int, *, with_bi
 
 
 class ResBlock(nn.Module):
-    """x → conv1(relu(x)) → conv2(relu(·)), plus a skip that is a 3×3 convolution of x where the width changes. Biased, no norm. Source: STM, section 3.1."""
+    """Pre-activation residual block with biases and without norms. Source: STM, section 3.1.
+
+    x + conv2(relu(conv1(relu(x)))); the skip is a 3×3 convolution of x if the number of channels
+    changes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -60,7 +67,10 @@ class ResBlock(nn.Module):
         return skip + self.conv2(F.relu(self.conv1(F.relu(x))))
 
     def forward_parts(self, per_object: Tensor, shared: Tensor) -> Tensor:
-        """The block on the concatenation of per_object [B, K, C1, h, w] and shared [B, C2, h, w]. Returns [B * K, C', h, w]."""
+        """The block on a concatenation, see convolve_parts.
+
+        per_object [B, K, C1, h, w], shared [B, C2, h, w] → [B * K, C', h, w].
+        """
         skip = convolve_parts(self.downsample, per_object, shared).flatten(0, 1)
         hidden = convolve_parts(self.conv1, F.relu(per_object), F.relu(shared)).flatten(0, 1)
         return skip + self.conv2(F.relu(hidden))
@@ -91,13 +101,15 @@ class _SpatialGate(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Channel gate, then spatial gate. [B, C, h, w] → [B, C, h, w]. Source: CBAM (Woo et al., ECCV 2018), without its batch norm as in STCN."""
+    """Channel gate, then spatial gate: [B, C, h, w] → [B, C, h, w].
+
+    Source: CBAM (Woo et al., ECCV 2018), without its batch norm as in STCN.
+    """
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
-        self.ChannelGate = _ChannelGate(
-            channels, reduction
-        )  # capitals: the names of the public checkpoints
+        # In capitals, as in the public checkpoints.
+        self.ChannelGate = _ChannelGate(channels, reduction)
         self.SpatialGate = _SpatialGate()
 
     def forward(self, x: Tensor) -> Tensor:

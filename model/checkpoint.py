@@ -1,4 +1,7 @@
-"""Loading and saving weights: our own files and the public checkpoints of STCN and PCVOS, by the same names."""
+"""Loading and saving weights and checkpoints.
+
+Our own files and the public checkpoints of STCN and PCVOS have the same names of entries.
+"""
 
 import dataclasses
 import functools
@@ -14,78 +17,85 @@ from torch import Tensor, nn
 
 from model.archive import read_archive, write_archive
 from model.config import MOST_KEY_CHANNELS, PRESETS, NetworkConfig, Similarity, preset, with_window
-from model.network import SLOT_MODULES, VOSNetwork, build_network
+from model.network import SLOTS, VOSNetwork, build_network
 from util.errors import InputError
 from util.text import short_repr
 
 _MASK_WEIGHT = "value_encoder.conv1.weight"
 _KEY_WEIGHT = "key_proj.key_proj.weight"
-_NOT_LEARNED = (
-    "relative_position_index",
-    "n_averaged",
-)  # a constant of the window size in public PCVOS checkpoints; a counter beside averaged weights
-_OTHERS_CHANNEL = 4  # of that convolution's inputs: after the image and the object's mask, the sum of the other objects' masks
-_WIPED_OUT = (
-    0.05  # of the size of the object's channel, beside which it starts at the same and learns
-)
+# A constant of the window size in public PCVOS checkpoints; a counter beside averaged weights.
+_NOT_LEARNED = ("relative_position_index", "n_averaged")
+# Input channel of the value encoder: after the image and the object's mask, the other objects'
+# masks.
+_OTHERS_CHANNEL = 4
+# Relative norm of that channel's weights below which single-object pretraining has wiped it out.
+_WIPED_OUT = 0.05
 _COUNTERS = ("num_batches_tracked", "n_averaged")  # entries of whole numbers
-_LARGEST_VARIANCE = 1e12  # of features that a batch norm divides by; some thousands are seen
-_MOST_VALUES = 500_000_000  # of a network: 2 GB in single precision; 54 million are published
+_LARGEST_VARIANCE = 1e12  # of a batch norm; some thousands occur
+_MOST_VALUES = 500_000_000  # parameters: 2 GB in single precision; 54 million are published
 _SHOWN = 3
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """The dictionary in a .pth file, on the CPU. Nothing pickled is run. Raises InputError where the file is missing, damaged or no checkpoint."""
+    """The dictionary in a .pth file, on the CPU. Pickled code is never run.
+
+    Raises InputError if the file is missing, damaged or not a checkpoint.
+    """
     content, _ = read_archive(Path(path))
-    return _dictionary(content, path)
+    return _as_dictionary(content, path)
 
 
-def _dictionary(content: Any, path: str | os.PathLike) -> dict[str, Any]:
+def _as_dictionary(content: Any, path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: holds a {type(content).__name__}; a dictionary of names and tensors was expected"
+            f"{path}: holds a {type(content).__name__}; "
+            "a dictionary of names and tensors was expected"
         )
     return content
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredNetwork:
-    """A network as a file holds it."""
+    """A network as stored in a file.
+
+    config is None if the file was written by another program or an earlier version, without it.
+    """
 
     state: dict[str, Tensor]
-    config: (
-        NetworkConfig | None
-    )  # None: the file, of another program or of an earlier version of this one, does not say
+    config: NetworkConfig | None
 
 
 def read_network(path: str | os.PathLike) -> StoredNetwork:
-    """The weights in a file and what the file says of their network. Raises InputError as read_checkpoint and network_state do, and for a network that none can be."""
+    """The weights in a file and, if the file holds it, their network's configuration.
+
+    Raises InputError like read_checkpoint and network_state, and for an impossible configuration.
+    """
     content, description = read_archive(Path(path))
-    content = _dictionary(content, path)
+    content = _as_dictionary(content, path)
     state = network_state(content, path)
     stored = description.get("network", content.get("network_config"))
+    if stored is None:
+        return StoredNetwork(state, None)
     try:
-        return StoredNetwork(
-            state, None if stored is None else _possible(NetworkConfig.from_dict(stored))
-        )
+        config = NetworkConfig.from_dict(stored)
+        values = sum(map(math.prod, _shapes(config).values()))
+        if values > _MOST_VALUES:
+            raise InputError(
+                f"network configuration: {values:,} values; at most {_MOST_VALUES:,} are possible"
+            )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _possible(config: NetworkConfig) -> NetworkConfig:
-    values = sum(map(math.prod, _shapes(config).values()))
-    if values > _MOST_VALUES:
-        raise InputError(
-            f"network configuration: {values:,} values; at most {_MOST_VALUES:,} are possible"
-        )
-    return config
+    return StoredNetwork(state, config)
 
 
 def network_state(
     content: dict[str, Any], path: str | os.PathLike = "checkpoint"
 ) -> dict[str, Tensor]:
-    """The flat name → tensor dict of a network: bare or inside a training checkpoint (its averaged weights where it has them), with or without
-    DistributedDataParallel's `module.` prefix. Raises InputError where there is none."""
+    """The flat name → tensor dict of a network in a file's content.
+
+    It may be bare or inside a training checkpoint, whose averaged weights come first, and its names
+    may have DistributedDataParallel's prefix `module.`. Raises InputError if there is none.
+    """
     for wrapper in ("average", "network", "state_dict", "model"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -93,7 +103,7 @@ def network_state(
     unnamed = [name for name in content if not isinstance(name, str)]
     if unnamed:
         raise InputError(
-            f"{path}: holds no network's weights ({short_repr(unnamed[0])} is not a name)"
+            f"{path}: holds no network weights ({short_repr(unnamed[0])} is not a name)"
         )
     state = {
         name.removeprefix("module."): value
@@ -103,17 +113,20 @@ def network_state(
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange or not state:
         found = f"{short_repr(strange[0])} is not a tensor" if strange else "it is empty"
-        raise InputError(f"{path}: holds no network's weights ({found})")
+        raise InputError(f"{path}: holds no network weights ({found})")
     return state
 
 
 def check_values(state: Mapping[str, Tensor], path: str | os.PathLike = "checkpoint") -> None:
-    """Raise InputError, naming the first entry, for weights that are no weights: of another type than floating-point numbers, not finite in single precision, variances
-    of batch norms below zero or beyond all bounds. Counters of batches may be whole numbers."""
+    """Raise InputError, naming the first wrong entry, for values that cannot be weights.
+
+    Weights are floating-point numbers, finite in single precision; variances of batch norms are
+    neither negative nor huge. Only counters of batches are whole numbers.
+    """
     wrong = _first_wrong(state)
     if wrong is not None:
         raise InputError(
-            f"{path}: {wrong}; the file is damaged, or its training had gone wrong: use another checkpoint"
+            f"{path}: {wrong}; the file is damaged or its training diverged: use another checkpoint"
         )
 
 
@@ -124,18 +137,19 @@ def _first_wrong(state: Mapping[str, Tensor]) -> str | None:
 
 def _wrong_values(name: str, value: Tensor) -> str | None:
     if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
-        return "is no plain tensor of numbers"
-    if not value.is_floating_point() and (
-        value.is_complex() or value.dtype == torch.bool or not name.endswith(_COUNTERS)
-    ):
-        return f"is of type {str(value.dtype).removeprefix('torch.')}; weights are floating-point numbers"
+        return "is not a plain tensor of numbers"
+    is_whole = not value.is_complex() and value.dtype != torch.bool
+    if not value.is_floating_point() and not (is_whole and name.endswith(_COUNTERS)):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"is of type {dtype}; weights are floating-point numbers"
     if not value.numel():
         return None
     least, most = (float(bound) for bound in value.detach().to(torch.float32).aminmax())
     if not (math.isfinite(least) and math.isfinite(most)):
         return "is not finite"
     if name.endswith("running_var") and not 0 <= least <= most <= _LARGEST_VARIANCE:
-        return f"holds a variance of {least if least < 0 else most:g}; from 0 to {_LARGEST_VARIANCE:g} are possible"
+        found = least if least < 0 else most
+        return f"holds a variance of {found:g}; 0 to {_LARGEST_VARIANCE:g} are possible"
     return None
 
 
@@ -144,17 +158,16 @@ def recognise_preset(
     path: str | os.PathLike = "checkpoint",
     window: Sequence[int] | None = None,
 ) -> NetworkConfig:
-    """The preset whose names and shapes are those of `state`, with its number of key channels. The similarity cannot be seen in them, nor can the refinement's window
-    (only how many offsets it has): they are the preset's; window: where it is another.
+    """The preset with the names and shapes of `state`, and with its number of key channels.
 
-    Raises InputError naming the first entries that fit no preset.
+    Names and shapes show neither the similarity nor the refinement window (only its number of
+    offsets): these are the preset's; `window` overrides the latter. Raises InputError, naming the
+    first entries that do not fit, if there is no such preset.
     """
     projection = state.get(_KEY_WEIGHT)
-    channels = (
-        {}
-        if projection is None or projection.ndim != 4 or len(projection) > MOST_KEY_CHANNELS
-        else {"key_channels": len(projection)}
-    )
+    channels = {}
+    if projection is not None and projection.ndim == 4 and len(projection) <= MOST_KEY_CHANNELS:
+        channels = {"key_channels": len(projection)}
     presets = {
         name: with_window(dataclasses.replace(config, **channels), window)
         for name, config in PRESETS.items()
@@ -166,13 +179,14 @@ def recognise_preset(
     nearest = min(misfits, key=lambda name: len(misfits[name]))
     wrong = misfits[nearest]
     raise InputError(
-        f"{path}: fits no network ({', '.join(PRESETS)}); the nearest is {nearest}, entries that do not fit: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}"
+        f"{path}: fits no network ({', '.join(PRESETS)}); the nearest is {nearest}, entries that "
+        f"do not fit: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}"
     )
 
 
 @functools.cache
 def _shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a network's entries; not to be changed. Held, since a file is compared with every preset."""
+    """Names and shapes of a network's entries, cached to compare files with every preset."""
     with torch.device("meta"):
         return {name: tuple(value.shape) for name, value in VOSNetwork(config).state_dict().items()}
 
@@ -183,12 +197,11 @@ def _misfits(state: dict[str, Tensor], config: NetworkConfig) -> list[str]:
     wrong += [f"{name:.200} is not known" for name in state if name not in expected]
     for name in [name for name in expected if name in state]:
         found = tuple(state[name].shape)
-        four_channels = (
-            expected[name][:1] + (expected[name][1] - 1,) + expected[name][2:]
-            if name == _MASK_WEIGHT
-            else None
-        )
-        if found not in (expected[name], four_channels):
+        possible = {expected[name]}
+        if name == _MASK_WEIGHT:  # without the other objects' channel: single-object pretraining
+            out_channels, in_channels, *kernel = expected[name]
+            possible.add((out_channels, in_channels - 1, *kernel))
+        if found not in possible:
             wrong.append(f"{name} is {list(found)}, not {list(expected[name])}")
     return wrong
 
@@ -200,40 +213,32 @@ def load_state(
     *,
     train_on: bool = False,
 ) -> tuple[str, ...]:
-    """Load `state` strictly. A 4-channel first convolution of the value encoder (single-object pretraining) is widened: with zeros for inference,
-    with an orthogonal initialisation if `train_on`, which also replaces a channel of the other objects
-    that single-object pretraining has wiped out (by weight decay, in earlier versions).
+    """Load `state` strictly; returns the names of slots that were initialised from scratch.
 
-    If `train_on`, slots of the network (SLOT_MODULES) of which the state has nothing keep their initialisation; returns their names. Raises InputError naming the
-    first entries that do not fit.
+    A 4-channel first convolution of the value encoder (single-object pretraining) is widened by a
+    channel for the other objects: zeros for inference; an orthogonal initialisation if `train_on`,
+    which also replaces a channel that weight decay has wiped out in single-object pretraining. If
+    `train_on`, slots (SLOTS) missing from the state keep their initialisation. Raises InputError,
+    naming the first entries that do not fit.
     """
-    fresh = _slots_without_weights(network, state) if train_on else ()
-    modules = tuple(f"{module}." for slot in fresh for module in SLOT_MODULES[slot])
-    state = (
-        {
-            **state,
-            **{
-                name: value
-                for name, value in network.state_dict().items()
-                if name.startswith(modules)
-            },
-        }
-        if fresh
-        else state
-    )
+    missing = _slots_without_weights(network, state) if train_on else ()
+    modules = tuple(f"{module}." for slot in missing for module in SLOTS[slot].modules)
+    own = network.state_dict() if missing else {}
+    state = {**state, **{name: own[name] for name in own if name.startswith(modules)}}
     wrong = _misfits(state, network.config)
     if wrong:
         raise InputError(
-            f"{path}: entries that do not fit network {network.config.name}: {len(wrong):,}, first {'; '.join(wrong[:_SHOWN])}"
+            f"{path}: entries that do not fit network {network.config.name}: {len(wrong):,}, "
+            f"first {'; '.join(wrong[:_SHOWN])}"
         )
     check_values(state, path)
     state = {**state, _MASK_WEIGHT: _with_others_channel(state[_MASK_WEIGHT], train_on)}
     network.load_state_dict(state)
-    return fresh
+    return missing
 
 
 def _with_others_channel(weight: Tensor, train_on: bool) -> Tensor:
-    """The value encoder's first convolution, [C, 4 or 5, 7, 7], with five input channels."""
+    """The value encoder's first convolution [C, 4 or 5, 7, 7] with five input channels."""
     learned, others = weight[:, :_OTHERS_CHANNEL], weight[:, _OTHERS_CHANNEL:]
     if others.shape[1] == 0:
         others = torch.zeros_like(learned[:, :1])
@@ -247,9 +252,9 @@ def _with_others_channel(weight: Tensor, train_on: bool) -> Tensor:
 def _slots_without_weights(network: VOSNetwork, state: dict[str, Tensor]) -> tuple[str, ...]:
     given = {name.split(".")[0] for name in state}
     return tuple(
-        slot
-        for slot, modules in SLOT_MODULES.items()
-        if getattr(network.config, slot) is not None and given.isdisjoint(modules)
+        name
+        for name, slot in SLOTS.items()
+        if getattr(network.config, name) is not None and given.isdisjoint(slot.modules)
     )
 
 
@@ -261,33 +266,32 @@ def load_network(
     window: Sequence[int] | None = None,
     train_on: bool = False,
 ) -> VOSNetwork:
-    """The network in a checkpoint, on the CPU, as the file says; where it does not: of preset `network`, or else recognised by names and shapes, with `similarity`, and
-    `window` of its refinement, where they are not the preset's. Raises InputError where what is given contradicts what the file says, or its refinement is none."""
+    """The network in a checkpoint, on the CPU.
+
+    The file's own configuration counts. A file without one is of preset `network`, or is recognised
+    by names and shapes; `similarity` and `window` (of its refinement) override the preset's.
+    train_on: see load_state. Raises InputError if an argument contradicts the file.
+    """
     stored = read_network(path)
-    given = {
-        "network": network,
-        "similarity": similarity,
-        "window": None if window is None else tuple(window),
-    }
-    config = (
-        _assumed(stored.state, path, **given)
-        if stored.config is None
-        else _agreed(stored.config, path, **given)
-    )
+    window = None if window is None else tuple(window)
+    if stored.config is None:
+        config = _assumed_config(stored.state, path, network, similarity, window)
+    else:
+        config = stored.config
+        _check_agreement(config, path, network, similarity, window)
     built = build_network(config)
     load_state(built, stored.state, path, train_on=train_on)
     return built
 
 
-def _assumed(
+def _assumed_config(
     state: dict[str, Tensor],
     path: str | os.PathLike,
-    *,
     network: str | NetworkConfig | None,
     similarity: Similarity | None,
     window: tuple[int, ...] | None,
 ) -> NetworkConfig:
-    """What the file does not say, as given, or as in the presets."""
+    """The configuration of a file that does not hold it: from the arguments and the presets."""
     if network is None:
         config = recognise_preset(state, path, window)
     else:
@@ -297,15 +301,14 @@ def _assumed(
     return config if similarity is None else dataclasses.replace(config, similarity=similarity)
 
 
-def _agreed(
+def _check_agreement(
     stored: NetworkConfig,
     path: str | os.PathLike,
-    *,
     network: str | NetworkConfig | None,
     similarity: Similarity | None,
     window: tuple[int, ...] | None,
-) -> NetworkConfig:
-    """What the file says, if nothing that is given contradicts it."""
+) -> None:
+    """Raise InputError if an argument contradicts the file's configuration."""
     if isinstance(network, NetworkConfig):
         differs = dataclasses.replace(network, name=stored.name) != stored
         network = network.name
@@ -313,30 +316,33 @@ def _agreed(
         differs = network not in (None, stored.name)
     if differs:
         raise InputError(
-            f"{path}: holds network {stored.name}, not {network} as asked for; leave that out (--network)"
+            f"{path}: holds network {stored.name}, not {network} as asked for; leave out --network"
         )
     if similarity not in (None, stored.similarity):
         raise InputError(
-            f"{path}: was trained with similarity {stored.similarity}, not {similarity} as asked for; leave that out (--similarity)"
+            f"{path}: was trained with similarity {stored.similarity}, not {similarity} as asked "
+            "for; leave out --similarity"
         )
     if window is not None and stored.refiner is None:
         raise InputError(f"{path}: {_without_refinement(stored)}")
     if window is not None and window != stored.refiner.window:
         ours, asked = ("×".join(map(str, sides)) for sides in (stored.refiner.window, window))
         raise InputError(
-            f"{path}: was trained with windows of {ours}, not {asked} as asked for; leave that out (--window)"
+            f"{path}: was trained with windows of {ours}, not {asked} as asked for; "
+            "leave out --window"
         )
-    return stored
 
 
 def _without_refinement(config: NetworkConfig) -> str:
-    return f"is a network without refinement ({config.name}), which has no windows; leave them out (--window)"
+    return f"is a network without refinement ({config.name}) and has no windows; leave out --window"
 
 
 def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = False) -> None:
-    """Write the network alone as a flat name → tensor dict in the public naming, atomically, with its configuration and a checksum beside the entries (model/archive.py).
+    """Write the network alone, atomically, as a flat name → tensor dict with the public names.
 
-    half: 16-bit floats and compressed, for shipping. Raises InputError for weights that are not finite, or are beyond what 16-bit floats hold.
+    The configuration and a checksum travel beside the entries (model/archive.py). half: 16-bit
+    floats, compressed, for shipping. Raises InputError for weights that are not finite or overflow
+    16 bits.
     """
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
@@ -352,7 +358,7 @@ def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = F
         overflows = [name for name, value in state.items() if not value.isfinite().all()]
         if overflows:
             raise InputError(
-                f"{path}: not written, since {overflows[0]} holds numbers that 16-bit floats cannot; leave out --half"
+                f"{path}: not written: {overflows[0]} overflows 16-bit floats; leave out --half"
             )
     write_archive(path, state, {"network": network.config.as_dict()}, compress=half)
 
@@ -364,7 +370,11 @@ def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """Everything needed to go on training where it stopped."""
+    """Everything needed to resume a training.
+
+    files records what samples are drawn from (dataset/training/record.py); None in older
+    checkpoints.
+    """
 
     network: dict[str, Tensor]
     average: dict[str, Tensor] | None
@@ -375,20 +385,19 @@ class TrainingState:
     random_states: list[dict[str, Any]]  # of each process
     network_config: dict[str, Any]
     training_config: dict[str, Any]
-    record: dict[str, Any]  # what else the run says of itself: roots, git commit, package versions
-    files: dict[str, list[list[str]]] | None = (
-        None  # what the samples are drawn from (dataset.training.record); None in older checkpoints
-    )
+    record: dict[str, Any]  # further facts of the run: roots, git commit, package versions
+    files: dict[str, list[list[str]]] | None = None
 
     @staticmethod
     def from_checkpoint(path: str | os.PathLike) -> "TrainingState":
-        """Raises InputError where the file holds only a network, or is damaged."""
+        """Read a checkpoint. Raises InputError if the file holds only a network, or is damaged."""
         content = read_checkpoint(path)
         try:
             state = TrainingState(**content)
         except TypeError as error:
             raise InputError(
-                f"{path}: not a training checkpoint ({error}); to start from its network alone use --load_network"
+                f"{path}: not a training checkpoint ({error}); "
+                "to start from its network alone use --load_network"
             ) from error
         for name in ("network", "average"):
             if getattr(state, name) is not None:
@@ -396,11 +405,12 @@ class TrainingState:
         return state
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write atomically. Raises InputError for weights that are not finite: earlier checkpoints stay as they are."""
+        """Write atomically. Raises InputError for wrong values; earlier checkpoints are kept."""
         wrong = _first_wrong(self.network) or _first_wrong(self.average or {})
         if wrong is not None:
             raise InputError(
-                f"{path}: not written, since {wrong}: this training has gone wrong; go on with an earlier checkpoint, at a lower --lr"
+                f"{path}: not written, since {wrong}: the training diverged; "
+                "resume from an earlier checkpoint, at a lower --lr"
             )
         save_checkpoint(
             path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -408,7 +418,10 @@ class TrainingState:
 
 
 def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
-    """Save as FOLDER/ITERATION.pth and remove all but the newest `keep` checkpoints up to this iteration (0: none), once the new one is whole."""
+    """Save as FOLDER/ITERATION.pth; then remove all but the newest `keep` checkpoints up to it.
+
+    keep: 0 keeps all. Nothing is removed before the new checkpoint is whole.
+    """
     state.save(folder / f"{state.iteration:06d}.pth")
     earlier = [path for path in _by_iteration(folder) if int(path.stem) <= state.iteration]
     for path in earlier[:-keep] if keep else []:
@@ -416,20 +429,22 @@ def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
 
 
 def set_aside_beyond(folder: Path, iteration: int) -> list[Path]:
-    """Rename checkpoints of later iterations than the one training goes on from, damaged ones or those of a course that was given up, so that none of them
-    is taken for its own. Returns their new names."""
+    """Rename checkpoints of later iterations than the resumed one; returns their new paths.
+
+    They are damaged, or of a training that was abandoned, and must not be taken for this one's.
+    """
     later = [path for path in _by_iteration(folder) if int(path.stem) > iteration]
     return [path.replace(path.with_suffix(".pth.aside")) for path in later]
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run's folder of them; damaged ones are passed over with a warning on stderr. None where there is none."""
+    """The newest whole checkpoint in a folder, or None; skips damaged ones with a warning."""
     for path in reversed(_by_iteration(folder)):
         try:
             TrainingState.from_checkpoint(path)
             return path
         except InputError as error:
-            print(f"warning: {error}; passed over", file=sys.stderr)
+            print(f"warning: {error}; skipped", file=sys.stderr)
     return None
 
 

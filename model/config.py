@@ -1,4 +1,4 @@
-"""What a network is made of: frozen descriptions, and the presets as values. Legend: C channels."""
+"""Network configurations: frozen dataclasses, and the presets as values. Legend: C channels."""
 
 import dataclasses
 import math
@@ -12,12 +12,11 @@ from util.text import short_repr
 Similarity = Literal["l2", "dot", "cosine"]
 
 MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gigabytes
-_MOST_WINDOW_TOKENS = (
-    4096  # positions of a refinement's window, which are compared pair by pair; 98 are published
-)
+# Positions of a refinement window, which are compared pair by pair; 98 are published.
+_MOST_WINDOW_TOKENS = 4096
 _NOT_OURS = "the file was written by another version of this project, or is damaged"
 _LONGEST_NAME, _LONGEST_TUPLE = 100, 16
-_BOUNDS = {  # least and most of each number of a configuration, by its field
+_BOUNDS = {  # field → smallest and largest value
     "stem_channels": (1, 4096),
     "planes": (1, 4096),
     "depths": (1, 100),
@@ -27,20 +26,17 @@ _BOUNDS = {  # least and most of each number of a configuration, by its field
     "attention_reduction": (1, 4096),
     "window": (1, 64),  # frames, or positions at stride 16
     "depth": (1, 100),
-    "policies": (1, 6),  # 2^6 frames become one
+    "policies": (1, 6),  # the last one merges 2^6 frames into one
 }
-
 
 Block = Literal["basic", "bottleneck", "inverted"]
 
 
 class _BlockFamily(NamedTuple):
-    """What the kind of block says about an encoder's sizes."""
+    """How the kind of block determines an encoder's sizes."""
 
     expansion: int  # output channels in multiples of `planes`
-    stage_ends: tuple[
-        int, int, int
-    ]  # which group of blocks is the last at stride 4, at 8 and at 16, from 0
+    stage_ends: tuple[int, int, int]  # index of the last group of blocks at strides 4, 8 and 16
 
 
 _BLOCK_FAMILIES: dict[str, _BlockFamily] = {
@@ -52,12 +48,13 @@ _BLOCK_FAMILIES: dict[str, _BlockFamily] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """An encoder to stride 16, with features at strides 4, 8 and 16. Raises ValueError for sizes that do not suit the block.
+    """An encoder to stride 16, with features at strides 4, 8 and 16.
 
-    `block` names the family. "basic" and "bottleneck": a ResNet (7×7 stem at stride 2, max pooling, three
-    groups of torchvision's residual blocks, of which "bottleneck" widens `planes` by 4). "inverted": an
-    EfficientNet-Lite (3×3 stem at stride 2, five groups of inverted residual blocks; model/efficientnet_lite.py).
-    `planes` and `depths`: channels and number of blocks of each group.
+    `block` names the family. "basic" and "bottleneck": a ResNet (7×7 stem at stride 2, max pooling,
+    three groups of torchvision's residual blocks; "bottleneck" widens `planes` by 4). "inverted":
+    an EfficientNet-Lite (3×3 stem at stride 2, five groups of inverted residual blocks; see
+    model/efficientnet_lite.py). `planes` and `depths`: channels and number of blocks of each group.
+    Raises ValueError if their numbers do not suit the block.
     """
 
     block: Block
@@ -72,7 +69,8 @@ class EncoderConfig:
         groups = self._family.stage_ends[-1] + 1
         if not len(self.planes) == len(self.depths) == groups:
             raise ValueError(
-                f"an encoder of {self.block} blocks has {groups} planes and depths; found {list(self.planes)} and {list(self.depths)}"
+                f"an encoder of {self.block} blocks has {groups} planes and depths; "
+                f"found {list(self.planes)} and {list(self.depths)}"
             )
 
     @property
@@ -85,9 +83,8 @@ class EncoderConfig:
         return tuple(self.planes[end] * self._family.expansion for end in self._family.stage_ends)
 
 
-EFFICIENTNET_LITE: dict[
-    str, EncoderConfig
-] = {  # to stride 16; source: the EfficientNet-Lite models that Google published with TensorFlow
+# To stride 16. Source: the EfficientNet-Lite models that Google published with TensorFlow.
+EFFICIENTNET_LITE: dict[str, EncoderConfig] = {
     f"efficientnet-lite{number}": EncoderConfig(
         block="inverted", stem_channels=32, planes=planes, depths=depths
     )
@@ -101,7 +98,10 @@ EFFICIENTNET_LITE: dict[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RefinerConfig:
-    """Intra-clip refinement of the readouts (model/intra_clip_refinement.py). The defaults are published: PCVOS, with the windows of Video Swin Transformer."""
+    """Intra-clip refinement of the readouts (model/intra_clip_refinement.py).
+
+    The defaults are PCVOS's, with the windows of Video Swin Transformer.
+    """
 
     key_channels: int = 256  # of the local key
     window: tuple[int, int, int] = (2, 7, 7)  # frames, rows, columns at stride 16
@@ -110,21 +110,30 @@ class RefinerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnhancerConfig:
-    """Foreground reinforcing of the query key (model/foreground_reinforcing.py). Source: REMN; the window's size is ours."""
+    """Foreground reinforcing of the query key (model/foreground_reinforcing.py).
+
+    Source: REMN; the window's size is ours.
+    """
 
     window: tuple[int, int] = (7, 7)  # rows, columns at stride 16, odd
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReducerConfig:
-    """Redundancy reduction of the memory (model/redundancy_reduction.py). Source: REMN; the number of policies is ours."""
+    """Redundancy reduction of the memory (model/redundancy_reduction.py).
 
-    policies: int = 2  # S of them: 2, 4, …, 2^S frames become one
+    Source: REMN; the number of policies is ours.
+    """
+
+    policies: int = 2  # S policies merge 2, 4, …, 2^S frames into one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """All that is needed to build a network. The defaults of `similarity` and the presets' sizes are STCN's."""
+    """All that is needed to build a network. The defaults are STCN's.
+
+    A slot (refiner, enhancer, reducer) that is None passes its input through.
+    """
 
     name: str
     key_encoder: EncoderConfig
@@ -134,30 +143,34 @@ class NetworkConfig:
     decoder_channels: tuple[int, int, int]  # at strides 16, 8 and 4
     attention_reduction: int = 16
     similarity: Similarity = "l2"
-    refiner: RefinerConfig | None = None  # None: readouts are decoded as they are
-    enhancer: EnhancerConfig | None = None  # None: keys query the memory as they are
-    reducer: ReducerConfig | None = None  # None: the memory's frames stay as they are
+    refiner: RefinerConfig | None = None
+    enhancer: EnhancerConfig | None = None
+    reducer: ReducerConfig | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, so that a checkpoint holding them needs no pickled code; empty slots are left out."""
+        """Plain values without empty slots, so that a checkpoint needs no pickled code."""
         return {
             name: value for name, value in dataclasses.asdict(self).items() if value is not None
         }
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "NetworkConfig":
-        """The inverse of as_dict. The values are data: raises InputError where a field is unknown, missing, of another type or out of bounds (see check)."""
+        """The inverse of as_dict, for values from a file.
+
+        Raises InputError if a field is unknown, missing, of another type or out of bounds.
+        """
         config = _read(NetworkConfig, values, "network configuration")
         config.check()
         return config
 
     def check(self) -> None:
-        """Raise InputError for sizes that no network has: building it would take the machine's memory, or for ever."""
+        """Raise InputError for sizes out of bounds, which would exhaust time or memory."""
         _check_bounds(self, "network configuration")
         if self.refiner is not None and math.prod(self.refiner.window) > _MOST_WINDOW_TOKENS:
             window = "×".join(map(str, self.refiner.window))
             raise InputError(
-                f"network configuration: refiner.window is {window}; at most {_MOST_WINDOW_TOKENS:,} positions are possible, 2×7×7 are published"
+                f"network configuration: refiner.window is {window}; "
+                f"at most {_MOST_WINDOW_TOKENS:,} positions are possible, 2×7×7 are published"
             )
 
 
@@ -177,7 +190,7 @@ _STCN = NetworkConfig(  # as published: ResNet-50 and ResNet-18 to layer3
     value_channels=512,
     decoder_channels=(512, 256, 256),
 )
-_STCN_SMALL = NetworkConfig(  # trained from scratch, and quick enough for two CPU cores
+_STCN_SMALL = NetworkConfig(  # trained from scratch; fast enough for two CPU cores
     name="stcn_small",
     key_encoder=EncoderConfig(
         block="basic", stem_channels=32, planes=(40, 80, 192), depths=(2, 2, 2)
@@ -193,7 +206,7 @@ _STCN_SMALL = NetworkConfig(  # trained from scratch, and quick enough for two C
     value_channels=128,
     decoder_channels=(128, 80, 64),
 )
-_LITE = {  # stcn_small with an EfficientNet-Lite as key encoder, so that it can start from ImageNet's weights
+_LITE = {  # stcn_small with an EfficientNet-Lite key encoder, which starts from ImageNet weights
     number: dataclasses.replace(
         _STCN_SMALL,
         name=f"stcn_lite{number}",
@@ -225,7 +238,7 @@ PRESETS: dict[str, NetworkConfig] = {
             _STCN_SMALL, name="pcvos_small", refiner=RefinerConfig(key_channels=64)
         ),
         dataclasses.replace(_LITE[0], name="pcvos_lite0", refiner=RefinerConfig(key_channels=64)),
-        # windows that even the smallest frames of tests do not fill, so that they are shifted and padded
+        # Windows smaller than the smallest test frames, so that they are shifted and padded.
         dataclasses.replace(
             _TINY, name="tiny_pcvos", refiner=RefinerConfig(key_channels=8, window=(2, 2, 3))
         ),
@@ -244,15 +257,17 @@ PRESETS: dict[str, NetworkConfig] = {
 
 
 def preset(name: str) -> NetworkConfig:
-    """The configuration called `name`. Raises InputError, listing the valid names, for another."""
+    """The preset called `name`. Raises InputError, which lists the valid names, for another."""
     if name not in PRESETS:
         raise InputError(f"network {name!r} is not known; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkConfig:
-    """The configuration with that window of its refinement (frames, rows, columns); as it is where it has none, or window is None. Raises InputError for sizes that
-    no window has."""
+    """The configuration with another refinement window (frames, rows, columns).
+
+    Unchanged if it has no refinement or window is None. Raises InputError for an impossible window.
+    """
     if window is None or config.refiner is None:
         return config
     largest = _BOUNDS["window"][1]
@@ -262,66 +277,64 @@ def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkC
         or max(window) > largest
         or math.prod(window) > _MOST_WINDOW_TOKENS
     ):
-        text = f"window {' '.join(map(str, window))}: frames, rows and columns are needed"
         raise InputError(
-            f"{text}, each at least 1 and at most {largest}, and together at most {_MOST_WINDOW_TOKENS:,} positions"
+            f"window {' '.join(map(str, window))}: frames, rows and columns are needed, each "
+            f"at least 1 and at most {largest}, together at most {_MOST_WINDOW_TOKENS:,} positions"
         )
     return dataclasses.replace(
         config, refiner=dataclasses.replace(config.refiner, window=tuple(window))
     )
 
 
-def _check_bounds(config: Any, place: str) -> None:
+def _check_bounds(config: Any, source: str) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            _check_bounds(value, f"{place}: {field.name}")
+            _check_bounds(value, f"{source}: {field.name}")
         elif field.name in _BOUNDS:
             least, most = _BOUNDS[field.name]
             for number in value if isinstance(value, tuple) else (value,):
                 if not least <= number <= most:
                     raise InputError(
-                        f"{place}: {field.name} is {short_repr(value)}; {least} to {most:,} are possible"
+                        f"{source}: {field.name} is {short_repr(value)}; "
+                        f"{least} to {most:,} are possible"
                     )
 
 
-def _read(kind: Any, value: Any, place: str) -> Any:
-    """`value`, which may be anything, as one of `kind`: a dataclass, int, bool, str, a Literal, a tuple of these (a list counts too), or one of them and None."""
+def _read(kind: Any, value: Any, source: str) -> Any:
+    """An untrusted value as `kind`.
+
+    kind: a dataclass, int, bool, str, a Literal, a tuple of these (given as list or tuple), or one
+    of them or None. Raises InputError for any other value.
+    """
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         if isinstance(value, str) and value in arguments:
             return value
-        raise InputError(
-            f"{place} {short_repr(value)} is not one of {', '.join(arguments)}; {_NOT_OURS}"
-        )
+        choices = ", ".join(arguments)
+        raise InputError(f"{source} {short_repr(value)} is not one of {choices}; {_NOT_OURS}")
     elif get_origin(kind) in (Union, types.UnionType):
-        return (
-            None
-            if value is None
-            else _read(next(one for one in arguments if one is not type(None)), value, place)
-        )
+        (not_none,) = (one for one in arguments if one is not type(None))
+        return None if value is None else _read(not_none, value, source)
     elif get_origin(kind) is tuple:
-        if (
-            arguments[-1] is Ellipsis
-            and isinstance(value, (list, tuple))
-            and len(value) <= _LONGEST_TUPLE
-        ):
+        is_sequence = isinstance(value, (list, tuple))
+        if arguments[-1] is Ellipsis and is_sequence and len(value) <= _LONGEST_TUPLE:
             arguments = arguments[:1] * len(value)
-        if isinstance(value, (list, tuple)) and len(value) == len(arguments):
-            return tuple(
-                _read(one, item, place) for one, item in zip(arguments, value, strict=True)
-            )
+        if is_sequence and len(value) == len(arguments):
+            items = zip(arguments, value, strict=True)
+            return tuple(_read(one, item, source) for one, item in items)
     elif dataclasses.is_dataclass(kind):
         if isinstance(value, dict):
-            return _read_fields(kind, value, place)
-    elif type(value) is kind and (
-        kind is not str or (len(value) <= _LONGEST_NAME and value.isprintable())
-    ):
+            return _read_fields(kind, value, source)
+    elif kind is str and isinstance(value, str):
+        if len(value) <= _LONGEST_NAME and value.isprintable():
+            return value
+    elif type(value) is kind:
         return value
-    raise InputError(f"{place} is {short_repr(value)}, which is none; {_NOT_OURS}")
+    raise InputError(f"{source} is {short_repr(value)}, which is none; {_NOT_OURS}")
 
 
-def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
+def _read_fields(kind: type, values: dict[Any, Any], source: str) -> Any:
     kinds = get_type_hints(kind)
     unknown = [name for name in values if name not in kinds]
     missing = [
@@ -331,9 +344,11 @@ def _read_fields(kind: type, values: dict[Any, Any], place: str) -> Any:
     ]
     for names, wrong in ((unknown, "unknown"), (missing, "missing")):
         if names:
-            raise InputError(f"{place}: {short_repr(names[0])} is {wrong}; {_NOT_OURS}")
-    fields = {name: _read(kinds[name], value, f"{place}: {name}") for name, value in values.items()}
+            raise InputError(f"{source}: {short_repr(names[0])} is {wrong}; {_NOT_OURS}")
+    fields = {
+        name: _read(kinds[name], value, f"{source}: {name}") for name, value in values.items()
+    }
     try:
         return kind(**fields)
     except ValueError as error:
-        raise InputError(f"{place}: {error}; {_NOT_OURS}") from error
+        raise InputError(f"{source}: {error}; {_NOT_OURS}") from error

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite to stride 16: the parts that its encoder is built of (model/encoders.py).
+"""The parts of EfficientNet-Lite up to stride 16; model/encoders.py builds the encoder from them.
 
-Source: EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as Google published it as
-EfficientNet-Lite with TensorFlow. Legend: B batch, C channels, H W height and width of a feature.
+Source: EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as
+Google published it as EfficientNet-Lite with TensorFlow. Legend: B batch, C channels, H W height
+and width of a feature.
 """
 
 from typing import NamedTuple
@@ -13,10 +14,8 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 from util.images import IMAGE_MEAN, IMAGE_STD
 
-_TRAINED_MEAN, _TRAINED_STD = (
-    127 / 255,
-    128 / 255,
-)  # of images in 0..1, as the published weights were trained
+# Of images in 0..1, as the published weights were trained.
+_TRAINED_MEAN, _TRAINED_STD = 127 / 255, 128 / 255
 
 
 class _Group(NamedTuple):
@@ -25,7 +24,7 @@ class _Group(NamedTuple):
     kernel_size: int
     stride: int  # of its first block
     expansion: int  # hidden channels in multiples of a block's input channels
-    stage: int  # 0, 1, 2: whose features leave at strides 4, 8, 16
+    stage: int  # 0, 1, 2: its features are at strides 4, 8, 16
 
 
 _GROUPS = (
@@ -38,7 +37,10 @@ _GROUPS = (
 
 
 class Renormalise(nn.Module):
-    """Images normalised by util.images.normalise_images, as the published weights expect them: (RGB in 0..255 - 127) / 128."""
+    """Changes the normalisation of images to that of the published weights.
+
+    From that of util.images.normalise_images to (RGB in 0..255 - 127) / 128.
+    """
 
     def __init__(self):
         super().__init__()
@@ -54,9 +56,11 @@ class Renormalise(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution of stride 2 with TensorFlow's "same" padding: on an even height and width, one row and column more after than before.
+    """A convolution of stride 2 with TensorFlow's "same" padding.
 
-    kernel_size: odd. Heights and widths must be even, as those of frames padded to multiples of 16 are down to stride 8.
+    For an even height and width this pads one row and column more after than before. kernel_size:
+    odd. Heights and widths must be even; those of frames padded to multiples of 16 are, down to
+    stride 8.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
@@ -70,7 +74,11 @@ class SameConv2d(nn.Conv2d):
         return self.convolve(x, 0, True)
 
     def convolve(self, x: Tensor, first_channel: int, with_bias: bool) -> Tensor:
-        """x [B, C', H, W] as the input channels from `first_channel` on, the others zero → [B, C, H / 2, W / 2]."""
+        """Convolve some of the input channels; the others count as zero.
+
+        x [B, C', H, W]: input channels `first_channel` to `first_channel` + C' → [B, C, H / 2, W /
+        2].
+        """
         padded = F.pad(x, (self._before, self._after, self._before, self._after))
         weight = self.weight[:, first_channel : first_channel + x.shape[1]]
         return F.conv2d(
@@ -84,8 +92,11 @@ class SameConv2d(nn.Conv2d):
         )
 
     def with_even_kernel(self) -> nn.Conv2d:
-        """The same function as a plain convolution that needs no padded copy of its input: its kernel has a row and a column of zeros before the others, its padding
-        is as large on every side."""
+        """The same function as a plain convolution, which needs no padded copy of its input.
+
+        Its kernel gets a leading row and column of zeros, so that its padding is equal on every
+        side.
+        """
         size = self.kernel_size[0] + 1
         plain = nn.Conv2d(
             self.in_channels,
@@ -105,7 +116,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """As published: ε 1e-3, statistics that follow by a hundredth a batch."""
+    """Batch norm with the published ε and momentum."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
@@ -120,7 +131,8 @@ def _convolution(
 
 
 class InvertedResidual(nn.Module):
-    """1×1 convolution to more channels, a convolution of each alone, 1×1 back to few without activation; plus the input where the shape stays.
+    """1×1 expansion, depthwise convolution, linear 1×1 projection; adds its input if the shape is
+    kept.
 
     Source: MobileNetV2 (Sandler et al., CVPR 2018).
     """
@@ -130,13 +142,10 @@ class InvertedResidual(nn.Module):
     ):
         super().__init__()
         hidden = in_channels * expansion
-        self.expand = (
-            nn.Sequential(
-                _convolution(in_channels, hidden), batch_norm(hidden), nn.ReLU6(inplace=True)
-            )
-            if expansion > 1
-            else None
-        )
+        self.expand = None
+        if expansion > 1:
+            expand = _convolution(in_channels, hidden)
+            self.expand = nn.Sequential(expand, batch_norm(hidden), nn.ReLU6(inplace=True))
         self.depthwise = nn.Sequential(
             _convolution(hidden, hidden, kernel_size, stride, groups=hidden),
             batch_norm(hidden),
@@ -158,14 +167,8 @@ def inverted_stages(config: EncoderConfig) -> list[nn.Sequential]:
     channels = config.stem_channels
     for group, planes, depth in zip(_GROUPS, config.planes, config.depths, strict=True):
         for index in range(depth):
-            stages[group.stage].append(
-                InvertedResidual(
-                    channels,
-                    planes,
-                    group.kernel_size,
-                    group.stride if index == 0 else 1,
-                    group.expansion,
-                )
-            )
+            stride = group.stride if index == 0 else 1
+            block = InvertedResidual(channels, planes, group.kernel_size, stride, group.expansion)
+            stages[group.stage].append(block)
             channels = planes
     return [nn.Sequential(*blocks) for blocks in stages]

@@ -1,4 +1,7 @@
-"""Key and value encoders. Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16."""
+"""Key and value encoders.
+
+Legend: B batch, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,9 +20,9 @@ OBJECT_CHANNELS = 2  # the object's mask, and the sum of the other objects' mask
 
 
 class Encoder(nn.Module):
-    """Stem and three stages, of the family that the configuration names; attribute names are those of the public checkpoints.
+    """Stem and three stages of the configured family.
 
-    Raises ValueError where `stage_names` are not three.
+    Attribute names are those of the public checkpoints. stage_names: three.
     """
 
     def __init__(self, config: EncoderConfig, in_channels: int, stage_names: Sequence[str]):
@@ -42,7 +45,7 @@ class Encoder(nn.Module):
                     module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From the stem convolution's output [B, C, H / 2, W / 2] to features at strides 4, 8 and 16."""
+        """The stem convolution's output [B, C, H / 2, W / 2] → features at strides 4, 8 and 16."""
         x = self._family.after_stem(self.bn1(x))
         features = []
         for name in self.stage_names:
@@ -52,10 +55,10 @@ class Encoder(nn.Module):
 
 
 class _Family(NamedTuple):
-    """What encoders of one kind of blocks are built of."""
+    """How to build encoders of one kind of blocks."""
 
-    prepare: Callable[[], nn.Module]  # normalised images → images as the stem takes them
-    stem: Callable[[int, int], nn.Conv2d]  # of input and output channels, to stride 2
+    prepare: Callable[[], nn.Module]  # changes the normalisation of images to the stem's
+    stem: Callable[[int, int], nn.Conv2d]  # (input channels, output channels), to stride 2
     norm: Callable[[int], nn.BatchNorm2d]  # after the stem
     after_stem: Callable[[Tensor], Tensor]
     stages: Callable[[EncoderConfig], list[nn.Sequential]]
@@ -81,7 +84,7 @@ def _residual_stages(
 
 
 class _SubsampledConv2d(nn.Conv2d):
-    """A 1×1 convolution with a stride, computed as one without on the pixels that it looks at."""
+    """A strided 1×1 convolution, computed without a stride on the pixels that it samples."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → [B, C', ⌈H / stride⌉, ⌈W / stride⌉]."""
@@ -89,10 +92,10 @@ class _SubsampledConv2d(nn.Conv2d):
         return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
-# The weight gradient of a strided 1×1 convolution of fewer input channels than oneDNN's block (16
-# with AVX-512, 8 with AVX2), channels last, writes beyond its workspace: segmentation faults and
-# wrong gradients, also with one image and one thread. Seen with torch 2.4.0, 2.13.0 and 2.14.1;
-# oneDNN's issue 6035. No other convolution of ours was seen to, nor one without gradients.
+# oneDNN writes beyond its workspace in the weight gradient of a strided 1×1 convolution, channels
+# last, with fewer input channels than its block (16 with AVX-512, 8 with AVX2): segmentation faults
+# and wrong gradients, also with one image and one thread (torch 2.4.0, 2.13.0 and 2.14.1; oneDNN's
+# issue 6035). No other convolution of ours is affected, and none without gradients.
 _SAFE_STRIDED_CHANNELS = 16
 
 
@@ -106,8 +109,8 @@ def _residual_stage(
     out_channels = planes * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        few = stride != 1 and in_channels < _SAFE_STRIDED_CHANNELS
-        convolution = _SubsampledConv2d if few else nn.Conv2d
+        unsafe = stride != 1 and in_channels < _SAFE_STRIDED_CHANNELS
+        convolution = _SubsampledConv2d if unsafe else nn.Conv2d
         downsample = nn.Sequential(
             convolution(in_channels, out_channels, 1, stride=stride, bias=False),
             nn.BatchNorm2d(out_channels),
@@ -167,7 +170,10 @@ class KeyProjection(nn.Module):
 
 
 class _Fuser(nn.Module):
-    """Joins an object's feature with the image's stride-16 feature (feature reuse). Source: STCN, section 3.1."""
+    """Fuses an object's feature with the image's stride-16 feature (feature reuse).
+
+    Source: STCN, section 3.1.
+    """
 
     def __init__(self, own_channels: int, shared_channels: int, out_channels: int, reduction: int):
         super().__init__()
@@ -181,7 +187,10 @@ class _Fuser(nn.Module):
 
 
 class ValueEncoder(Encoder):
-    """Image, an object's mask, the other objects' masks and the key encoder's stride-16 feature → value. Source: STCN, section 3.1."""
+    """Encodes an image, an object's mask, the other objects' masks and feature_s16 to a value.
+
+    Source: STCN, section 3.1.
+    """
 
     def __init__(
         self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int
@@ -193,7 +202,11 @@ class ValueEncoder(Encoder):
         self.fuser = _Fuser(config.channels[-1], feature_channels, value_channels, reduction)
 
     def forward(self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, K, H, W] in 0..1 → values [B, K, C^v, h, w]."""
+        """Values [B, K, C^v, h, w] of K objects.
+
+        Normalised images [B, 3, H, W], feature_s16 [B, C, h, w], masks and others [B, K, H, W] in
+        0..1.
+        """
         batch, objects = masks.shape[:2]
         stem = convolve_parts(
             self.conv1, torch.stack([masks, others], dim=2), self.prepare(images), shared_first=True

@@ -11,21 +11,18 @@ from model.efficientnet_lite import SameConv2d
 from model.network import VOSNetwork
 from model.winograd import WinogradConv2d
 
-_PAIRS = (
-    ("conv1", "bn1"),
-    ("conv2", "bn2"),
-    ("conv3", "bn3"),
-    ("0", "1"),
-)  # names in residual blocks, stems and downsampling shortcuts
+# Names of a convolution and its norm in stems, residual blocks and downsampling shortcuts.
+_PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 
 
 def inference_copy(
     network: VOSNetwork, *, winograd: bool = False, dtype: torch.dtype | None = None
 ) -> VOSNetwork:
-    """A copy in evaluation mode, without gradients, whose batch norms are folded into the convolutions before them. The original stays as it is.
+    """A copy in evaluation mode, without gradients, with batch norms folded into convolutions.
 
-    winograd: also replace the large 3×3 convolutions, for the CPU (see model/winograd.py). dtype: what convolutions and linear
-    layers are held in, for mixed precision, which otherwise casts their weights at every call.
+    The original is not changed. winograd: also replace the large 3×3 convolutions, for the CPU
+    (model/winograd.py). dtype: the type of convolutions and linear layers for mixed precision,
+    which otherwise casts their weights at every call.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
@@ -41,9 +38,8 @@ def inference_copy(
         _replace(network, WinogradConv2d.fits, WinogradConv2d)
     if dtype is not None:
         for module in network.modules():
-            if isinstance(
-                module, nn.Conv2d | nn.Linear
-            ):  # redundancy reduction, of other convolutions, stays in float32
+            # Redundancy reduction has 1-D convolutions, which stay in float32.
+            if isinstance(module, nn.Conv2d | nn.Linear):
                 module.to(dtype)
     return network
 
@@ -53,7 +49,7 @@ def _replace(
     fits: Callable[[nn.Module], bool],
     replacement: Callable[[nn.Module], nn.Module],
 ) -> None:
-    """Put `replacement(module)` in the place of each module that fits."""
+    """Replace each module that fits by `replacement(module)`."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if fits(child):

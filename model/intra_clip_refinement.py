@@ -1,9 +1,11 @@
-"""Intra-clip refinement: attention within windows of a clip refines its readouts before they are decoded.
+"""Intra-clip refinement: window attention within a clip refines its readouts before decoding.
 
-The weights come from the frames' local keys alone: they are computed once a clip, and every object's readouts are mixed by the same ones.
-Source: PCVOS (Park et al., CVPR 2022), intra-clip refinement; the windows are those of Video Swin Transformer (Liu et al., CVPR 2022), section 3.2.
+The attention weights depend on the frames' local keys alone: they are computed once per clip and
+shared by all objects. Source: PCVOS (Park et al., CVPR 2022), intra-clip refinement; the windows
+are those of Video Swin Transformer (Liu et al., CVPR 2022), section 3.2.
 
-Legend: B clips, L frames of a clip, K objects, C channels, h w height and width at stride 16, T = L · h · w tokens of a clip, W windows, N tokens of a window.
+Legend: B clips, L frames of a clip, K objects, C channels, h w height and width at stride 16,
+T = L · h · w tokens of a clip, W windows, N tokens of a window.
 """
 
 import dataclasses
@@ -17,12 +19,10 @@ from torch import Tensor, nn
 from model.config import RefinerConfig
 
 _SEPARATED = -100.0  # added to the score of two tokens that only the shift brought into one window
-_TOKENS_AT_ONCE = (
-    1 << 16
-)  # objects × tokens refined at a time: bounds the hidden layer's size (512 MB at 2048 channels), whatever the number of objects;
-_TOKENS_AT_ONCE_ON_CPU = (
-    1 << 13
-)  # larger tensors cost a CPU fresh memory at every operation, measured at a sixth of the whole
+# Objects × tokens refined at a time: bounds the hidden layer (512 MB at 2048 channels) for any
+# number of objects. On a CPU, larger tensors need newly mapped memory at every operation: a sixth
+# of the time.
+_TOKENS_AT_ONCE, _TOKENS_AT_ONCE_ON_CPU = 1 << 16, 1 << 13
 _MLP_RATIO = 4
 
 Size = tuple[int, int, int]  # frames, rows, columns
@@ -30,18 +30,24 @@ Size = tuple[int, int, int]  # frames, rows, columns
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """How the tokens of a clip lie in windows. The last window of an axis is filled up with padding."""
+    """The partition of a clip's tokens into windows; the last window of an axis is padded.
 
-    tokens: Tensor  # [W, N] the token at each place; 0 where `padding`
+    separated marks pairs of tokens that only the shift brought into one window; None without a
+    shift.
+    """
+
+    tokens: Tensor  # [W, N] the token at each slot; 0 if `padding`
     padding: Tensor  # [W, N] bool
-    places: Tensor  # [T] where each token lies, counted through all windows
-    separated: (
-        Tensor | None
-    )  # [W, N, N] bool: pairs that only the shift brought into one window; None without a shift
+    slots: Tensor  # [T] the slot of each token, counted through all windows
+    separated: Tensor | None  # [W, N, N] bool
 
     @staticmethod
     def of(size: Size, window: Size, *, shifted: bool, device: torch.device) -> "Windows":
-        """Windows over a clip of `size`. An axis no longer than the window is one window and is never shifted; others are, if `shifted`, by half a window."""
+        """Windows over a clip of `size`.
+
+        An axis no longer than the window is one window and is never shifted; others are shifted by
+        half a window if `shifted`.
+        """
         sides = tuple(map(min, size, window))
         shift = [
             side // 2 if shifted and length > side else 0
@@ -52,21 +58,17 @@ class Windows:
         numbers = torch.full(padded, -1, device=device)
         numbers[: size[0], : size[1], : size[2]] = torch.arange(count, device=device).view(size)
         tokens = _cut(numbers.roll([-by for by in shift], (0, 1, 2)), sides)
-        places = tokens.flatten().argsort()[-count:]
-        return Windows(
-            tokens.clamp(min=0),
-            tokens < 0,
-            places,
-            _separated(padded, shift, sides, device) if any(shift) else None,
-        )
+        slots = tokens.flatten().argsort()[-count:]
+        separated = _separated(padded, shift, sides, device) if any(shift) else None
+        return Windows(tokens.clamp(min=0), tokens < 0, slots, separated)
 
     def split(self, x: Tensor) -> Tensor:
-        """x [..., T, C] → [..., W, N, C]; what lies at padded places is of no meaning."""
+        """x [..., T, C] → [..., W, N, C]; values in padded slots are arbitrary."""
         return x.index_select(-2, self.tokens.flatten()).unflatten(-2, self.tokens.shape)
 
     def join(self, windows: Tensor) -> Tensor:
         """The inverse of split: [..., W, N, C] → [..., T, C]."""
-        return windows.flatten(-3, -2).index_select(-2, self.places)
+        return windows.flatten(-3, -2).index_select(-2, self.slots)
 
 
 def _cut(grid: Tensor, sides: Size) -> Tensor:
@@ -79,7 +81,7 @@ def _cut(grid: Tensor, sides: Size) -> Tensor:
 def _separated(
     padded: Sequence[int], shift: Sequence[int], sides: Size, device: torch.device
 ) -> Tensor:
-    """[W, N, N] bool: pairs of which one and not the other came round to the far end of some axis."""
+    """[W, N, N] bool: pairs of which exactly one wrapped round to the far end of some axis."""
     frames, rows, columns = (
         torch.arange(length, device=device) >= length - by
         for length, by in zip(padded, shift, strict=True)
@@ -89,9 +91,12 @@ def _separated(
 
 
 def relative_position_index(window: Size) -> Tensor:
-    """[N, N]: for two places of a window, the number of their offset among the (2 frames - 1)(2 rows - 1)(2 columns - 1) there are."""
-    places = torch.cartesian_prod(*(torch.arange(side) for side in window))
-    offsets = places[:, None] - places[None] + torch.tensor([side - 1 for side in window])
+    """For each pair of a window's slots, the index of their offset in the bias table.
+
+    Returns [N, N], below (2 frames - 1)(2 rows - 1)(2 columns - 1).
+    """
+    slots = torch.cartesian_prod(*(torch.arange(side) for side in window))
+    offsets = slots[:, None] - slots[None] + torch.tensor([side - 1 for side in window])
     _, rows, columns = (2 * side - 1 for side in window)
     return (offsets[..., 0] * rows + offsets[..., 1]) * columns + offsets[..., 2]
 
@@ -103,7 +108,8 @@ def _tokens_at_once(x: Tensor) -> int:
 class _WindowAttention(nn.Module):
     """One head. Query and key are one projection of the local key, the values are the readouts.
 
-    scaled_dot_product_attention would make the weights anew for every group of objects; measured on a CPU (5 frames of 480p, 3 objects), it is no faster.
+    scaled_dot_product_attention would compute the weights for every group of objects; on a CPU it
+    was measured to be no faster (5 frames of 480p, 3 objects).
     """
 
     def __init__(self, key_channels: int, value_channels: int, window: Size):
@@ -119,10 +125,12 @@ class _WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def weights(self, local_key: Tensor, windows: Windows) -> Tensor:
-        """local_key [B, T, C] → weights [B, W, N, N] of which each row, with the padding's share, sums to 1.
+        """Attention weights: local_key [B, T, C] → [B, W, N, N].
 
-        Padding takes part as a key of zeros. Its share is returned as zero, since its value is the bias alone, which `forward` adds to every token.
-        A smaller window than the full one uses the first N rows and columns of the full one's offsets, as published.
+        Each row sums to 1 together with the padding's share. Padding takes part as a key of zeros;
+        its share is returned as zero, since its value is the bias alone, which `forward` adds to
+        every token. A window smaller than the full one uses the first N rows and columns of the
+        full one's offsets, as published.
         """
         count = windows.tokens.shape[1]
         key = self.qk(windows.split(local_key).masked_fill(windows.padding.unsqueeze(-1), 0))
@@ -140,7 +148,7 @@ class _WindowAttention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Window attention, then a two-layer perceptron at each token; both add to what came in."""
+    """Window attention, then a two-layer perceptron at each token, both residual."""
 
     def __init__(self, key_channels: int, value_channels: int, window: Size):
         super().__init__()
@@ -157,19 +165,19 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, windows: Windows) -> Tensor:
         x = x + self.attn(self.norm1_v(x), weights, windows)
-        pieces = x.split(
-            max(_tokens_at_once(x) // (x.shape[0] * x.shape[1]), 1), dim=2
-        )  # the hidden layer is the largest of all
-        return torch.cat(
-            [piece + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(piece)))) for piece in pieces],
-            dim=2,
-        )
+        # In pieces, since the hidden layer is the largest tensor of all.
+        pieces = x.split(max(_tokens_at_once(x) // (x.shape[0] * x.shape[1]), 1), dim=2)
+        return torch.cat([piece + self._perceptron(piece) for piece in pieces], dim=2)
+
+    def _perceptron(self, x: Tensor) -> Tensor:
+        return self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
 
 
 class IntraClipRefinement(nn.Module):
-    """Blocks of window attention, every second one with windows shifted by half; a final norm. Module names are those of the public checkpoints.
+    """Blocks of window attention, every second one with shifted windows, and a final norm.
 
-    Linear layers and offset tables start from a normal distribution of 0.02, truncated, without bias.
+    Module names are those of the public checkpoints. Linear layers and offset tables are
+    initialised from a truncated normal distribution of deviation 0.02, biases with zero.
     """
 
     def __init__(self, config: RefinerConfig, value_channels: int):
@@ -187,7 +195,10 @@ class IntraClipRefinement(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, readout: Tensor, local_key: Tensor) -> Tensor:
-        """Refined readouts [B, L, K, C^v, h, w] of readout [B, L, K, C^v, h, w] and local_key [B, L, C, h, w]; objects do not see each other."""
+        """Refine readouts; objects do not attend to each other.
+
+        readout [B, L, K, C^v, h, w], local_key [B, L, C, h, w] → [B, L, K, C^v, h, w].
+        """
         blocks = self.layers[0].blocks
         size = (local_key.shape[1], *local_key.shape[-2:])
         plain, shifted = (
@@ -198,10 +209,9 @@ class IntraClipRefinement(nn.Module):
         key = local_key.permute(0, 1, 3, 4, 2).flatten(1, 3)
         weights = [block.weights(key, windows) for block, windows in zip(blocks, layouts)]
         tokens = readout.permute(0, 2, 1, 4, 5, 3).flatten(2, 4)  # [B, K, T, C^v]
+        objects_at_once = max(_tokens_at_once(tokens) // (tokens.shape[0] * tokens.shape[2]), 1)
         refined = []
-        for x in tokens.split(
-            max(_tokens_at_once(tokens) // (tokens.shape[0] * tokens.shape[2]), 1), dim=1
-        ):
+        for x in tokens.split(objects_at_once, dim=1):
             for block, shared, windows in zip(blocks, weights, layouts):
                 x = block(x, shared, windows)
             refined.append(self.norm(x))

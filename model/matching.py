@@ -1,4 +1,7 @@
-"""Similarity, softmax and readout as pure functions. Legend: B batch, K objects, C channels, N memory elements, M query positions."""
+"""Similarity, top-k softmax and readout as pure functions.
+
+Legend: B batch, K objects, C channels, N memory elements, M query positions.
+"""
 
 import math
 
@@ -10,11 +13,11 @@ from model.config import Similarity
 from util.errors import InputError
 
 COSINE_TEMPERATURE = 0.01
-_BLOCK = 64  # elements a block in the two-step top-k
+_BLOCK = 64  # elements per block of the two-step top-k
 
 
 def squared_norm(memory_key: Tensor) -> Tensor:
-    """|k|² of memory_key [..., N, C] → [..., N]."""
+    """|k|² of each key: memory_key [..., N, C] → [..., N]."""
     return memory_key.square().sum(-1)
 
 
@@ -26,17 +29,18 @@ def similarity(
 ) -> Tensor:
     """Similarity of each query position to each memory element; higher is closer.
 
-    memory_key [..., N, C], query_key [..., M, C]; memory_squared_norm [..., N] saves computing it again (used by l2 alone).
-    l2: (2 k·q - |k|²) / √C, the negative squared distance without |q|², which a softmax over the memory cancels.
-    dot: k·q / √C. cosine: k·q / (|k| |q| 0.01), no √C. Returns [..., M, N]. Raises InputError for another kind.
-    Source: STCN, section 3.2 and Table 2.
+    memory_key [..., N, C], query_key [..., M, C]; memory_squared_norm [..., N]:
+    squared_norm(memory_key) if it is known already (only l2 needs it). Returns [..., M, N]. l2: (2
+    k·q - |k|²) / √C, the negative squared distance without |q|², which a softmax over the memory
+    cancels. dot: k·q / √C. cosine: k·q / (0.01 |k| |q|), without √C.
+    Raises InputError for another kind. Source: STCN, section 3.2 and Table 2.
     """
     scale = 1 / math.sqrt(memory_key.shape[-1])
     if kind == "l2":
         norm = squared_norm(memory_key) if memory_squared_norm is None else memory_squared_norm
         product = (query_key * (2 * scale)) @ memory_key.transpose(-1, -2)
         norm = (norm * scale).unsqueeze(-2)
-        # in place where no gradient is taken: this is the largest array of inference
+        # In place if no gradient is needed: this is the largest array of inference.
         return product - norm if torch.is_grad_enabled() else product.sub_(norm)
     if kind == "dot":
         return (query_key * scale) @ memory_key.transpose(-1, -2)
@@ -50,10 +54,11 @@ def similarity(
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of scores [M, N] along N, exactly: values and indices [M, min(k, N)], in no particular order.
+    """The k largest scores of each row, exactly.
 
-    The k largest elements lie in the k blocks with the largest maxima: finding those blocks first is several times faster
-    than selecting among all N. Raises InputError if k < 1.
+    scores [M, N] → values and indices, both [M, min(k, N)], in no particular order. The k largest
+    elements lie in the k blocks with the largest maxima; selecting those blocks first is several
+    times faster than selecting among all N. Raises InputError if k < 1.
     """
     if k < 1:
         raise InputError(f"top_k is {k}; it must be at least 1")
@@ -72,20 +77,26 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def top_k_softmax(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Softmax over the k most similar memory elements, the rest zero. scores [M, N], higher is closer.
+    """Softmax over the k most similar memory elements; all others have weight zero.
 
-    Returns weights [M, k] summing to 1 over the last axis and indices [M, k]. k > N uses all N. Raises InputError if k < 1.
-    Source: MiVOS, section 3.2.
+    scores [M, N], higher is closer. Returns weights [M, k], which sum to 1 over the last axis, and
+    indices [M, k]; k > N uses all N. Raises InputError if k < 1. Source: MiVOS, section 3.2.
     """
     values, indices = top_k(scores, k)
     return values.softmax(-1), indices
 
 
 def sparse_readout(values: Tensor, weights: Tensor, indices: Tensor) -> Tensor:
-    """Σ_k weights · values[indices]: values [N, C], weights and indices [M, k] → [M, C]; no M × N matrix is made."""
+    """Weighted sums of k values each, without an M × N matrix.
+
+    values [N, C], weights and indices [M, k] → Σ_k weights · values[indices], [M, C].
+    """
     return F.embedding_bag(indices, values, per_sample_weights=weights.to(values.dtype), mode="sum")
 
 
 def dense_readout(values: Tensor, weights: Tensor) -> Tensor:
-    """Readout with a weight for every element, for training: values [B, K, N, C], weights [B, K, M, N], or [B, 1, M, N] for all objects → [B, K, M, C]."""
+    """Readout with a weight for every memory element, as in training.
+
+    values [B, K, N, C], weights [B, K, M, N] (or [B, 1, M, N] for all objects) → [B, K, M, C].
+    """
     return weights @ values

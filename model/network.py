@@ -1,6 +1,7 @@
-"""The network: what is learned, and nothing of any video.
+"""The network: learned weights, without any state of a video.
 
-Legend: B batch, L frames of a clip, K objects, C channels, H W image size (multiples of 16), h w = H / 16, W / 16.
+Legend: B batch, L frames of a clip, K objects, C channels, H W image size (multiples of 16),
+h w = H / 16, W / 16.
 """
 
 import dataclasses
@@ -18,29 +19,38 @@ from model.redundancy_reduction import ReducedMemory, RedundancyReduction
 from util.errors import InputError
 
 STRIDE = 16
-SLOT_MODULES = {  # modules a network has only where its configuration fills the slot of this name
-    "refiner": ("input_proj", "refine_transformer"),
-    "enhancer": ("foreground_reinforcing",),
-    "reducer": ("redundancy_reduction",),
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A part that only some systems have. Its name is the field of NetworkConfig that fills it."""
+
+    title: str
+    modules: tuple[str, ...]  # attributes of VOSNetwork, which it has only if the slot is filled
+
+
+SLOTS: dict[str, Slot] = {
+    "refiner": Slot("intra-clip refinement", ("input_proj", "refine_transformer")),
+    "enhancer": Slot("foreground reinforcing", ("foreground_reinforcing",)),
+    "reducer": Slot("redundancy reduction", ("redundancy_reduction",)),
 }
-PART_MODULES = {
-    **SLOT_MODULES,
+PART_MODULES: dict[str, tuple[str, ...]] = {  # parts that may have learning rates of their own
+    **{name: slot.modules for name, slot in SLOTS.items()},
     "key_encoder": ("key_encoder",),
     "value_encoder": ("value_encoder",),
-}  # parts that may have learning rates of their own
-SLOT_TITLES = {
-    "refiner": "intra-clip refinement",
-    "enhancer": "foreground reinforcing",
-    "reducer": "redundancy reduction",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameFeatures:
-    """What is computed once a frame, however many objects there are."""
+    """What is computed once per frame, for any number of objects.
 
-    key: Tensor  # [B, C^k, h, w]: queries the memory (see enhance_query), and enters it as the frame's memory key
-    appearance: Tensor  # [B, C^v, h, w]: the frame's own appearance for the decoder (`key_comp` of the public checkpoints)
+    key queries the memory (see enhance_query) and becomes the frame's memory key. appearance is the
+    decoder's view of the frame itself (`key_comp` in the public checkpoints).
+    """
+
+    key: Tensor  # [B, C^k, h, w]
+    appearance: Tensor  # [B, C^v, h, w]
     feature_s16: Tensor  # [B, C, h, w]
     feature_s8: Tensor  # [B, C, 2h, 2w]
     feature_s4: Tensor  # [B, C, 4h, 4w]
@@ -53,9 +63,11 @@ class FrameFeatures:
 
 
 class VOSNetwork(nn.Module):
-    """Key encoder, value encoder and decoder of STCN, and slots for what other systems add; one class for training and inference, for any number of objects.
+    """STCN's key encoder, value encoder and decoder, with slots for the parts of other systems.
 
-    A slot that the configuration leaves empty passes through. Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang, NeurIPS 2021), section 3.
+    One class for training and inference and for any number of objects. An empty slot passes its
+    input through. Module names are those of the public checkpoints. Source: STCN (Cheng, Tai, Tang,
+    NeurIPS 2021), section 3.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -72,9 +84,8 @@ class VOSNetwork(nn.Module):
             config.value_channels, (channels_s4, channels_s8), config.decoder_channels
         )
         if config.refiner is not None:
-            self.input_proj = KeyProjection(
-                channels_s16, config.refiner.key_channels
-            )  # the local key
+            local_key_channels = config.refiner.key_channels
+            self.input_proj = KeyProjection(channels_s16, local_key_channels)
             self.refine_transformer = IntraClipRefinement(config.refiner, config.value_channels)
         if config.enhancer is not None:
             self.foreground_reinforcing = ForegroundReinforcing(
@@ -86,39 +97,41 @@ class VOSNetwork(nn.Module):
             )
 
     def encode_key(self, images: Tensor) -> FrameFeatures:
-        """Normalised RGB images [B, 3, H, W] → their features; see util.images.normalise_images."""
+        """Features of images [B, 3, H, W], normalised by util.images.normalise_images."""
         feature_s4, feature_s8, feature_s16 = self.key_encoder(images)
-        return FrameFeatures(
-            self.key_proj(feature_s16),
-            self.key_comp(feature_s16),
-            feature_s16,
-            feature_s8,
-            feature_s4,
-        )
+        key, appearance = self.key_proj(feature_s16), self.key_comp(feature_s16)
+        return FrameFeatures(key, appearance, feature_s16, feature_s8, feature_s4)
 
     def encode_value(
         self, images: Tensor, feature_s16: Tensor, masks: Tensor, others: Tensor | None = None
     ) -> Tensor:
         """Values [B, K, C^v, h, w] of K objects.
 
-        images [B, 3, H, W] as given to encode_key, feature_s16 of the same frames, masks [B, K, H, W] in 0..1. others [B, K, H, W]: for
-        each object the sum of the other objects' masks; computed from `masks` unless given (where `masks` holds only some of the objects).
+        images [B, 3, H, W] as given to encode_key, feature_s16 [B, C, h, w] of the same frames,
+        masks [B, K, H, W] in 0..1. others [B, K, H, W]: the sum of the other objects' masks, for
+        each object; None: computed from `masks`, which then hold all objects.
         """
         if others is None:
             others = masks.sum(1, keepdim=True) - masks
         return self.value_encoder(images, feature_s16, masks, others)
 
     def enhance_query(self, key: Tensor, previous_masks: Tensor | None) -> Tensor:
-        """Keys [B, C^k, h, w] as they shall query the memory: enhanced by the previous frame's masks [B, K, H, W] in 0..1, aggregated or not overlapping. As they are
-        where the network has nothing that enhances, and where there is no previous mask (None). The memory key of a frame stays the plain one. Source: REMN."""
+        """The keys that query the memory: enhanced by the previous frame's masks (REMN).
+
+        key [B, C^k, h, w] → the same shape. previous_masks [B, K, H, W] in 0..1, aggregated or not
+        overlapping. Unchanged if the slot is empty or there is no previous mask (None). Memory keys
+        are never enhanced.
+        """
         if self.config.enhancer is None or previous_masks is None:
             return key
         return self.foreground_reinforcing(key, foreground_at_stride_16(previous_masks))
 
     def refine(self, readout: Tensor, feature_s16: Tensor) -> Tensor:
-        """Readouts [B, L, K, C^v, h, w] of B clips made better by what their frames have in common; as they are where the network has no refinement.
+        """Refine the readouts of B clips by attention within each clip; unchanged if the slot is
+        empty.
 
-        feature_s16 [B, L, C, h, w] of the same frames. Source: PCVOS (Park et al., CVPR 2022), intra-clip refinement.
+        readout [B, L, K, C^v, h, w], feature_s16 [B, L, C, h, w] of the same frames → as readout.
+        Source: PCVOS (Park et al., CVPR 2022), intra-clip refinement.
         """
         if self.config.refiner is None:
             return readout
@@ -126,27 +139,37 @@ class VOSNetwork(nn.Module):
         return self.refine_transformer(readout, local_key)
 
     def reduce_memory(self, key: Tensor, value: Tensor) -> ReducedMemory:
-        """In training, what the network's redundancy reduction makes of a memory's keys [B, T, h · w, C^k] and values [B, K, T, h · w, C^v]. Source: REMN."""
+        """Reduce a memory by every policy, for training (REMN).
+
+        key [B, T, h · w, C^k], value [B, K, T, h · w, C^v].
+        """
         return self.redundancy_reduction(key, value)
 
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
-        """readout [B, K, C^v, h, w] and the features of the same B frames → logits [B, K, H, W], one an object, independent of each other."""
+        """Logits [B, K, H, W], independent for each object.
+
+        readout [B, K, C^v, h, w]; features of the same B frames.
+        """
         return self.decoder(readout, features.appearance, features.feature_s8, features.feature_s4)
 
 
 def build_network(name_or_config: str | NetworkConfig) -> VOSNetwork:
-    """A freshly initialised network of a preset (`stcn`, `pcvos`, `stcn_small`, …, see PRESETS) or of a configuration. Raises InputError for an unknown name."""
+    """An initialised network of a preset (`stcn`, `pcvos`, `stcn_small`, …; see PRESETS) or
+    configuration.
+
+    Raises InputError for an unknown name.
+    """
     config = name_or_config if isinstance(name_or_config, NetworkConfig) else preset(name_or_config)
     return VOSNetwork(config)
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of learned values."""
+    """Number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def batch_norm_statistics(network: nn.Module) -> list[torch.Tensor]:
-    """The running means and variances of its batch norms, to be changed in place."""
+    """The running means and variances of all batch norms; they may be changed in place."""
     norms = [
         module
         for module in network.modules()
@@ -156,19 +179,23 @@ def batch_norm_statistics(network: nn.Module) -> list[torch.Tensor]:
 
 
 def freeze_batch_norms(network: nn.Module) -> None:
-    """Evaluation mode for every batch norm: its statistics stay fixed; scale and shift still learn (STCN's published training)."""
+    """Fix the statistics of every batch norm, as STCN trains; scale and shift still learn."""
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 
 def named_parts(network: VOSNetwork, names: Sequence[str], setting: str) -> list[nn.Module]:
-    """The network's modules of these names (`key_encoder`, `key_encoder.res2`). Raises InputError, naming the setting they come from, for a name that it does not have."""
+    """The network's modules of these names, such as `key_encoder` or `key_encoder.res2`.
+
+    setting: where the names come from, for the error. Raises InputError for an unknown name.
+    """
     modules = dict(network.named_modules())
     unknown = [name for name in names if name not in modules or not name]
     if unknown:
         children = ", ".join(name for name, _ in network.named_children())
         raise InputError(
-            f"{setting} names {unknown[0]!r}, which network {network.config.name} does not have; its modules are {children} and those inside them"
+            f"{setting} names {unknown[0]!r}, which network {network.config.name} does not have; "
+            f"its modules are {children} and those inside them"
         )
     return [modules[name] for name in names]

@@ -1,4 +1,7 @@
-"""Independent probabilities of objects become one distribution a pixel. Legend: K objects, H W image size."""
+"""Soft aggregation: independent object probabilities to one distribution per pixel.
+
+Legend: K objects, H W image size.
+"""
 
 import functools
 import math
@@ -13,17 +16,22 @@ _EDGE = 1e-7
 def aggregate(probabilities: Tensor, object_dim: int = -3) -> Tensor:
     """Soft aggregation of object probabilities [..., K, H, W] in 0..1.
 
-    The background's probability is the product of (1 - p); each of the K + 1 is clamped to [1e-7, 1 - 1e-7] and turned into its
-    log-odds. Returns logits [..., K + 1, H, W], background first, whose softmax over the K + 1 is the aggregated distribution.
-    Source: STM, section 3.4.
+    The background's probability is the product of (1 - p). Each of the K + 1 probabilities is
+    clamped to [1e-7, 1 - 1e-7] and turned into its log-odds. Returns logits [..., K + 1, H, W],
+    background first, whose softmax over the K + 1 is the aggregated distribution. Source: STM,
+    section 3.4.
     """
-    # multiplied one by one: the gradient of torch's product makes the host wait for a GPU
+    # Multiplied one by one, since the gradient of torch.prod makes the host wait for the GPU.
     background = functools.reduce(torch.mul, (1 - probabilities).split(1, object_dim))
     return torch.cat([background, probabilities], object_dim).clamp(_EDGE, 1 - _EDGE).logit()
 
 
 def aggregate_logits(logits: Tensor, object_dim: int = -3) -> Tensor:
-    """`aggregate(logits.sigmoid())` computed from the logits, since in float32 nothing is left of 1 - p where an object is certain."""
+    """`aggregate(logits.sigmoid())`, computed from the logits.
+
+    For a certain object 1 - p underflows in float32; log-space arithmetic keeps it.
+    logits [..., K, H, W] → [..., K + 1, H, W], background first. Source: STM, section 3.4.
+    """
     limit = math.log1p(-_EDGE) - math.log(_EDGE)
     background = (
         F.logsigmoid(-logits)

@@ -1,10 +1,14 @@
-"""3×3 convolutions on the CPU with 2.25 times fewer multiplications, in plain tensor operations.
+"""Winograd's 3×3 convolution on the CPU: 2.25 times fewer multiplications, in plain tensor
+operations.
 
-GPU libraries choose such algorithms themselves; the CPU's direct convolution runs at the machine's peak already, so that only fewer operations help.
-The products are computed as 1×1 convolutions, since those run at the same peak, which torch's matrix product does not on every CPU.
-Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (CVPR 2016), F(2×2, 3×3): the output in tiles of 2×2, each from a tile of 4×4.
+GPU libraries choose such algorithms themselves. The CPU's direct convolution runs at the machine's
+peak already, so that only fewer operations help. The products are computed as 1×1 convolutions,
+which run at the same peak; torch's matrix product does not on every CPU. Source: Lavin and Gray,
+Fast Algorithms for Convolutional Neural Networks (CVPR 2016), F(2×2, 3×3): tiles of 2×2 outputs,
+each from 4×4 inputs.
 
-Legend: B batch, C input channels, O output channels, H W height and width, R Q rows and columns of tiles.
+Legend: B batch, C input channels, O output channels, H W height and width, R Q rows and columns of
+tiles.
 """
 
 from collections.abc import Iterator
@@ -15,11 +19,15 @@ from torch import Tensor, nn
 
 _FILTER_TRANSFORM = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 _MIN_CHANNELS = 128  # below, the transforms cost more than they save
-_SLICE_BYTES = 3_500_000  # of one of the sixteen products computed at a time: large enough for a fast product, small enough for the cache
+# Size of one of the sixteen products: large enough to be fast, small enough for the cache.
+_SLICE_BYTES = 3_500_000
 
 
 class WinogradConv2d(nn.Conv2d):
-    """Takes the place of a 3×3 convolution of stride 1 in a network that is not trained further. The same function up to rounding (about 1e-6 relative)."""
+    """Replaces a 3×3 convolution of stride 1 for inference.
+
+    The same function up to rounding (about 1e-6 relative).
+    """
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__(
@@ -39,16 +47,11 @@ class WinogradConv2d(nn.Conv2d):
 
     @staticmethod
     def fits(convolution: nn.Module) -> bool:
-        """Whether a module is a convolution that gains from this."""
+        """Whether a module is a convolution that this class makes faster."""
         return (
             type(convolution) is nn.Conv2d
-            and (
-                convolution.kernel_size,
-                convolution.stride,
-                convolution.padding,
-                convolution.dilation,
-            )
-            == ((3, 3), (1, 1), (1, 1), (1, 1))
+            and convolution.kernel_size == (3, 3)
+            and convolution.stride == convolution.padding == convolution.dilation == (1, 1)
             and convolution.groups == 1
             and min(convolution.in_channels, convolution.out_channels) >= _MIN_CHANNELS
         )
@@ -58,7 +61,10 @@ class WinogradConv2d(nn.Conv2d):
         return self.convolve(x, 0, True)
 
     def convolve(self, x: Tensor, first_channel: int, with_bias: bool) -> Tensor:
-        """x [B, C', H, W] as the input channels from `first_channel` on, the others zero → [B, O, H, W]."""
+        """Convolve some of the input channels; the others count as zero.
+
+        x [B, C', H, W]: input channels `first_channel` to `first_channel` + C' → [B, O, H, W].
+        """
         channels = slice(first_channel, first_channel + x.shape[1])
         bias = self.bias if with_bias else None
         if (
@@ -67,9 +73,8 @@ class WinogradConv2d(nn.Conv2d):
             or x.dtype != self.filters.dtype
         ):
             return F.conv2d(x, self.weight[:, channels], bias, padding=1)
-        return _convolve(x.permute(0, 2, 3, 1), self.filters[..., channels], bias).permute(
-            0, 3, 1, 2
-        )
+        result = _convolve(x.permute(0, 2, 3, 1), self.filters[..., channels], bias)
+        return result.permute(0, 3, 1, 2)
 
 
 def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,7 +95,10 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _pad(x: Tensor, height: int, width: int) -> Tensor:
-    """x [B, H, W, C] with a border of zeros, one before and the rest after, as [B, height, width, C]. Unlike F.pad it writes nothing twice."""
+    """Pad x [B, H, W, C] with zeros, one row and column before and the others after.
+
+    Returns [B, height, width, C]. Unlike F.pad it writes nothing twice.
+    """
     padded = x.new_empty(len(x), height, width, x.shape[3])
     bottom, right = x.shape[1] + 1, x.shape[2] + 1
     padded[:, 1:bottom, 1:right] = x
@@ -100,7 +108,10 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _convolve_rows(x: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    """x [2R + 2, 2Q + 2, C], filters [4, 4, O, C] → out [R, 2, Q, 2, O]. Every transformed line is used up before the next is made."""
+    """x [2R + 2, 2Q + 2, C], filters [4, 4, O, C] → out [R, 2, Q, 2, O].
+
+    Each transformed line is consumed before the next is computed.
+    """
     rows, columns = out.shape[0], out.shape[2]
     lines = (
         _line_products(line, own, columns)
@@ -109,7 +120,7 @@ def _convolve_rows(x: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor)
     upper = next(lines)
     lower = next(lines)
     if bias is not None:
-        lower.add_(bias)  # this line enters both output rows with the factor 1
+        lower.add_(bias)  # this line contributes to both output rows with factor 1
     upper.add_(lower)
     third = next(lines)
     torch.add(upper, third, out=out[:, 0])
@@ -117,14 +128,15 @@ def _convolve_rows(x: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor)
 
 
 def _line_products(line: Tensor, filters: Tensor, columns: int) -> Tensor:
-    """A transformed line of tiles [R, 2Q + 2, C], filters [4, O, C] → its contribution to the two columns of every tile [R, Q, 2, O]."""
+    """The contribution of a transformed line of tiles to the two columns of every tile.
+
+    line [R, 2Q + 2, C], filters [4, O, C] → [R, Q, 2, O].
+    """
     products = []
-    for tile_column, weight in zip(
-        _combinations(line.transpose(0, 1), columns), filters, strict=True
-    ):
-        product = F.conv2d(
-            tile_column.transpose(0, 1).unsqueeze(0).permute(0, 3, 1, 2), weight[:, :, None, None]
-        )
+    tile_columns = _combinations(line.transpose(0, 1), columns)
+    for tile_column, weight in zip(tile_columns, filters, strict=True):
+        image = tile_column.transpose(0, 1).unsqueeze(0).permute(0, 3, 1, 2)
+        product = F.conv2d(image, weight[:, :, None, None])
         products.append(product[0].permute(1, 2, 0))
     result = line.new_empty(len(line), columns, 2, len(filters[0]))
     torch.add(products[0], products[1], out=result[:, :, 0]).add_(products[2])
@@ -133,7 +145,7 @@ def _line_products(line: Tensor, filters: Tensor, columns: int) -> Tensor:
 
 
 def _combinations(x: Tensor, tiles: int) -> Iterator[Tensor]:
-    """The input transform along the first axis: x [2 · tiles + 2, …] → four of [tiles, …], each made when it is asked for."""
+    """The input transform along the first axis: x [2 · tiles + 2, …] → four [tiles, …], lazily."""
     a, b, c, d = (x[i : i + 2 * tiles - 1 : 2] for i in range(4))
     yield a - c
     yield b + c

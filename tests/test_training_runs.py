@@ -442,7 +442,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(run, capsys, dam
     run(*flags, "--load_model", "auto")
     printed = capsys.readouterr()
     (warning,) = [line for line in printed.err.splitlines() if line.startswith("warning: ")]
-    assert "checkpoints/000003.pth" in warning and "passed over" in warning
+    assert "checkpoints/000003.pth" in warning and "skipped" in warning
     assert "going on with runs/run/checkpoints/000002.pth" in printed.out
     assert_same(expected, read(folder / "weights.pth"))
     assert training_state(folder / "checkpoints/000003.pth")["iteration"] == 3
@@ -457,7 +457,7 @@ def test_of_damaged_checkpoints_alone_training_starts_afresh_and_says_so(run, ca
     capsys.readouterr()
     run(*flags, "--load_model", "auto")
     printed = capsys.readouterr()
-    assert printed.err.count("passed over") == 2 and "starting afresh" in printed.out
+    assert printed.err.count("skipped") == 2 and "starting afresh" in printed.out
     assert_same(expected, read(folder / "weights.pth"))
     assert iterations(folder) == [1, 2]
 

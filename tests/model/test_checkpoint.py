@@ -470,7 +470,7 @@ def test_exported_weights_say_what_was_trained(tmp_path, monkeypatch):
 def test_what_contradicts_the_file_is_refused(path, asked):
     config = dataclasses.replace(TRAINED_OTHERWISE["window"], similarity="dot")
     save_weights(path, build_network(config))
-    with pytest.raises(InputError, match=f"{path}: .*as asked for; leave that out"):
+    with pytest.raises(InputError, match=f"{path}: .*as asked for; leave out"):
         load_network(path, **asked)
     assert load_network(path, "tiny_pcvos", similarity="dot", window=(3, 2, 2)).config == config
 
