@@ -39,7 +39,7 @@ from model.checkpoint import (
     set_aside_beyond,
 )
 from model.config import MOST_KEY_CHANNELS, Similarity, with_window
-from model.network import SLOT_TITLES
+from model.network import SLOTS
 from model.training.loss_monitor import LossMonitor
 from model.training.rollout import RolloutResult, check_frames, check_slots
 from model.training.stages import STAGES, TrainingConfig
@@ -465,11 +465,11 @@ def resolve_network(
         else arguments.window
     )
     network = with_window(dataclasses.replace(PRESETS[config.network], **given), window)
-    for slot, title in SLOT_TITLES.items():
+    for slot, row in SLOTS.items():
         rate = getattr(config.slot_rates, slot)
         if rate != 1 and getattr(network, slot) is None:
             raise InputError(
-                f"slot_rates.{slot} is {rate:g}, but network {network.name} has no {title}; leave it out, or choose another --network"
+                f"slot_rates.{slot} is {rate:g}, but network {network.name} has no {row.title}; leave it out, or choose another --network"
             )
     check_slots(network, config.clip_frames, config.reduce_frames)
     check_frames(config.frames, config.clip_frames, config.reduce_frames)

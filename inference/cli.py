@@ -19,7 +19,7 @@ from inference.scoring import score_videos, videos_below
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
 from model.config import Similarity
-from model.network import SLOT_TITLES
+from model.network import SLOTS
 from util.distributed import gather_objects, is_main, process_group, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import file_sha256
@@ -321,7 +321,7 @@ def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
     wanted = {*segmenter.config.slots, *SYSTEMS[segmenter.config.name].slots}
     unused = [
         slot
-        for slot in SLOT_TITLES
+        for slot in SLOTS
         if getattr(segmenter.network.config, slot) is not None and slot not in wanted
     ]
     users = {
@@ -329,7 +329,7 @@ def _unused_slots(segmenter: VideoSegmenter) -> list[str]:
         for slot in unused
     }
     return [
-        f"note: the checkpoint's {SLOT_TITLES[slot]} was not used; --system {users[slot]} uses it"
+        f"note: the checkpoint's {SLOTS[slot].title} was not used; --system {users[slot]} uses it"
         for slot in unused
     ]
 

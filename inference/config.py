@@ -83,7 +83,7 @@ class SystemConfig:
 
     @property
     def slots(self) -> dict[str, str]:
-        """The slots of a network (model.network.SLOT_MODULES) that are used, each with the setting that leaves it out."""
+        """The slots of a network (model.network.SLOTS) that are used, each with the setting that leaves it out."""
         from inference.memory import POLICIES  # this table needs MemoryConfig first
 
         used = {

@@ -11,7 +11,7 @@ from inference.session import FrameResult, SegmentationSession, amp_dtype
 from model import VOSNetwork, load_network
 from model.config import NetworkConfig, Similarity
 from model.fusion import inference_copy
-from model.network import SLOT_MODULES, SLOT_TITLES
+from model.network import SLOTS
 from util.device import select_device
 from util.errors import InputError
 from util.text import counted
@@ -27,14 +27,14 @@ def require_slots(
     lacking = [slot for slot in config.slots if getattr(network, slot) is None]
     if lacking:
         entries = {
-            slot: ", ".join(f"{module}.*" for module in SLOT_MODULES[slot]) for slot in lacking
+            slot: ", ".join(f"{module}.*" for module in SLOTS[slot].modules) for slot in lacking
         }
         remedy = (
             remedy
             or f"use a checkpoint that has them, or leave that out with --set {' '.join(config.slots[slot] for slot in lacking)}"
         )
         raise InputError(
-            f"{place}: no weights of {' and '.join(f'{SLOT_TITLES[slot]} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; {remedy}"
+            f"{place}: no weights of {' and '.join(f'{SLOTS[slot].title} ({entries[slot]})' for slot in lacking)}, which system {config.name} needs as it is set; {remedy}"
         )
 
 

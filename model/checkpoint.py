@@ -358,7 +358,8 @@ def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = F
         overflows = [name for name, value in state.items() if not value.isfinite().all()]
         if overflows:
             raise InputError(
-                f"{path}: not written: {overflows[0]} overflows 16-bit floats; leave out --half"
+                f"{path}: not written, since {overflows[0]} overflows 16-bit floats; "
+                "leave out --half"
             )
     write_archive(path, state, {"network": network.config.as_dict()}, compress=half)
 

@@ -31,7 +31,7 @@ class MemoryPolicy(abc.ABC):
         None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
     )
     slot: ClassVar[str | None] = (
-        None  # of the network (model.network.SLOT_MODULES), whose weights it decides with
+        None  # of the network (model.network.SLOTS), whose weights it decides with
     )
     samples: ClassVar[bool] = True  # writes the frames that the sampling chooses
     default_capacity_frames: ClassVar[int | None] = (

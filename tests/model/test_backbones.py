@@ -219,7 +219,7 @@ def test_wrong_files_are_refused(published, files, resnets, tmp_path):
     torch.save(more, tmp_path / "deeper.pth")
     with pytest.raises(InputError, match=r"deeper\.pth: fits neither encoder"):
         load_backbones(published, [str(tmp_path / "deeper.pth")])
-    with pytest.raises(InputError, match="one file for each encoder"):
+    with pytest.raises(InputError, match="give one for each"):
         load_backbones(published, [files["resnet18"], files["resnet18"]])
     with pytest.raises(InputError, match="no such checkpoint"):
         load_backbones(published, [str(tmp_path / "nowhere.pth")])

@@ -503,7 +503,7 @@ BAD_VALUES = {
     "integer": (lambda value: value.to(torch.int32), "is of type int32"),
     "boolean": (lambda value: value > 0, "is of type bool"),
     "complex": (lambda value: value.to(torch.complex64), "is of type complex64"),
-    "sparse": (lambda value: value.to_sparse(), "is no plain tensor"),
+    "sparse": (lambda value: value.to_sparse(), "is not a plain tensor"),
 }
 
 
