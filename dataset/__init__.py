@@ -1,4 +1,4 @@
-"""What is read: videos with masks for the engine."""
+"""Everything that is read: images, masks, videos, and data sets of them."""
 
 from dataset.frame_range import FrameRange
 from dataset.label_map import LabelMap, read_label_map

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dataset import Frame, TruncatedVideoError, Video, VideoDataset, prefetch
+from dataset import Frame, LiveVideo, TruncatedVideoError, Video, VideoDataset, prefetch
 from inference.memory import POLICIES
 from inference.output.overlay import OverlayWriter, require_encoder
 from inference.output.run_folder import RunFolder
@@ -205,6 +205,11 @@ def share_out(frame_counts: Mapping[str, int], processes: int) -> list[list[str]
     return shares
 
 
+def _drops_frames(video: Video) -> bool:
+    """Whether frames of a live source that come while another is segmented are dropped."""
+    return isinstance(video, LiveVideo) and video.newest_only
+
+
 def _frames_ahead(video: Video) -> int:
     return max((video.frame_count or 0) - video.first_index, 1)
 
@@ -266,13 +271,15 @@ class _Loop:
         seconds_before, results_count = self._clock.seconds, 0
         loss, lost, said = None, (), 0
         empty_from: str | None = None  # since which frame no result has held an object
-        self._folder.begin(video.name, video.inputs, video.frame_range, read=not video.is_live)
-        if video.is_live and self._memory_grows():
+        self._folder.begin(
+            video.name, video.inputs, video.frame_range, read=not isinstance(video, LiveVideo)
+        )
+        if isinstance(video, LiveVideo) and self._memory_grows():
             progress.say(
                 f"{video.name}: memory {self._segmenter.config.memory.policy} grows as long as the source runs; another --memory does not"
             )
         with contextlib.ExitStack() as outputs:
-            if video.is_live:
+            if isinstance(video, LiveVideo):
                 outputs.enter_context(
                     StopSignals("stopping; the results so far are finished and kept", video.stop)
                 )
@@ -300,7 +307,7 @@ class _Loop:
                 InputError
             ) as error:  # of a video that ended early it comes after the last result
                 if not isinstance(error, TruncatedVideoError) and not (
-                    video.is_live and results_count
+                    isinstance(video, LiveVideo) and results_count
                 ):
                     raise
                 loss = error
@@ -332,13 +339,13 @@ class _Loop:
             progress.say(
                 f"{video.name}: {counted(video.ignored_masks, 'later mask')} ignored; --corrections uses them"
             )
-        if video.newest_only:
+        if _drops_frames(video):
             progress.say(
                 f"{video.name}: {counted(video.dropped_frames, 'frame')} dropped to keep up"
             )
 
     def _session(self, video: Video) -> SegmentationSession:
-        if video.newest_only:  # frames that wait to be looked ahead at are not the newest
+        if _drops_frames(video):  # frames that wait to be looked ahead at are not the newest
             return self._segmenter.session()
         return self._segmenter.session(
             lookahead=self._lookahead,
@@ -353,7 +360,9 @@ class _Loop:
         loss = None
         # a live source reads ahead by itself, or does not, if only the newest frame counts
         with contextlib.closing(
-            video.frames() if video.is_live else prefetch(video.frames(), _FRAMES_AHEAD)
+            video.frames()
+            if isinstance(video, LiveVideo)
+            else prefetch(video.frames(), _FRAMES_AHEAD)
         ) as frames:
             try:
                 for frame in frames:
@@ -421,7 +430,9 @@ class _Loop:
         """What the memory holds now, and what was dropped."""
         bank = session.memory
         memory = "" if bank is None else f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"
-        dropped = f"{counted(video.dropped_frames, 'frame')} dropped" if video.newest_only else ""
+        dropped = (
+            f"{counted(video.dropped_frames, 'frame')} dropped" if _drops_frames(video) else ""
+        )
         return ", ".join(filter(None, (memory, dropped)))
 
     def _record(

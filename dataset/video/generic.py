@@ -1,4 +1,4 @@
-"""Any video: folders of frames and masks, or one video file or folder with its masks."""
+"""Any video: folders of frames and masks, or video files with their masks."""
 
 import os
 import urllib.parse
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from dataset.folders import MASK_SUFFIXES, list_folders, short_path
+from dataset.folders import MASK_SUFFIXES, has_suffix, list_folders, same_stem_message, short_path
 from dataset.frame_range import FrameRange
+from dataset.layout import FRAMES, MASKS
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.file_source import open_source
 from dataset.video.folder_of_frames import video_files
@@ -16,13 +17,25 @@ from dataset.video.frame_source import FolderSource
 from dataset.video.masked_video import MaskedVideo, find_masks, masks_of_folder
 from util.errors import InputError
 
+VIDEOS = "Videos"
+
 
 class GenericDataset(VideoDataset):
-    """Folders of frames, ROOT/JPEGImages/VIDEO/*.jpg (or .png, …) with ROOT/Annotations/VIDEO/*.png, a mask named as its frame; or video files with masks of their names.
+    """Folders of frames with masks of their names, or video files with masks of their names.
 
-    Video files lie in ROOT/Videos or in ROOT itself, the masks of VIDEO.mp4 in ROOT/Annotations or beside it: VIDEO.png, of its first frame, or VIDEO/00000.png, …
-    An id's mask counts where that id first appears; with corrections, every mask counts. sequences: some of the videos, all where None.
-    frame_range: what 16-bit frames are scaled by; each video's own range where None.
+    Frames are ROOT/JPEGImages/VIDEO/FRAME.jpg (or .png, ...), masks are
+    ROOT/Annotations/VIDEO/FRAME.png. Without JPEGImages, video files are read from ROOT/Videos or ROOT itself. The masks of
+    VIDEO.mp4 lie in ROOT/Annotations or beside it: VIDEO.png for its first frame, or a folder
+    VIDEO of 00000.png, ...
+
+    Args:
+        sequences: read only these videos.
+        corrections: every mask counts; otherwise only the one in which an id first appears.
+        colours: the palette for RGB masks, or 'auto' (see read_palette).
+        frame_range: what 16-bit frames are scaled by; by default each video's own range.
+
+    Raises:
+        InputError: the layout or a sequence is missing.
     """
 
     def __init__(
@@ -38,22 +51,18 @@ class GenericDataset(VideoDataset):
         self._corrections = corrections
         self._colours = colours
         self._frame_range = frame_range
-        self._frames, self._masks = self.root / "JPEGImages", self.root / "Annotations"
+        self._frames, self._masks = self.root / FRAMES, self.root / MASKS
         self._files: dict[str, Path] = {}
         if not self._frames.is_dir():
-            self._frames = next(
-                (
-                    folder
-                    for folder in (self.root / "Videos", self.root)
-                    if folder.is_dir() and video_files(folder)
-                ),
-                self._frames,
-            )
-            self._files = _video_files(self._frames)
+            for folder in (self.root / VIDEOS, self.root):
+                if folder.is_dir() and (files := _video_files(folder)):
+                    self._frames, self._files = folder, files
+                    break
         for folder in (self._frames, self._masks):
             if not self._files and not folder.is_dir():
                 raise InputError(
-                    f"{folder}: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO, or video files with masks of their names"
+                    f"{folder}: no such folder; --data_path is the folder that holds "
+                    f"{FRAMES}/VIDEO and {MASKS}/VIDEO, or video files with masks of their names"
                 )
         available = sorted(self._files) or list_folders(self._frames)
         if not available:
@@ -62,10 +71,9 @@ class GenericDataset(VideoDataset):
 
     def open(self, name: str) -> Video:
         if name in self._files:
-            masks = _masks_of_file(self._files[name], (self._masks, self._frames))
             return VideoFile(
                 self._files[name],
-                masks,
+                _masks_of_file(self._files[name], (self._masks, self._frames)),
                 self._corrections,
                 name,
                 colours=self._colours,
@@ -82,46 +90,48 @@ class GenericDataset(VideoDataset):
 
 
 def _video_files(folder: Path) -> dict[str, Path]:
-    """The video files of a folder by their names without endings. Raises InputError where two have the same."""
+    """The video files of a folder by their stems. Raises InputError if two share a stem."""
     files: dict[str, Path] = {}
-    for path in video_files(folder) if folder.is_dir() else ():
+    for path in video_files(folder):
         other = files.setdefault(path.stem, path)
         if other is not path:
-            raise InputError(
-                f"{short_path(path)}: {other.name} has the same name but for its ending; keep one of them"
-            )
+            raise InputError(same_stem_message(path, other))
     return files
 
 
 def _masks_of_file(video: Path, folders: Sequence[Path]) -> Path:
-    """The mask, or folder of masks, of a video file, by its name. Raises InputError where there is none, or more than one."""
-    there = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
-    found = [
+    """The mask, or the folder of masks, of a video file. Raises InputError unless there is one."""
+    existing = [folder for folder in folders if folder.is_dir()]
+    candidates = [
         path
-        for path in there
-        if path.name == video.stem
-        or (path.stem == video.stem and path.suffix.lower() in MASK_SUFFIXES)
+        for folder in existing
+        for path in sorted(folder.iterdir())
+        if path.name == video.stem or (path.stem == video.stem and has_suffix(path, MASK_SUFFIXES))
     ]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        places = " or ".join(
-            f"{folder.name}/{video.stem}.png" for folder in folders if folder.is_dir()
-        )
-        raise InputError(
-            f"{short_path(video)}: no mask; draw its first frame's as {places}, or several in a folder {video.stem}/, named by frame from 00000.png"
-        )
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        several = " and in ".join(map(short_path, candidates))
+        raise InputError(f"{short_path(video)}: masks in {several}; keep one of them")
+    expected = " or ".join(f"{folder.name}/{video.stem}.png" for folder in existing)
     raise InputError(
-        f"{short_path(video)}: masks in {' and in '.join(short_path(path) for path in found)}; keep one of them"
+        f"{short_path(video)}: no mask; draw its first frame's as {expected}, or several in a "
+        f"folder {video.stem}/, named by frame from 00000.png"
     )
 
 
 class VideoFile(MaskedVideo):
-    """A video file (anything FFmpeg reads), a stack of images (multi-page TIFF, animated PNG, WebP or GIF) or a folder of images, with its masks.
+    """One video with its masks.
 
-    masks: a folder of PNGs, named as their frames (by number for a file); or one PNG, which belongs to the frame of its name or number, and to the
-    first frame where it is named otherwise, or as the video itself. Frames of a file are named by number: 00000, 00001, …
-    frame_range: what 16-bit frames are scaled by; their own range where None.
+    Args:
+        path: a video file (anything that FFmpeg reads), a stack of images (multi-page TIFF,
+            animated PNG, WebP or GIF) or a folder of images. Frames of a file are named by
+            number: 00000, 00001, ...
+        masks: one mask, or a folder of masks (see find_masks).
+        corrections: masks of known objects count too.
+        name: by default the file's or folder's name.
+        colours: the palette for RGB masks, or 'auto' (see read_palette).
+        frame_range: what 16-bit frames are scaled by; by default their own range.
     """
 
     def __init__(
@@ -136,19 +146,22 @@ class VideoFile(MaskedVideo):
     ):
         path, masks = local_path(path), Path(masks)
         source = open_source(path, frame_range, masks)
-        positions = find_masks(masks, source, path.stem)
         full_path = path.resolve()
         super().__init__(
             name or (full_path.name if path.is_dir() else full_path.stem),
             source,
-            positions,
+            find_masks(masks, source, path.stem),
             corrections=corrections,
             colours=colours,
         )
 
 
 def local_path(path: str | Path) -> Path:
-    """A path as it is written, or as a URL of a file (file:///home/me/clip%201.mp4). Raises InputError for a URL of another machine's."""
+    """A path, also of a file's URL (file:///home/me/clip%201.mp4).
+
+    Raises:
+        InputError: the URL names another machine.
+    """
     text = str(path)
     if not text.lower().startswith("file:") or os.path.lexists(text):
         return Path(path)
@@ -159,7 +172,7 @@ def local_path(path: str | Path) -> Path:
 
 
 class SingleVideoDataset(VideoDataset):
-    """One video as a data set, for programs that take any number. root: the folder of the video."""
+    """One video as a data set. root: the folder of the video."""
 
     def __init__(self, video: Video, root: str | Path):
         self.root = Path(root)

@@ -1,4 +1,4 @@
-"""What a video's results are made from, and whether it is still the same: the files' names, sizes, times and content."""
+"""The files that a video's results are made from, and whether they are still the same."""
 
 import dataclasses
 import hashlib
@@ -15,10 +15,19 @@ _KINDS = {"frames": "frame", "masks": "mask"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InputFiles:
-    """The files that decide a video's results, none where they are not known.
+class Comparison:
+    """change: what has changed; None if nothing has. record: of the files now, if unchanged."""
 
-    frames: in order, or the one video file; none of a live source. masks: of any of its frames. wanted: names of the frames whose results are wanted, None for all.
+    change: str | None = None
+    record: dict[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputFiles:
+    """The files that decide a video's results; empty if they are not known.
+
+    frames: in order, or the one video file; none of a live source. masks: of any of its frames.
+    wanted: names of the frames whose results are wanted; None for all.
     """
 
     frames: Sequence[Path] = ()
@@ -26,7 +35,11 @@ class InputFiles:
     wanted: Collection[str] | None = None
 
     def record(self, *, read: bool = True) -> dict[str, Any]:
-        """What identifies them, as plain values. read: every file, for its content; otherwise what is touched counts as changed. Raises OSError where one is gone."""
+        """What identifies the files, as plain values.
+
+        read: hash the content of every file; otherwise a file counts as changed as soon as its
+        time changes. Raises OSError if a file is missing.
+        """
         kinds = {
             kind: {
                 **self._listing(kind),
@@ -36,17 +49,17 @@ class InputFiles:
         }
         return {**kinds, "wanted": self._wanted_sha256()}
 
-    def compared(self, recorded: Any) -> "Comparison":
-        """With what record() gave at another time, as a file kept it. Files are read only where their sizes or times differ."""
+    def compare(self, recorded: Any) -> Comparison:
+        """Compare with an earlier record(). Contents are read only if sizes or times differ."""
         if not isinstance(recorded, dict):
             return Comparison(change="nothing says what its results were made from")
         record: dict[str, Any] = {"wanted": self._wanted_sha256()}
         for kind in _KINDS:
             now, then = self._listing(kind), recorded.get(kind)
             if not isinstance(then, dict) or then.get("names") != now["names"]:
-                return Comparison(change=self._renamed(kind, then) + _SINCE)
+                return Comparison(change=self._name_change(kind, then) + _SINCE)
             record[kind] = {**now, "content": then.get("content")}
-            if then.get("listing") != now["listing"]:  # touched, or copied here anew
+            if then.get("listing") != now["listing"]:  # touched or copied
                 record[kind]["content"] = _content_sha256(getattr(self, kind))
                 if record[kind]["content"] != then.get("content"):
                     return Comparison(change=f"{self._noun(kind)} changed{_SINCE}")
@@ -55,7 +68,7 @@ class InputFiles:
         return Comparison(record=record)
 
     def untouched_since(self, recorded: Mapping[str, Any]) -> bool:
-        """Whether names, sizes and times are those of a record made a moment ago."""
+        """Whether names, sizes and times equal those of an earlier record()."""
         return all(self._listing(kind)["listing"] == recorded[kind]["listing"] for kind in _KINDS)
 
     def _listing(self, kind: str) -> dict[str, Any]:
@@ -71,32 +84,24 @@ class InputFiles:
     def _wanted_sha256(self) -> str | None:
         return None if self.wanted is None else _sha256(sorted(self.wanted))
 
-    def _renamed(self, kind: str, then: Any) -> str:
-        before, now = (
-            then.get("files") if isinstance(then, dict) else None,
-            len(getattr(self, kind)),
-        )
-        return (
-            f"names of {self._noun(kind)} changed"
-            if before == now
-            else f"{counted(now, _KINDS[kind])} instead of {before}"
-        )
+    def _name_change(self, kind: str, then: Any) -> str:
+        now = len(getattr(self, kind))
+        before = then.get("files") if isinstance(then, dict) else None
+        if before == now:
+            return f"names of {self._noun(kind)} changed"
+        return f"{counted(now, _KINDS[kind])} instead of {before}"
 
     def _noun(self, kind: str) -> str:
         return "video file" if kind == "frames" and len(self.frames) == 1 else f"{_KINDS[kind]}s"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """change: what has changed, None where nothing has. record: what identifies the files now, where nothing has."""
-
-    change: str | None = None
-    record: dict[str, Any] | None = None
-
-
 def _status_line(path: Path) -> str:
-    """The time of the last change of any kind (ctime) tells a file that was replaced by one of the same size and time."""
-    status = os.stat(path)  # noqa: PTH116 - of a link, the file it leads to
+    """A file's name, size and times.
+
+    The time of the last change of any kind (ctime) reveals a file that was replaced by one of the
+    same size and modification time. Of a link, the target counts.
+    """
+    status = path.stat()
     return (
         f"{path.name}\n{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     )

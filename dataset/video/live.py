@@ -404,8 +404,6 @@ class LiveVideo(MaskedVideo):
     stall_seconds: see LiveSource. What was read until the source failed counts: frames() then raises TruncatedVideoError. Raises InputError for masks that are not right.
     """
 
-    is_live = True
-
     def __init__(
         self,
         feed: Feed,
@@ -439,8 +437,11 @@ class LiveVideo(MaskedVideo):
         return self._live.dropped_frames
 
     def stop(self) -> None:
-        """The user's wish to end."""
+        """End frames() before its next frame. May be called from a signal handler."""
         self._live.stop()
+
+    def _check_end(self, masks_ahead: Sequence[int], last_index: int) -> None:
+        """Nothing to check: a live source may be stopped before the frames of some masks come."""
 
     def validate(self) -> None:
         """Open the source, wait for its first frame, and look at every mask: a wrong one must not end a recording that cannot be made again."""

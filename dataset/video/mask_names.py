@@ -1,16 +1,17 @@
-"""To which frame a mask belongs by its name, where the name is not just the frame's."""
+"""The frame that a mask belongs to by its name, if the name is not simply the frame's."""
 
 import re
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"[0-9]+")
-_PADDED = re.compile(
-    r"(?<![0-9])0[0-9]{3,}(?![0-9])"
-)  # how programs write a frame's number: 000003
+_PADDED = re.compile(r"(?<![0-9])0[0-9]{3,}(?![0-9])")  # as programs number frames: 000003
 
 
 def number_in(stem: str) -> int | None:
-    """The frame number a mask's stem states: its digits where there is nothing else, or a single number of four digits or more that begins with 0; else None."""
+    """The frame number that a mask's stem states, or None.
+
+    That is a stem of digits alone, or the only number of at least four digits that begins with 0.
+    """
     if stem.isascii() and stem.isdigit():
         return int(stem)
     padded = _PADDED.findall(stem)
@@ -18,9 +19,12 @@ def number_in(stem: str) -> int | None:
 
 
 def position_in(stem: str, names: Sequence[str]) -> int | None:
-    """The position of the frame that a mask's stem names, in whole or with words around it, or whose number it states; None where it names none.
+    """The position of the frame that a mask's stem names, or None.
 
-    Raises ValueError where it states a number that no frame, or more than one, has.
+    A stem names a frame if it is or contains the frame's name as a word, or states its number.
+
+    Raises:
+        ValueError: the stem states a number that no frame has, or several frames.
     """
     if stem in names:
         return names.index(stem)
@@ -32,8 +36,8 @@ def position_in(stem: str, names: Sequence[str]) -> int | None:
     number = number_in(stem)
     if number is None:
         return None
-    numbers = [int(found[-1]) if (found := _NUMBER.findall(name)) else None for name in names]
-    if number in numbers and numbers.count(number) == 1:
+    numbers = [int(digits[-1]) if (digits := _NUMBER.findall(name)) else None for name in names]
+    if numbers.count(number) == 1:
         return numbers.index(number)
     if all(other is None for other in numbers):
         return None

@@ -1,4 +1,4 @@
-"""Reading ahead: a bounded number of items made in a background thread."""
+"""Reading ahead: a background thread produces a bounded number of items."""
 
 import queue
 import threading
@@ -15,10 +15,14 @@ class _Failure:
 
 
 def prefetch(items: Iterable[Item], capacity: int = 4) -> Iterator[Item]:
-    """The same items, in the same order, made up to `capacity` ahead in a background thread that starts with the first one asked for.
+    """The same items in the same order, produced up to `capacity` ahead in a background thread.
 
-    An error raised by `items` is raised here, in its turn: after every item made before it. When the consumer stops early (close(), a break, an error), the
-    thread ends and closes `items` if it is a generator, before the consumer goes on. Raises ValueError where capacity < 1.
+    The thread starts when the first item is requested. An error raised by `items` is raised here
+    after all items produced before it. If the consumer stops early (close(), break, an error), the
+    thread ends and closes `items`, if it is a generator, before the consumer continues.
+
+    Raises:
+        ValueError: capacity < 1.
     """
     if capacity < 1:
         raise ValueError(f"capacity {capacity}: at least one item must be held")
@@ -29,7 +33,7 @@ def _consume(items: Iterable[Item], capacity: int) -> Iterator[Item]:
     ready: queue.SimpleQueue = queue.SimpleQueue()
     free = threading.Semaphore(capacity)
     stopped = threading.Event()
-    # a daemon: an iterator left hanging at exit must not keep the program alive
+    # a daemon, so that an unfinished iterator does not keep the program alive at exit
     thread = threading.Thread(
         target=_produce, args=(items, ready, free, stopped), name="prefetch", daemon=True
     )
@@ -52,7 +56,7 @@ def _produce(
     try:
         iterator = iter(items)
         while True:
-            free.acquire()  # before making an item, so that no more than `capacity` exist
+            free.acquire()  # before producing an item, so that no more than `capacity` exist
             if stopped.is_set():
                 break
             try:
@@ -60,9 +64,9 @@ def _produce(
             except StopIteration:
                 break
             ready.put(item)
-            del item  # the consumer's now; holding on would keep one more frame alive
+            del item  # keeping a reference would hold one more frame in memory
         if hasattr(iterator, "close"):
             iterator.close()
         ready.put(_END)
-    except BaseException as error:  # handed over, whatever it is: the consumer decides
+    except BaseException as error:  # the consumer decides what to do with it
         ready.put(_Failure(error))

@@ -170,7 +170,7 @@ class RunFolder:
         unfinished = []
         for name, files in videos.items():
             if not self._overwrite and self._whole(name, with_overlay=with_overlays):
-                comparison = files.compared(inputs.get(name))
+                comparison = files.compare(inputs.get(name))
                 if comparison.change is None:
                     inputs[name] |= comparison.record
                     continue

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dataset import GenericDataset, check_masks, read_label_map, read_palette
 from dataset.image_file import read_image
-from dataset.video.base import MaskSelection
+from dataset.video.mask_selection import MaskSelection
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 

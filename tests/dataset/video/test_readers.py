@@ -17,7 +17,7 @@ from dataset import (
     available_split,
     check_masks,
 )
-from dataset.video.base import MaskSelection
+from dataset.video.mask_selection import MaskSelection
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
