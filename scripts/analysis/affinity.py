@@ -19,8 +19,8 @@ from dataset import Frame, Layout, VideoDataset, prefetch
 from inference import VideoSegmenter
 from model.config import Similarity
 from model.matching import similarity
-from scripts.benchmarks.plot import Line, LinePanel, line_chart
-from scripts.benchmarks.report import markdown_table
+from scripts.common.charts import Line, LinePanel, line_chart
+from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted

@@ -7,8 +7,8 @@ from typing import Any
 from inference import VideoSegmenter
 from inference.config import SYSTEMS
 from inference.validation import Validator
-from scripts.benchmarks.plot import Line, LinePanel, line_chart
-from scripts.benchmarks.report import markdown_table
+from scripts.common.charts import Line, LinePanel, line_chart
+from scripts.common.tables import markdown_table
 from util.progress import Progress
 from util.text import counted
 

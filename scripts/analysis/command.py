@@ -1,8 +1,6 @@
 """An analysis as a command: the flags that all share, what they stand for, its run, its report."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +11,7 @@ from dataset import Layout, VideoDataset
 from inference import VideoSegmenter
 from inference.config import check_resolution
 from model.config import Similarity
-from scripts.benchmarks.report import circumstances, circumstances_line
+from scripts.common.circumstances import circumstances, circumstances_line
 from util.device import select_device
 from util.errors import EXIT_OK, InputError
 from util.files import atomic_files
@@ -104,11 +102,7 @@ def percent(share: float) -> str:
 def _report(flags: argparse.Namespace) -> int:
     """Analyse, write the figures and pictures, print the table; the exit code."""
     torch.set_num_threads(flags.threads)
-    where = circumstances(
-        shlex.join(["python", "scripts/analyse.py", *sys.argv[1:]]),
-        flags.threads,
-        select_device(flags.device),
-    )
+    where = circumstances(flags.threads, select_device(flags.device))
     with exit_on_sigterm(), atomic_files(flags.output) as folder:
         text, figures = flags.run(flags, folder)
         write_json(

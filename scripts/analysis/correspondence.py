@@ -25,7 +25,7 @@ from inference import VideoSegmenter
 from inference.output.overlay import ContactSheet
 from model.config import Similarity
 from model.matching import similarity
-from scripts.benchmarks.report import markdown_table
+from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.palette import DAVIS_PALETTE

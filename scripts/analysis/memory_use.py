@@ -18,8 +18,8 @@ from inference import VideoSegmenter
 from inference.config import SYSTEMS
 from inference.memory import POLICIES, MemoryBank
 from inference.output.overlay import ContactSheet
-from scripts.benchmarks.plot import Line, LinePanel, line_chart
-from scripts.benchmarks.report import markdown_table
+from scripts.common.charts import Line, LinePanel, line_chart
+from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted

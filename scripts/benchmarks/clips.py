@@ -13,15 +13,14 @@ import torch
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
+from scripts.benchmarks.command import add_command, add_plot
+from scripts.benchmarks.synthetic import MovingScene, synthetic_network
+from scripts.benchmarks.timing import ComponentClock, note
+from scripts.common.charts import BarPanel, bar_chart
+from scripts.common.tables import markdown_table
 from util.device import select_device
 from util.flags import Commands, at_least
 from util.text import counted
-
-from .command import add_command, add_plot
-from .material import MovingScene, made_up_network
-from .plot import Panel, bar_chart
-from .report import markdown_table
-from .timing import ComponentClock, note
 
 COMPONENTS = ("key encoding", "reading", "refinement", "decoding", "value encoding")
 REST = "rest"  # aggregation, resizing, label maps, copies
@@ -47,7 +46,7 @@ def clip_speed(workload: ClipWorkload, clip_lengths: Sequence[int]) -> list[dict
 
     The components are timed inside the runs. Raises InputError for a network that lacks what the system needs.
     """
-    network = made_up_network(workload.network)
+    network = synthetic_network(workload.network)
     scene = MovingScene(workload.height, workload.width, workload.objects)
     frames, labels = list(scene.frames(workload.frames)), scene.labels(0)
     times: dict[int, dict[str, list[float]]] = {
@@ -128,7 +127,7 @@ def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     )
     if flags.plot:
         panels = [
-            Panel(
+            BarPanel(
                 video.replace("×", "x"),
                 [[row["milliseconds"][part] for part in parts] for row in rows],
             )

@@ -1,8 +1,6 @@
 """A benchmark as a command: the flags that all share, its measurement, its report."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +10,11 @@ from model import PRESETS
 from model.config import preset
 from model.training.rollout import check_frames, check_slots
 from model.training.stages import STAGES, TrainingConfig
+from scripts.common.circumstances import circumstances, circumstances_line
 from util.device import select_device
 from util.errors import EXIT_OK
 from util.flags import Commands, DefaultsFormatter, at_least, output_image_path, output_text_path
 from util.run_record import write_json
-
-from .report import circumstances, circumstances_line
 
 Measurement = Callable[
     [argparse.Namespace], tuple[str, Any]
@@ -80,11 +77,7 @@ def _report(flags: argparse.Namespace) -> int:
     ):  # before minutes of measuring, not after
         path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(flags.threads)
-    where = circumstances(
-        shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
-        flags.threads,
-        select_device(flags.device),
-    )
+    where = circumstances(flags.threads, select_device(flags.device))
     text, figures = flags.run(flags)
     print(f"{text}\n\n{circumstances_line(where)}")
     if flags.json:

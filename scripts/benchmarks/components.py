@@ -10,16 +10,10 @@ import torch
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from util.device import select_device
-from util.flags import Commands
-from util.text import counted
-
-from .command import add_command, add_plot
-from .material import made_up_network
-from .plot import Panel, bar_chart
-from .reference import ReferenceMemory, ReferenceNetwork
-from .report import markdown_table
-from .timing import (
+from scripts.benchmarks.command import add_command, add_plot
+from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork
+from scripts.benchmarks.synthetic import synthetic_network
+from scripts.benchmarks.timing import (
     COMPONENTS,
     CPU,
     SIDES,
@@ -31,6 +25,11 @@ from .timing import (
     time_ours,
     turns,
 )
+from scripts.common.charts import BarPanel, bar_chart
+from scripts.common.tables import markdown_table
+from util.device import select_device
+from util.flags import Commands
+from util.text import counted
 
 
 def components(
@@ -40,7 +39,7 @@ def components(
 
     The parts are timed inside the runs, so that each side works as it does (frame by frame; several frames at once). Source: STCN, Figure 5.
     """
-    network = made_up_network(workload.network).to(device)
+    network = synthetic_network(workload.network).to(device)
     segmenter, reference = VideoSegmenter(network, "stcn", device=device), ReferenceNetwork(network)
     owners = {
         "reference": (
@@ -121,7 +120,7 @@ def run_components(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]
     title = f"Components: {video}, median of {flags.repeats}"
     if flags.plot:
         panels = [
-            Panel(
+            BarPanel(
                 counted(row["objects"], "object"),
                 [[row["milliseconds"][side][part] for part in COMPONENTS] for side in SIDES],
             )

@@ -15,15 +15,14 @@ from typing import Any
 import torch
 
 from inference import VideoSegmenter
+from scripts.benchmarks.command import add_command
+from scripts.benchmarks.synthetic import MovingScene, synthetic_network
+from scripts.benchmarks.timing import note, wait_for
+from scripts.common.tables import markdown_table
 from util.device import peak_memory_mb, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted
-
-from .command import add_command
-from .material import MovingScene, made_up_network
-from .report import markdown_table
-from .timing import note, wait_for
 
 BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are alike
 # the rows there may be: settings of VideoSegmenter
@@ -113,7 +112,7 @@ def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
     scene = MovingScene(run.height, run.width, run.objects)
     device = select_device(run.device)
     session = VideoSegmenter(
-        made_up_network(run.network), "stcn", device=device, **settings
+        synthetic_network(run.network), "stcn", device=device, **settings
     ).session()
     while True:
         try:

@@ -17,16 +17,15 @@ from typing import Any
 import torch
 
 from inference import VideoSegmenter
+from scripts.benchmarks.command import add_command
+from scripts.benchmarks.reference import ReferenceNetwork, ReferenceVideo
+from scripts.benchmarks.synthetic import MovingScene, synthetic_network
+from scripts.benchmarks.timing import note
+from scripts.common.tables import markdown_table
 from util.device import peak_memory_mb, reset_peak_memory, resident_mb, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted
-
-from .command import add_command
-from .material import MovingScene, made_up_network
-from .reference import ReferenceNetwork, ReferenceVideo
-from .report import markdown_table
-from .timing import note
 
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -76,7 +75,7 @@ def _run(probe: Probe) -> Peak:
     torch.set_num_threads(probe.threads)
     scene = MovingScene(probe.height, probe.width, probe.objects)
     device = select_device(probe.device)
-    network = made_up_network(probe.network).to(device)
+    network = synthetic_network(probe.network).to(device)
     labels = scene.labels(0)
     segmenter = (
         VideoSegmenter(network, "stcn", device=device, memory=probe.memory)

@@ -16,13 +16,12 @@ import torch
 from inference import SegmentationSession, VideoSegmenter
 from inference.memory import MemoryBank
 from model import NetworkConfig
+from scripts.benchmarks.command import add_command
+from scripts.benchmarks.synthetic import MovingScene, synthetic_network
+from scripts.benchmarks.timing import COMPONENTS, CPU, ComponentClock, Workload, note, wait_for
+from scripts.common.tables import markdown_table
 from util.device import select_device
 from util.flags import Commands, at_least
-
-from .command import add_command
-from .material import MovingScene, made_up_network
-from .report import markdown_table
-from .timing import COMPONENTS, CPU, ComponentClock, Workload, note, wait_for
 
 TURN_FRAMES = 5
 _WARM_UP_TURNS = 3  # in which the smallest memories fill
@@ -69,7 +68,7 @@ def compare_policies(
     workload.repeats turns are timed; `frames` has no meaning here. Predicted: the medians of key encoding, value encoding and decoding over all sides, of reading
     over the side's own turns, each as often as the side needs it; what else a frame takes is left out.
     """
-    network = made_up_network(workload.network)
+    network = synthetic_network(workload.network)
     segmenters = {
         side.name: VideoSegmenter(network, "stcn", device=device, **dict(side.settings))
         for side in sides

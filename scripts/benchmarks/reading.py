@@ -11,13 +11,12 @@ from torch import Tensor
 
 from inference.memory import MemoryBank
 from model.config import preset
+from scripts.benchmarks.command import add_command
+from scripts.benchmarks.reference import ReferenceMemory
+from scripts.benchmarks.timing import CPU, SIDES, note, turns, wait_for
+from scripts.common.tables import markdown_table
 from util.device import cuda_arithmetic, select_device
 from util.flags import Commands, at_least
-
-from .command import add_command
-from .reference import ReferenceMemory
-from .report import markdown_table
-from .timing import CPU, SIDES, note, turns, wait_for
 
 
 def reading(

@@ -13,15 +13,24 @@ import torch
 
 from inference import VideoSegmenter
 from model import VOSNetwork
+from scripts.benchmarks.command import add_command
+from scripts.benchmarks.reference import ReferenceNetwork, ReferenceVideo
+from scripts.benchmarks.synthetic import synthetic_network
+from scripts.benchmarks.timing import (
+    CPU,
+    SIDES,
+    Clip,
+    Workload,
+    add_workload,
+    note,
+    time_ours,
+    turns,
+    wait_for,
+)
+from scripts.common.tables import markdown_table
 from util.device import select_device
 from util.flags import Commands
 from util.text import counted
-
-from .command import add_command
-from .material import made_up_network
-from .reference import ReferenceNetwork, ReferenceVideo
-from .report import markdown_table
-from .timing import CPU, SIDES, Clip, Workload, add_workload, note, time_ours, turns, wait_for
 
 FIRST_FRAMES = 7  # the frames the published code was timed on
 CHECK_FRAMES = (
@@ -74,7 +83,7 @@ def speed(
     workload: Workload, object_counts: Sequence[int], device: torch.device = CPU
 ) -> list[dict[str, Any]]:
     """Seconds a frame from uint8 frames to label maps, for each number of objects: medians of both sides, and of the reference's first seven frames."""
-    network = made_up_network(workload.network).to(device)
+    network = synthetic_network(workload.network).to(device)
     segmenter, reference = VideoSegmenter(network, "stcn", device=device), ReferenceNetwork(network)
     rows = []
     for objects in object_counts:

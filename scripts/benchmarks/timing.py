@@ -17,10 +17,9 @@ import numpy as np
 import torch
 
 from inference import VideoSegmenter
+from scripts.benchmarks.reference import ReferenceNetwork, ReferenceVideo
+from scripts.benchmarks.synthetic import MovingScene
 from util.flags import at_least
-
-from .material import MovingScene
-from .reference import ReferenceNetwork, ReferenceVideo
 
 CPU = torch.device("cpu")
 SIDES = ("reference", "ours")

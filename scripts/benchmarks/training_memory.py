@@ -26,14 +26,13 @@ from torch.utils._pytree import tree_leaves
 from model import VOSNetwork, build_network
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
+from scripts.benchmarks.command import add_command, add_training_step, check_training
+from scripts.benchmarks.timing import note
+from scripts.common.tables import markdown_table
 from util.device import AMP_DTYPES, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted
-
-from .command import add_command, add_training_step, check_training
-from .report import markdown_table
-from .timing import note
 
 MARGIN_GB = 1.5
 CUDA_BLOCK_BYTES = 512  # torch's CUDA allocator gives memory in multiples of it

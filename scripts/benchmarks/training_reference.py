@@ -40,10 +40,9 @@ from model.matching import COSINE_TEMPERATURE
 from model.network import freeze_batch_norms
 from model.soft_aggregation import aggregate
 from model.training.stages import TrainingConfig
+from scripts.benchmarks.reference import concatenated_logits, concatenated_value
 from util.device import AMP_DTYPES
 from util.images import IMAGE_MEAN, IMAGE_STD
-
-from .reference import concatenated_logits, concatenated_value
 
 Transform = Callable[[Image.Image], Image.Image]
 Draw = Callable[[np.random.Generator, float], "Drawn"]

@@ -22,15 +22,10 @@ from model import build_network
 from model.training.loss_monitor import LossMonitor
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
-from util.device import AMP_DTYPES, reset_peak_memory, select_device
-from util.flags import Commands, at_least
-from util.text import counted
-
-from .command import add_command, add_training_step, check_training
-from .material import write_training_stills, write_training_videos
-from .report import markdown_table
-from .timing import SIDES, note, wait_for
-from .training_reference import (
+from scripts.benchmarks.command import add_command, add_training_step, check_training
+from scripts.benchmarks.synthetic import write_synthetic_stills, write_synthetic_videos
+from scripts.benchmarks.timing import SIDES, note, wait_for
+from scripts.benchmarks.training_reference import (
     PlainAugmentation,
     PlainData,
     PlainTrainer,
@@ -38,6 +33,10 @@ from .training_reference import (
     draw_still,
     plain_batches,
 )
+from scripts.common.tables import markdown_table
+from util.device import AMP_DTYPES, reset_peak_memory, select_device
+from util.flags import Commands, at_least
+from util.text import counted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,7 +277,7 @@ def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
             note("writing made-up stills")
         return TrainingRoots(
             static=flags.static_root
-            or [str(write_training_stills(made_up, flags.made_up, flags.height, flags.width))]
+            or [str(write_synthetic_stills(made_up, flags.made_up, flags.height, flags.width))]
         )
     if not flags.davis_root:
         note("writing made-up videos")
@@ -286,7 +285,9 @@ def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
         davis=flags.davis_root
         or [
             str(
-                write_training_videos(made_up, 4, -(-flags.made_up // 4), flags.height, flags.width)
+                write_synthetic_videos(
+                    made_up, 4, -(-flags.made_up // 4), flags.height, flags.width
+                )
             )
         ]
     )

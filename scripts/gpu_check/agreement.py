@@ -16,11 +16,10 @@ from inference.scoring.metrics import region_similarity
 from model import VOSNetwork, build_network
 from model.network import freeze_batch_norms
 from model.training.rollout import Rollout
-from scripts.benchmarks.report import markdown_table
+from scripts.common.tables import markdown_table
+from scripts.gpu_check.report import Check, Finding
 from util.device import AMP_DTYPES, cuda_arithmetic
 from util.errors import InputError
-
-from .report import Check, Finding
 
 PROBABILITY_TOLERANCE = 2e-4  # of float32, where only rounding differs
 LOSS_TOLERANCE = 1e-4  # relative

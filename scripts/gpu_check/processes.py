@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks.report import markdown_table
+from scripts.common.tables import markdown_table
+from scripts.gpu_check.report import Check, Finding
 from util.errors import InputError
-
-from .report import Check, Finding
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ITERATIONS = 4

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import shlex
 import sys
 import time
 import traceback
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks.report import circumstances, circumstances_line
+from scripts.common.circumstances import circumstances, circumstances_line
 from util.files import atomic_write
 from util.run_record import write_json
 
@@ -56,8 +55,7 @@ def run_sections(check: Check, sections: Mapping[str, Section], output: Path) ->
     An error in a section is a failure of it; the others still run. Returns all failures.
     """
     output.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "scripts/check_gpu.py", *sys.argv[1:]])
-    where = circumstances(command, torch.get_num_threads(), check.device)
+    where = circumstances(torch.get_num_threads(), check.device)
     kind = " (dry run: tiny sizes, figures without meaning)" if check.dry_run else ""
     text = [f"# GPU check{kind}", circumstances_line(where)]
     content: dict[str, Any] = {**where, "dry_run": check.dry_run, "sections": {}, "failures": []}

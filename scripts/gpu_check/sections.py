@@ -1,9 +1,9 @@
 """The sections of the check, in order of what matters most."""
 
-from .agreement import run_cpu_labels, run_golden, run_training_golden
-from .processes import run_resuming, run_two_processes
-from .report import Section
-from .speed import run_reading, run_systems, run_training
+from scripts.gpu_check.agreement import run_cpu_labels, run_golden, run_training_golden
+from scripts.gpu_check.processes import run_resuming, run_two_processes
+from scripts.gpu_check.report import Section
+from scripts.gpu_check.speed import run_reading, run_systems, run_training
 
 SECTIONS: dict[str, Section] = {
     "golden": Section("Published numbers: evaluation", run_golden, 10),

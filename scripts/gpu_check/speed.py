@@ -17,19 +17,18 @@ from model import VOSNetwork, build_network
 from model.config import PRESETS
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
-from scripts.benchmarks.material import (
-    made_up_network,
-    write_training_stills,
-    write_training_videos,
-)
 from scripts.benchmarks.reading import reading
 from scripts.benchmarks.reference import ReferenceNetwork
-from scripts.benchmarks.report import markdown_table
+from scripts.benchmarks.synthetic import (
+    synthetic_network,
+    write_synthetic_stills,
+    write_synthetic_videos,
+)
 from scripts.benchmarks.timing import SIDES, Clip, Workload, wait_for
 from scripts.benchmarks.training_speed import TrainingWorkload, training
+from scripts.common.tables import markdown_table
+from scripts.gpu_check.report import Check, Finding
 from util.device import peak_memory_mb, reset_peak_memory
-
-from .report import Check, Finding
 
 OBJECTS = (1, 3)
 _KINDS: dict[str, dict[str, Any]] = {
@@ -49,7 +48,7 @@ def run_systems(check: Check) -> Finding:
     )
     workload = Workload(network="tiny" if check.dry_run else "stcn", **size)
     rows, figures = [], []
-    made_up = functools.cache(made_up_network)
+    made_up = functools.cache(synthetic_network)
     for objects in OBJECTS:
         clip = Clip.of(workload, objects, workload.frames)
         for side in ("reference", *SYSTEMS):
@@ -197,10 +196,10 @@ def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorklo
         changes |= {"network": "tiny", "crop_size": 64, "batch_size": 2}
     sizes = (12, 96, 128) if check.dry_run else (48, 480, 854)
     if stage == "0":
-        roots = TrainingRoots(static=[str(write_training_stills(folder / "stills", *sizes))])
+        roots = TrainingRoots(static=[str(write_synthetic_stills(folder / "stills", *sizes))])
     else:
         roots = TrainingRoots(
-            davis=[str(write_training_videos(folder / "videos", 4, -(-sizes[0] // 4), *sizes[1:]))]
+            davis=[str(write_synthetic_videos(folder / "videos", 4, -(-sizes[0] // 4), *sizes[1:]))]
         )
     return TrainingWorkload(
         config=dataclasses.replace(recipe, **changes),

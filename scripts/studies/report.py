@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.plot import Line, LinePanel, line_chart
-from scripts.benchmarks.report import circumstances_line, markdown_table
+from scripts.common.charts import Line, LinePanel, line_chart
+from scripts.common.circumstances import circumstances_line
+from scripts.common.tables import markdown_table
 from util.run_record import write_json
 
 from .data import StudyData
@@ -38,7 +39,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A study's rows so far. left_out: the study's and those that failed. where: the circumstances, see scripts.benchmarks.report."""
+    """A study's rows so far. left_out: the study's and those that failed. where: the circumstances, see scripts.common.circumstances."""
 
     study: Study
     data: StudyData  # as it was given

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks.report import circumstances
+from scripts.common.circumstances import circumstances
 from util.device import select_device
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError
 from util.process import exit_on_sigterm
@@ -95,9 +95,7 @@ def run_study(
         raise InputError(f"{study.name}: no variant can be run: {_joined(study.left_out)}")
     _refuse_file(flags.output)
     given, lengths = _data(flags, times, frames)
-    where = circumstances(
-        shlex.join(["python", *_command()]), torch.get_num_threads(), select_device(flags.device)
-    )
+    where = circumstances(torch.get_num_threads(), select_device(flags.device))
     for reason in study.left_out:
         _note(f"left out: {reason}")
     runs = _Runs(study, flags, with_time)
@@ -203,12 +201,6 @@ def _data(
         data if count == 1 else data.lengthened(folder / f"{cut}x{count:g}", times=count)
         for count in times or (1,)
     ]
-
-
-def _command() -> list[str]:
-    """This command as a user would type it."""
-    script = Path(sys.argv[0])
-    return [f"scripts/{script.name}", *sys.argv[1:]]
 
 
 def _note(text: str) -> None:

@@ -20,7 +20,7 @@ from model import PRESETS, build_network, load_network
 from scripts import analyse
 from scripts.analysis import affinity, correspondence, memory_use
 from scripts.analysis.grid import Grid
-from scripts.benchmarks.material import made_up_network
+from scripts.benchmarks.synthetic import synthetic_network
 from util.errors import InputError, run_command
 
 
@@ -170,7 +170,7 @@ class Sliding(Video):
 
 @pytest.mark.parametrize("similarity", ["l2", "cosine"])
 def test_points_are_found_where_they_went(similarity):
-    network = made_up_network("tiny")
+    network = synthetic_network("tiny")
     network.config = type(network.config)(**{**vars(network.config), "similarity": similarity})
     tracks, picture = correspondence.follow(
         VideoSegmenter(network, device="cpu"),

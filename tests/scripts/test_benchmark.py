@@ -7,23 +7,21 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from repository import ROOT
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
 from scripts import benchmark
 from scripts.benchmarks import clips, components, peak_memory, speed, timing
-from scripts.benchmarks.material import MovingScene, made_up_network
-from scripts.benchmarks.plot import Line, LinePanel, Panel, bar_chart, line_chart
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
+from scripts.benchmarks.synthetic import MovingScene, synthetic_network
 from util.errors import InputError, run_command
 
 
 @pytest.mark.parametrize("objects", [1, 3])
 @pytest.mark.parametrize("lookahead", [1, 5])
 def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahead):
-    network = made_up_network("tiny")
+    network = synthetic_network("tiny")
     scene = MovingScene(100, 150, objects)  # not multiples of 16
     agreement = speed.compare(
         network,
@@ -39,7 +37,7 @@ def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahea
 
 @pytest.mark.parametrize("objects", [1, 3])
 def test_reference_and_engine_agree_on_the_published_network(objects):
-    network = made_up_network("stcn")
+    network = synthetic_network("stcn")
     scene = MovingScene(64, 80, objects)
     agreement = speed.compare(
         network, VideoSegmenter(network, device="cpu"), list(scene.frames(3)), scene.labels(0)
@@ -51,8 +49,8 @@ def test_reference_and_engine_agree_on_the_published_network(objects):
 def test_comparison_notices_other_weights():
     scene = MovingScene(64, 96, 1)
     agreement = speed.compare(
-        made_up_network("tiny", seed=0),
-        VideoSegmenter(made_up_network("tiny", seed=1), device="cpu"),
+        synthetic_network("tiny", seed=0),
+        VideoSegmenter(synthetic_network("tiny", seed=1), device="cpu"),
         list(scene.frames(3)),
         scene.labels(0),
     )
@@ -63,7 +61,7 @@ def test_comparison_notices_other_weights():
 def test_reference_memorises_every_fifth_frame_and_never_the_last():
     scene = MovingScene(32, 48, 2)
     video = ReferenceVideo(
-        ReferenceNetwork(made_up_network("tiny")), scene.frames(11), 11, scene.labels(0)
+        ReferenceNetwork(synthetic_network("tiny")), scene.frames(11), 11, scene.labels(0)
     )
     labels = video.run()
     assert video.memorised == [0, 5]
@@ -143,23 +141,6 @@ def test_clip_speed_refuses_a_network_without_refinement():
         clips.clip_speed(
             clips.ClipWorkload(network="tiny", height=32, width=48, frames=5, repeats=1), [2]
         )
-
-
-def test_bar_chart_draws_bars_as_high_as_their_values(tmp_path):
-    path = tmp_path / "new" / "chart.png"
-    bar_chart(
-        path,
-        "title",
-        "subtitle",
-        ("one", "two"),
-        ("a", "b"),
-        [Panel("panel", [[100.0, 50.0], [25.0, 0.0]])],
-    )
-    pixels = np.array(Image.open(path).convert("RGB"))
-    grey, blue = pixels[150:] == (176, 184, 196), pixels[150:] == (38, 107, 191)  # below the legend
-    heights = sorted(set(grey.all(-1).sum(0)))
-    assert heights[-1] == pytest.approx(2 * heights[1], rel=0.02)
-    assert blue.all(-1).sum(0).max() == pytest.approx(heights[-1] / 4, rel=0.04)
 
 
 def test_peak_memory_sees_the_video_the_reference_holds():
@@ -253,26 +234,3 @@ def test_wrong_requests_end_with_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert end.value.code == 2
     assert error.startswith(said) and error.count("\n") == 1
-
-
-def test_line_chart_draws_points_where_their_values_are(tmp_path):
-    path = tmp_path / "chart.png"
-    rising = Line("rising", [(0.0, 0.0), (10.0, 100.0)], ("low", "high"))
-    line_chart(
-        path,
-        "title",
-        "subtitle",
-        [
-            LinePanel("panel", "x", "y", [rising, Line("absent", [])]),
-            LinePanel("empty", "x", "y", []),
-        ],
-    )
-    pixels = np.array(Image.open(path).convert("RGB"))[
-        130:-60, :760
-    ]  # the first panel, without legend
-    rows, columns = np.nonzero((pixels == (0, 114, 178)).all(-1))
-    low, high = rows[columns < columns.min() + 8].mean(), rows[columns > columns.max() - 8].mean()
-    assert low - high == pytest.approx(520 - 48 - 66, abs=4)
-    assert columns.max() - columns.min() == pytest.approx(
-        760 - 84 - 40 + 10, abs=4
-    )  # and half a marker at both ends

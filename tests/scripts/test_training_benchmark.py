@@ -23,7 +23,7 @@ from model.training.losses import BootstrapConfig
 from model.training.stages import STAGES, TrainingConfig
 from scripts import benchmark as benchmark_command
 from scripts.benchmarks import training_memory, training_speed
-from scripts.benchmarks.material import write_training_stills, write_training_videos
+from scripts.benchmarks.synthetic import write_synthetic_stills, write_synthetic_videos
 from scripts.benchmarks.training_memory import (
     Plan,
     Recipe,
@@ -128,9 +128,9 @@ def test_plain_samples_show_each_object_where_its_label_is(tmp_path, kind):
 @pytest.mark.parametrize(("stage", "workers"), [("0", 0), ("3", 1)])
 def test_both_loops_train_on_made_up_files(tmp_path, stage, workers):
     if stage == "0":
-        roots = TrainingRoots(static=[str(write_training_stills(tmp_path, 2, 48, 64))])
+        roots = TrainingRoots(static=[str(write_synthetic_stills(tmp_path, 2, 48, 64))])
     else:
-        roots = TrainingRoots(davis=[str(write_training_videos(tmp_path, 1, 4, 48, 64))])
+        roots = TrainingRoots(davis=[str(write_synthetic_videos(tmp_path, 1, 4, 48, 64))])
     workload = training_speed.TrainingWorkload(
         config=tiny(stage, crop_size=32),
         roots=roots,
@@ -327,7 +327,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line_before_anything_is_made_u
 ):
     made = []
     monkeypatch.setattr("sys.argv", ["benchmark.py", *flags])
-    monkeypatch.setattr(training_speed, "write_training_videos", lambda *_: made.append(_))
+    monkeypatch.setattr(training_speed, "write_synthetic_videos", lambda *_: made.append(_))
     with pytest.raises(InputError, match=said) as refusal:
         benchmark_command.main()
     assert "\n" not in str(refusal.value) and not made

@@ -23,7 +23,7 @@ from util.palette import DAVIS_PALETTE
 _PIXELS_A_FRAME = 3  # how far the background and the objects' orbits travel
 
 
-def made_up_network(preset: str, seed: int = 0) -> VOSNetwork:
+def synthetic_network(preset: str, seed: int = 0) -> VOSNetwork:
     """A network of a preset in evaluation mode, without gradients, its weights random but the same for the same seed.
 
     Scaled so that features keep their size through the layers, and batch norms that do something: results then tell a right computation from a wrong
@@ -111,7 +111,7 @@ class MovingScene:
         return (self.frame(index) for index in range(count))
 
 
-def write_training_videos(root: Path, videos: int, frames: int, height: int, width: int) -> Path:
+def write_synthetic_videos(root: Path, videos: int, frames: int, height: int, width: int) -> Path:
     """Made-up videos of two objects laid out like DAVIS, every frame with its mask. Returns `root`."""
     for number in range(videos):
         for index, (image, labels) in enumerate(
@@ -126,7 +126,7 @@ def write_training_videos(root: Path, videos: int, frames: int, height: int, wid
     return root
 
 
-def write_training_stills(root: Path, stills: int, height: int, width: int) -> Path:
+def write_synthetic_stills(root: Path, stills: int, height: int, width: int) -> Path:
     """Made-up photographs of one object, NAME.jpg beside NAME.png. Returns `root`."""
     for number in range(stills):
         images, labels = make_clip(number, 1, height, width, objects=1)

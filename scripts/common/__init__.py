@@ -1,0 +1,1 @@
+"""What benchmarks, the GPU check, studies and analyses share: charts, tables, circumstances."""
