@@ -1,4 +1,7 @@
-"""Images as the networks take them. Legend: H W height and width in pixels. Sizes that networks with strides need. Legend: H W height and width in pixels."""
+"""Images as the networks take them: normalised, and padded to the size that strides need.
+
+Legend: H W height and width in pixels.
+"""
 
 import dataclasses
 
@@ -10,18 +13,21 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def normalise_images(images: Tensor) -> Tensor:
-    """RGB images uint8 [..., 3, H, W] in 0..255 to float32, less the ImageNet mean, over the ImageNet deviation. Source: STCN, section 4."""
+    """Subtract the ImageNet mean and divide by the ImageNet standard deviation.
+
+    images: RGB uint8 [..., 3, H, W] in 0..255. Returns: float32 [..., 3, H, W].
+    Source: STCN, section 4.
+    """
     normalised = images.float().div(255)
     for channel, mean, deviation in zip(normalised.unbind(-3), IMAGE_MEAN, IMAGE_STD, strict=True):
-        channel.sub_(mean).div_(
-            deviation
-        )  # by numbers: a tensor of them would make the host wait for a GPU
+        # Python numbers, since a tensor of them would make the host wait for a GPU.
+        channel.sub_(mean).div_(deviation)
     return normalised
 
 
 @dataclasses.dataclass(frozen=True)
 class Padding:
-    """Rows and columns added around an image."""
+    """Rows and columns of zeros around an image, in pixels."""
 
     left: int
     right: int
@@ -30,15 +36,16 @@ class Padding:
 
     @staticmethod
     def to_multiple(height: int, width: int, multiple: int) -> "Padding":
-        """Split evenly, the odd pixel at the bottom and right. Source: STM's public code, as STCN uses it."""
+        """The padding that makes both sides multiples of a number, split evenly; an odd pixel goes
+        to the bottom or right. Source: STM's public code, as STCN uses it."""
         rows, columns = -height % multiple, -width % multiple
         return Padding(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
 
     def pad(self, images: Tensor) -> Tensor:
-        """Zeros around images [..., H, W]."""
+        """Add zeros around images [..., H, W]."""
         return F.pad(images, (self.left, self.right, self.top, self.bottom))
 
     def crop(self, images: Tensor) -> Tensor:
-        """The inverse of pad."""
+        """Undo `pad`."""
         height, width = images.shape[-2:]
         return images[..., self.top : height - self.bottom, self.left : width - self.right]

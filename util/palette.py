@@ -2,13 +2,10 @@
 
 
 def _voc_colour(index: int) -> tuple[int, int, int]:
-    """Spread the bits of an id over the high bits of red, green and blue (the PASCAL VOC colour map)."""
+    """Spread the bits of an id over the high bits of red, green and blue, in turn."""
     channels = [0, 0, 0]
     for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= (
-                ((index >> (3 * bit + channel)) & 1) << (7 - bit) if 3 * bit + channel < 8 else 0
-            )
+        channels[bit % 3] |= ((index >> bit) & 1) << (7 - bit // 3)
     return channels[0], channels[1], channels[2]
 
 

@@ -1,4 +1,4 @@
-"""How far a long run is, on stderr: a bar on a terminal; elsewhere a line per finished part, and one now and then."""
+"""Progress of long runs on standard error: a bar on a terminal, otherwise a line now and then."""
 
 import collections
 import io
@@ -8,18 +8,20 @@ from typing import TextIO
 
 try:
     import progressbar
-except ImportError:  # a machine prepared by others; lines then tell how far a run is
+except ImportError:  # progress is then shown as lines
     progressbar = None
 
-_RATE_SECONDS = 10.0  # the rate is that of about so long
+_RATE_SECONDS = 10.0  # the rate is the average over about this time
 _SAMPLE_SECONDS = 0.5
 
 
 class Progress:
-    """Counts `unit`s towards a total (None: unknown), showing how many there are a second lately, and, on a terminal, the time left.
+    """Counts units towards a total and shows the recent rate, and on a terminal the time left.
 
-    Used as a context manager. The rate counts everything: reading, computing, writing. line_seconds: where stderr is no terminal, a line is said when so
-    long nothing was.
+    A context manager. The rate includes reading, computing and writing.
+
+    total: None if unknown. unit: plural noun. stream: standard error unless given.
+    line_seconds: without a terminal, the time after which a line is printed if none was.
     """
 
     def __init__(
@@ -35,63 +37,56 @@ class Progress:
         self._unit = unit
         self._line_seconds = line_seconds
         self._done = 0
-        self._said_at = time.perf_counter()
-        self._samples = collections.deque([(self._said_at, 0)])  # when how many were done
+        self._last_line_seconds = time.perf_counter()
+        self._samples = collections.deque([(self._last_line_seconds, 0)])  # (seconds, units done)
         self._text: progressbar.FormatCustomText | None = None
         self._bar: progressbar.ProgressBar | None = None
 
     def __enter__(self) -> "Progress":
         if progressbar is not None and self._stream.isatty():
             self._text = progressbar.FormatCustomText("%(text)s", {"text": ""})
-            known = [
-                progressbar.Percentage(),
-                " ",
-                progressbar.Bar(),
-                " ",
-                self._text,
-                "  ",
-                progressbar.ETA(),
-            ]
-            unknown = [
-                progressbar.Counter(),
-                f" {self._unit} ",
-                progressbar.AnimatedMarker(),
-                " ",
-                self._text,
-            ]
-            widgets, maximum = (
-                (unknown, progressbar.UnknownLength)
-                if self._total is None
-                else (known, self._total)
-            )
-            self._bar = progressbar.ProgressBar(
-                max_value=maximum, widgets=widgets, fd=self._stream
-            ).start()
+            self._bar = self._new_bar().start()
         return self
 
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._bar is not None:
+            self._bar.finish(dirty=kind is not None)
+
+    def _new_bar(self) -> "progressbar.ProgressBar":
+        if self._total is None:
+            start = [progressbar.Counter(), f" {self._unit} ", progressbar.AnimatedMarker()]
+            end = []
+        else:
+            start = [progressbar.Percentage(), " ", progressbar.Bar()]
+            end = ["  ", progressbar.ETA()]
+        return progressbar.ProgressBar(
+            max_value=progressbar.UnknownLength if self._total is None else self._total,
+            widgets=[*start, " ", self._text, *end],
+            fd=self._stream,
+        )
+
     def advance(self, count: int = 1, status: str = "") -> None:
-        """So many more are done. status: what else is to be known at this moment; shown after the rate."""
+        """Add `count` finished units. status: further information, shown after the rate."""
         self._done += count
         now = time.perf_counter()
-        if self._bar is None and now - self._said_at < self._line_seconds:
+        if self._bar is None and now - self._last_line_seconds < self._line_seconds:
             self._sample(now)
             return
         text = ", ".join(filter(None, (f"{self._rate(now):.1f} {self._unit}/s", status)))
         self._sample(now)
         if self._bar is None:
-            self.say(
-                f"{self._done:,} {self._unit}{'' if self._total is None else f' of {self._total:,}'}, {text}"
-            )
+            of_total = "" if self._total is None else f" of {self._total:,}"
+            self.say(f"{self._done:,} {self._unit}{of_total}, {text}")
         else:
             self._text.update_mapping(text=text)
             self._bar.update(self._done if self._total is None else min(self._done, self._total))
 
     def say(self, text: str) -> None:
-        """A line of its own, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
-            text = f"\r\033[K{text}"  # the bar's line is cleared and drawn anew below
+            text = f"\r\033[K{text}"  # clear the bar's line; the bar is drawn again below
         print(text, file=self._stream, flush=True)
-        self._said_at = time.perf_counter()
+        self._last_line_seconds = time.perf_counter()
         if self._bar is not None:
             self._bar.update(force=True)
 
@@ -102,9 +97,5 @@ class Progress:
                 self._samples.popleft()
 
     def _rate(self, now: float) -> float:
-        then, done = self._samples[0]
-        return (self._done - done) / max(now - then, 1e-9)
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if self._bar is not None:
-            self._bar.finish(dirty=kind is not None)
+        start, done = self._samples[0]
+        return (self._done - done) / max(now - start, 1e-9)

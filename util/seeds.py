@@ -1,4 +1,5 @@
-"""The global random states of a process, as plain values and tensors that a checkpoint can hold without pickled code."""
+"""The random states of a process, as plain values and tensors, which a checkpoint can hold without
+pickled code."""
 
 import random
 from typing import Any
@@ -8,14 +9,15 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators."""
+    """Seed the global generators of Python, numpy and torch. seed: at least 0."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_states() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's global generators, and of the CUDA device this process uses, if any."""
+    """The states of the global generators of Python, numpy and torch, and of the current CUDA
+    device (None if CUDA is not in use)."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -26,7 +28,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """The inverse of random_states, in a process of the same kind."""
+    """Restore what `random_states` returned, in this or another process."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = states["numpy"]

@@ -37,7 +37,7 @@ def test_a_list_in_utf_16_is_refused_by_name(tmp_path):
         path.write_bytes("bear\ncow\n".encode(encoding))
         with pytest.raises(
             InputError,
-            match=rf"{number}\.txt: not a text of UTF-8 \((it begins as UTF-16 does|a byte of 0 in it)\); write it anew, a name a line",
+            match=rf"{number}\.txt: not a text of UTF-8 \((it begins as UTF-16 does|a byte of 0 in it)\); save it as UTF-8, a name a line",
         ):
             read_text(path, "a name a line")
 
@@ -51,7 +51,7 @@ def test_a_meta_json_that_is_no_json_is_refused_by_name(tmp_path, content):
     meta.write_text(content)
     for read in (lambda: YoutubeDataset(tmp_path / "yv"), lambda: read_categories(meta)):
         with pytest.raises(
-            InputError, match=r"meta\.json: not JSON \(.*\); write it anew, or copy it again"
+            InputError, match=r"meta\.json: not JSON \(.*\); write it or copy it again"
         ):
             read()
 

@@ -1,11 +1,45 @@
-"""Results that appear whole or not at all."""
+"""Files: names that data may give, and writing that appears whole or not at all."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
-from toy_trees import file_names
+from redirection import run_redirected
+from toy_trees import file_names, write_davis
 
-from util.files import atomic_files, atomic_folder, atomic_write
+from scripts import score
+from util.errors import InputError
+from util.files import atomic_files, atomic_folder, atomic_write, check_plain_name, natural_key
+
+
+def test_numbers_in_names_sort_by_value():
+    names = ["frame_10", "frame_9", "10", "2", "01"]
+    assert sorted(names, key=natural_key) == ["01", "2", "10", "frame_9", "frame_10"]
+
+
+@pytest.mark.parametrize("name", ["bear", "00000", "a b", "é", "x" * 200, "a.b-c_d"])
+def test_plain_names_are_accepted(name):
+    check_plain_name(name, "meta.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("..", "leads to another folder"),
+        ("a/b", "leads to another folder"),
+        ("a\\b", "leads to another folder"),
+        ("a\nb", "control character"),
+        (".bear", "begins with a dot"),
+        ("x" * 201, "longer than 200 bytes"),
+        ("\ud800", "no character"),
+    ],
+)
+def test_names_that_could_lead_elsewhere_are_refused_with_their_source(name, problem):
+    with pytest.raises(InputError, match=rf"^meta\.json: the name .*{problem}"):
+        check_plain_name(name, "meta.json")
 
 
 @pytest.mark.parametrize("write", [atomic_folder, atomic_files])
@@ -13,15 +47,14 @@ def test_a_new_folder_appears_when_all_is_written(tmp_path, write):
     with write(tmp_path / "a/b/out") as folder:
         (folder / "one.txt").write_text("1")
         assert not (tmp_path / "a/b/out").exists()
-    assert (tmp_path / "a/b/out/one.txt").read_text() == "1" and file_names(tmp_path / "a/b") == [
-        "out"
-    ]
+    assert (tmp_path / "a/b/out/one.txt").read_text() == "1"
+    assert file_names(tmp_path / "a/b") == ["out"]
     (tmp_path / "made").mkdir()
     assert (tmp_path / "a/b/out").stat().st_mode == (tmp_path / "made").stat().st_mode
 
 
 @pytest.mark.parametrize("write", [atomic_folder, atomic_files])
-def test_a_failure_leaves_neither_the_folder_nor_those_made_for_it(tmp_path, write):
+def test_after_a_failure_neither_the_folder_nor_its_new_parents_exist(tmp_path, write):
     (tmp_path / "a").mkdir()
     with pytest.raises(KeyError), write(tmp_path / "a/b/c/out") as folder:
         (folder / "one.txt").write_text("1")
@@ -29,7 +62,7 @@ def test_a_failure_leaves_neither_the_folder_nor_those_made_for_it(tmp_path, wri
     assert file_names(tmp_path) == ["a"] and file_names(tmp_path / "a") == []
 
 
-def test_files_replace_those_of_their_names_in_a_folder_that_is_there(tmp_path):
+def test_files_replace_those_of_the_same_names_in_an_existing_folder(tmp_path):
     (tmp_path / "one.txt").write_text("old")
     (tmp_path / "other.txt").write_text("other")
     with atomic_files(tmp_path) as folder:
@@ -43,7 +76,7 @@ def test_files_replace_those_of_their_names_in_a_folder_that_is_there(tmp_path):
     }
 
 
-def test_a_failure_leaves_a_folder_that_is_there_as_it_was(tmp_path):
+def test_a_failure_leaves_an_existing_folder_unchanged(tmp_path):
     (tmp_path / "one.txt").write_text("old")
     with pytest.raises(KeyError), atomic_files(tmp_path) as folder:
         (folder / "one.txt").write_text("new")
@@ -51,7 +84,7 @@ def test_a_failure_leaves_a_folder_that_is_there_as_it_was(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one.txt": "old"}
 
 
-def test_a_file_where_a_folder_is_needed_is_refused_by_its_name(tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused_and_kept(tmp_path):
     (tmp_path / "out").write_text("mine")
     with (
         pytest.raises(OSError, match="out: a file; a folder is needed"),
@@ -61,7 +94,7 @@ def test_a_file_where_a_folder_is_needed_is_refused_by_its_name(tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_folder_where_a_file_belongs_is_refused_before_any_file_is_replaced(tmp_path):
+def test_a_folder_in_place_of_a_file_is_refused_before_any_file_is_replaced(tmp_path):
     (tmp_path / "one.txt").write_text("old")
     (tmp_path / "two.txt").mkdir()
     with (
@@ -70,24 +103,78 @@ def test_a_folder_where_a_file_belongs_is_refused_before_any_file_is_replaced(tm
     ):
         (folder / "one.txt").write_text("new")
         (folder / "two.txt").write_text("2")
-    assert (tmp_path / "one.txt").read_text() == "old" and file_names(tmp_path) == [
-        "one.txt",
-        "two.txt",
-    ]
+    assert (tmp_path / "one.txt").read_text() == "old"
+    assert file_names(tmp_path) == ["one.txt", "two.txt"]
 
 
-def test_a_file_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
-    """Otherwise a power cut leaves the name with pages of zeros."""
+def test_content_is_synchronised_before_the_renaming(tmp_path, monkeypatch):
+    """Otherwise, after a power cut, the name may stand for pages of zeros."""
     named_when_synchronised = []
     fsync = os.fsync
-    monkeypatch.setattr(
-        os,
-        "fsync",
-        lambda descriptor: (
-            named_when_synchronised.append((tmp_path / "file").exists()),
-            fsync(descriptor),
-        ),
-    )
+
+    def watched(descriptor):
+        named_when_synchronised.append((tmp_path / "file").exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
     with atomic_write(tmp_path / "file") as file:
         file.write(b"whole")
     assert named_when_synchronised == [False] and (tmp_path / "file").read_bytes() == b"whole"
+
+
+TABLE_AND_FILE = """
+import sys
+from util.errors import run_command
+from util.files import atomic_write
+
+def main():
+    print("table")
+    with atomic_write(sys.argv[1]) as file:
+        file.write(b"scores\\n")
+    print("end")
+
+run_command(main)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").is_symlink(), reason="needs /dev/stdout")
+def test_standard_output_and_devices_are_written_to_and_not_replaced(tmp_path):
+    program = ["-c", TABLE_AND_FILE]
+    for redirection in ("", "| cat", f"> {tmp_path / 'file'}", f">> {tmp_path / 'appended'}"):
+        assert run_redirected(redirection, "/dev/null", program=program).returncode == 0
+        ended = run_redirected(redirection, "/dev/stdout", program=program)
+        written = ended.stdout or Path(redirection.split()[-1]).read_text()
+        assert ended.returncode == 0 and written.endswith("table\nscores\nend\n"), ended.stderr
+    assert not Path("/dev/null").is_file() and Path("/dev/stdout").is_symlink()
+
+
+def test_errors_name_the_file_and_not_a_temporary_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r": '.*folder'"), atomic_write(tmp_path / "folder") as file:
+        file.write(b"")
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*scores\.json'"),
+        atomic_write(tmp_path / "scores.json"),
+    ):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match=r"'another'"), atomic_write(tmp_path / "scores.json"):
+        raise OSError(28, "No space left on device", "another")
+    assert file_names(tmp_path) == ["folder"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_is_named():
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        atomic_write("/dev/full") as file,
+    ):
+        file.write(b"content")
+
+
+def test_the_record_of_a_run_is_not_overwritten(tmp_path, monkeypatch):
+    root = write_davis(tmp_path / "data", {"bear": 4})
+    results = root / "Annotations/480p"
+    flags = ["--truth", root, "--results", results, "--json", results / "config.json"]
+    monkeypatch.setattr(sys, "argv", ["score.py", *map(str, flags)])
+    with pytest.raises(InputError, match="says what the results were made with"):
+        score.main()

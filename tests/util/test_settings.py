@@ -1,4 +1,4 @@
-"""Settings of frozen configurations, by name and as texts."""
+"""Settings of frozen configurations, changed by name and text."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import pytest
 
 from model.training.stages import STAGES
 from util.errors import InputError
-from util.settings import parse_settings, setting_names, with_setting
+from util.settings import check_plain_values, parse_settings, setting_names, with_setting
 
 CONFIG = STAGES["3"]
 
@@ -46,12 +46,12 @@ def test_a_text_becomes_a_value_of_the_settings_type(name, text, value):
         ("schedule", "linear", "one of steps, cosine"),
     ],
 )
-def test_a_wrong_name_or_value_is_named_with_what_is_valid(name, text, message):
+def test_a_wrong_name_or_value_is_refused_with_what_is_valid(name, text, message):
     with pytest.raises(InputError, match=message):
         with_setting(CONFIG, name, text, fixed=("stage",))
 
 
-def test_every_value_of_a_stage_has_a_name_and_stays_as_it_is_by_itself():
+def test_every_setting_has_a_name_and_accepts_its_own_value():
     names = setting_names(CONFIG)
     assert {
         field.name
@@ -65,7 +65,27 @@ def test_every_value_of_a_stage_has_a_name_and_stays_as_it_is_by_itself():
         assert with_setting(CONFIG, name, value) == CONFIG
 
 
-def test_pairs_are_read_and_others_refused():
+def test_settings_are_key_value_pairs():
     assert parse_settings(["a=1", "b.c=x=y"]) == [("a", "1"), ("b.c", "x=y")]
     with pytest.raises(InputError, match="KEY=VALUE"):
         parse_settings(["a"])
+
+
+def nested_list(depth: int) -> list:
+    return [nested_list(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"a": object()}, "holds <object"),
+        ({"a": ["x" * 20_000]}, "holds 'xxx"),
+        ({"a": 1 << 70}, "holds 1180591620717411303424"),
+        ({"a": list(range(20_000))}, "larger, or nested deeper"),
+        (nested_list(30), "larger, or nested deeper"),
+    ],
+)
+def test_values_that_no_configuration_holds_are_refused(values, message):
+    check_plain_values({"a": [1, 2.5, "text", None, True, (3, {"b": -4})]})
+    with pytest.raises(InputError, match=message):
+        check_plain_values(values)

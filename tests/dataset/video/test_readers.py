@@ -138,7 +138,7 @@ def test_a_list_that_is_no_text_of_utf_8_is_refused_by_its_name(tmp_path, conten
     (tmp_path / "ImageSets/2017/val.txt").write_bytes(content)
     with pytest.raises(
         InputError,
-        match=r"ImageSets/2017/val\.txt: not a text of UTF-8 \(.*\); write it anew, a name a line",
+        match=r"ImageSets/2017/val\.txt: not a text of UTF-8 \(.*\); save it as UTF-8, a name a line",
     ):
         DavisDataset(tmp_path)
 
