@@ -1,4 +1,7 @@
-"""What users hand over (frames, masks) as tensors, and sizes. Legend: L frames, H W size as given, H' W' working size, h w at stride 16."""
+"""Frames and masks of users as tensors, and the sizes in which they are worked on.
+
+Legend: L frames, K objects, H W size as given, H' W' working size, h w at stride 16.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,74 +17,88 @@ from model.network import STRIDE
 from util.errors import InputError
 from util.images import Padding, normalise_images
 
-MAX_OBJECTS = 254
 MAX_ID = 65535
 
 
-def as_image(frame: Any, place: str) -> Tensor:
-    """A frame uint8 RGB [H, W, 3] (array or tensor; a tensor may be [3, H, W]) as a uint8 tensor [3, H, W]. Raises InputError for anything else, and below 16 pixels."""
-    image = _as_tensor(frame, place, "frame", "RGB uint8 [H, W, 3]")
+@dataclasses.dataclass(frozen=True)
+class ObjectMask:
+    """The mask of some objects of a frame: int64 ids [H, W], 0 for background."""
+
+    labels: Tensor
+    object_ids: tuple[int, ...]  # the ids in labels, ascending
+
+    def to(self, device: torch.device) -> "ObjectMask":
+        """A copy on a device."""
+        return ObjectMask(self.labels.to(device, copy=True), self.object_ids)
+
+
+def as_image(frame: Any, source: str) -> Tensor:
+    """A frame as a uint8 tensor [3, H, W].
+
+    frame: uint8 RGB [H, W, 3], an array or a tensor; also [3, H, W]. source: names it in errors.
+    Raises InputError for anything else, and for fewer than 16 pixels in height or width.
+    """
+    image = _as_tensor(frame, source, "frame", "RGB uint8 [H, W, 3]")
     if image.ndim == 3 and image.shape[-1] == 3:
         image = image.permute(2, 0, 1)
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+        found = f"frame of shape {list(image.shape)} and type {image.dtype}"
+        raise InputError(f"{source}: {found}; RGB uint8 [H, W, 3] is expected")
+    height, width = image.shape[1:]
+    if min(height, width) < STRIDE:
         raise InputError(
-            f"{place}: frame of shape {list(image.shape)} and type {image.dtype}; RGB uint8 [H, W, 3] is expected"
-        )
-    if min(image.shape[1:]) < STRIDE:
-        raise InputError(
-            f"{place}: frame of {image.shape[2]}×{image.shape[1]} pixels; at least {STRIDE}×{STRIDE} are needed"
+            f"{source}: frame of {width}×{height} pixels; at least {STRIDE}×{STRIDE} are needed"
         )
     return image
 
 
-def as_label_map(mask: Any, size: tuple[int, int], place: str) -> tuple[Tensor, list[int]]:
-    """A mask of ids [H, W] (whole numbers or booleans) as an int64 tensor, and its ids in order.
+def as_object_mask(mask: Any, size: tuple[int, int], source: str) -> ObjectMask:
+    """A mask of ids [H, W], whole numbers or booleans, as a typed value.
 
+    size: H, W of its frame. source: names the frame in errors.
     Raises InputError for another shape or type, no object, or ids outside 0..65535.
     """
-    labels = _as_tensor(mask, place, "mask", "ids [H, W]")
+    labels = _as_tensor(mask, source, "mask", "ids [H, W]")
     if tuple(labels.shape) != size:
-        raise InputError(
-            f"{place}: mask of shape {list(labels.shape)}, frame of {list(size)}; a mask must have its frame's size"
-        )
+        found = f"mask of shape {list(labels.shape)}, frame of {list(size)}"
+        raise InputError(f"{source}: {found}; a mask must have its frame's size")
     if labels.is_floating_point() or labels.is_complex():
+        found = f"mask of type {labels.dtype}"
         raise InputError(
-            f"{place}: mask of type {labels.dtype}; whole numbers are expected, the object's id at each pixel"
+            f"{source}: {found}; whole numbers are expected, the object's id at each pixel"
         )
     labels = labels.long()
     ids = labels.unique().tolist()
     if ids[0] < 0 or ids[-1] > MAX_ID:
-        raise InputError(
-            f"{place}: mask with id {ids[0] if ids[0] < 0 else ids[-1]}; ids are 1 to {MAX_ID}, 0 is background"
-        )
-    ids = [i for i in ids if i > 0]
-    if not ids:
-        raise InputError(f"{place}: mask without an object; leave the mask out where none is given")
-    return labels, ids
+        wrong = ids[0] if ids[0] < 0 else ids[-1]
+        raise InputError(f"{source}: mask with id {wrong}; ids are 1 to {MAX_ID}, 0 is background")
+    if ids == [0]:
+        raise InputError(f"{source}: mask without an object; leave the mask out")
+    return ObjectMask(labels, tuple(i for i in ids if i > 0))
 
 
-def _as_tensor(value: Any, place: str, what: str, expected: str) -> Tensor:
-    """Arrays, tensors and whatever else NumPy takes for an array of numbers."""
+def _as_tensor(value: Any, source: str, what: str, expected: str) -> Tensor:
+    """A tensor of anything that NumPy takes for an array of numbers."""
     if isinstance(value, Tensor):
         return value
     try:
         array = np.asarray(value)
         if array.dtype.byteorder not in "=|":
             array = array.astype(array.dtype.newbyteorder("="))
-        return torch.from_numpy(
-            np.require(array, requirements="CW")
-        )  # torch takes arrays that are contiguous and may be written to
+        # torch takes arrays that are contiguous and writeable
+        return torch.from_numpy(np.require(array, requirements="CW"))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{place}: {what} of type {type(value).__name__} that is no array of numbers; {expected} is expected"
-        ) from error
+        found = f"{what} of type {type(value).__name__}, which is no array of numbers"
+        raise InputError(f"{source}: {found}; {expected} is expected") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """How frames of one video reach the network and results return: resized to the working resolution, padded to multiples of 16.
+    """How the frames of a video reach the network and how results return.
 
-    Published resizing acts on the normalised image, bicubic without antialiasing. Source: STCN, section 4 (YouTube-VOS).
+    Frames are resized to the working size, then padded to multiples of 16. As published, it is the
+    normalised image that is resized, bicubic without antialiasing.
+    Source: STCN, section 4 (YouTube-VOS).
     """
 
     size: tuple[int, int]
@@ -90,22 +107,25 @@ class Geometry:
 
     @staticmethod
     def of(size: tuple[int, int], resolution: int) -> "Geometry":
-        """resolution: the working shorter side in pixels, the longer truncated to an integer; -1 leaves the size as it is.
+        """For frames of `size` (H, W).
 
-        Raises InputError where frames of that size would have more than 2^25 pixels, too many for any memory to be read.
+        resolution: the shorter side of the working size in pixels, the longer side is truncated to
+        an integer; -1 keeps the size.
+        Raises InputError if the working size has more than 2^25 pixels, too many for any memory.
         """
-        shorter = min(size)
-        working = (
-            size
-            if resolution == -1
-            else tuple(
+        working = size
+        if resolution != -1:
+            shorter = min(size)
+            working = tuple(
                 int(resolution * side / shorter) if side != shorter else resolution for side in size
             )
-        )
         if working[0] * working[1] > MAX_WORKING_PIXELS:
-            asked = "as they are" if resolution == -1 else f"at resolution {resolution}"
-            found = f"frames of {size[1]}×{size[0]} pixels {asked} are {working[1]}×{working[0]}, more than {MAX_WORKING_PIXELS >> 20} megapixels"
-            raise InputError(f"{found}; give a lower resolution, or cut long frames")
+            asked = "as stored" if resolution == -1 else f"at resolution {resolution}"
+            raise InputError(
+                f"frames of {size[1]}×{size[0]} pixels {asked} are {working[1]}×{working[0]}, more"
+                f" than {MAX_WORKING_PIXELS >> 20} megapixels; give a lower resolution, or crop"
+                " the frames"
+            )
         return Geometry(size, working, Padding.to_multiple(*working, STRIDE))
 
     @property
@@ -119,32 +139,23 @@ class Geometry:
         if self.working_size == self.size:
             batch = normalise_images(torch.stack(tuple(images)))
         else:  # one at a time: frames may be much larger than the working size
-            batch = torch.cat(
-                [
-                    F.interpolate(
-                        normalise_images(image[None]),
-                        self.working_size,
-                        mode="bicubic",
-                        align_corners=False,
-                    )
-                    for image in images
-                ]
-            )
+            batch = torch.cat([self._resized(normalise_images(image[None])) for image in images])
         return self.padding.pad(batch).contiguous(memory_format=torch.channels_last)
 
-    def labels_to_network(self, labels: Tensor) -> Tensor:
-        """Ids [H, W] → ids [16h, 16w], nearest; 0 in the padding."""
+    def mask_to_network(self, mask: ObjectMask) -> ObjectMask:
+        """A mask [H, W] → [16h, 16w], nearest; 0 in the padding. Small objects may vanish."""
+        labels = mask.labels
         if self.working_size != self.size:
-            labels = F.interpolate(labels[None, None].float(), self.working_size, mode="nearest")[
-                0, 0
-            ].long()
-        return self.padding.pad(labels)
+            labels = F.interpolate(labels[None, None].float(), self.working_size, mode="nearest")
+            labels = labels[0, 0].long()
+        return ObjectMask(self.padding.pad(labels), mask.object_ids)
 
     def from_network(self, probabilities: Tensor) -> Tensor:
         """[L, K + 1, 16h, 16w] → [L, K + 1, H, W], bilinear."""
         probabilities = self.padding.crop(probabilities)
-        if self.working_size != self.size:
-            probabilities = F.interpolate(
-                probabilities, self.size, mode="bilinear", align_corners=False
-            )
-        return probabilities
+        if self.working_size == self.size:
+            return probabilities
+        return F.interpolate(probabilities, self.size, mode="bilinear", align_corners=False)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        return F.interpolate(images, self.working_size, mode="bicubic", align_corners=False)

@@ -238,7 +238,7 @@ def test_results_are_brought_to_the_frames_own_size_one_at_a_time(
 def test_the_lookahead_is_lowered_where_frames_are_large_as_they_are_worked_on(
     make_segmenter, made_clip, monkeypatch
 ):
-    monkeypatch.setattr("inference.session._PROBABILITY_PIXELS", 2 * 3 * 48 * 64)
+    monkeypatch.setattr("inference.prediction._PROBABILITY_PIXELS", 2 * 3 * 48 * 64)
     session = make_segmenter(mem_every=9).session(lookahead=8)
     given = [
         session.step(frame, made_clip.labels[0] if index == 0 else None) is not None

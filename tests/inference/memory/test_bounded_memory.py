@@ -14,7 +14,7 @@ from plain_bounded_engine import PlainBoundedEngine
 
 from inference import SYSTEMS, MemoryConfig, VideoSegmenter, system_config
 from inference.memory import POLICIES, BoundedMemory, MemoryBank, Write, element_bytes
-from inference.session import _shown
+from inference.video_memory import shown_elements
 from util.errors import InputError
 
 BOUNDED = [name for name, policy in POLICIES.items() if issubclass(policy, BoundedMemory)]
@@ -562,7 +562,7 @@ def test_an_element_shows_what_is_the_most_probable_at_any_of_its_pixels():
     masks[1, 5, 17] = 0.5
     masks[1, 20:, 40:] = 0.35
     masks[0, 31, 0] = 0.6
-    assert _shown(masks).tolist() == [
+    assert shown_elements(masks).tolist() == [
         [False, False, False, True, False, True],
         [False, True, False, False, False, False],
     ]
