@@ -19,8 +19,8 @@ from inference.objects import VideoObjects
 from model import FrameFeatures, VOSNetwork
 from model.network import STRIDE
 from model.soft_aggregation import aggregate_logits
-from util.errors import InputError
 from util.device import AMP_DTYPES, cuda_arithmetic
+from util.errors import InputError
 
 # How much is computed at once, so that the memory it takes is bounded whatever the number of
 # objects: objects × frames decoded or encoded on the CPU; objects × frames × pixels on a GPU, where

@@ -16,7 +16,7 @@ from inference.session import SegmentationSession
 from model import VOSNetwork, load_network
 from model.config import NetworkConfig, Similarity
 from model.fusion import inference_copy
-from model.network import SLOT_MODULES, SLOT_TITLES
+from model.network import SLOTS
 from util.device import select_device
 from util.errors import InputError
 from util.text import counted
@@ -36,7 +36,7 @@ def require_slots(
     if not missing:
         return
     parts = [
-        f"{SLOT_TITLES[slot]} ({', '.join(f'{module}.*' for module in SLOT_MODULES[slot])})"
+        f"{SLOTS[slot].title} ({', '.join(f'{module}.*' for module in SLOTS[slot].modules)})"
         for slot in missing
     ]
     without = " ".join(config.slots[slot] for slot in missing)
