@@ -24,9 +24,9 @@ class GenericDataset(VideoDataset):
     """Folders of frames with masks of their names, or video files with masks of their names.
 
     Frames are ROOT/JPEGImages/VIDEO/FRAME.jpg (or .png, ...), masks are
-    ROOT/Annotations/VIDEO/FRAME.png. Without JPEGImages, video files are read from ROOT/Videos or ROOT itself. The masks of
-    VIDEO.mp4 lie in ROOT/Annotations or beside it: VIDEO.png for its first frame, or a folder
-    VIDEO of 00000.png, ...
+    ROOT/Annotations/VIDEO/FRAME.png. Without JPEGImages, video files are read from ROOT/Videos or
+    from ROOT itself. The masks of VIDEO.mp4 lie in ROOT/Annotations or beside it: VIDEO.png for
+    its first frame, or a folder VIDEO of 00000.png, ...
 
     Args:
         sequences: read only these videos.
