@@ -1,4 +1,4 @@
-"""What a root's layout says of its videos, and how they are opened and scored."""
+"""What a root's layout says about its videos, and how they are opened and scored."""
 
 import shutil
 
@@ -14,32 +14,24 @@ from util.errors import InputError
     ("split_list", "split"),
     [("2017/val.txt", "val"), ("2016/val.txt", "2016val"), ("480p/val.txt", "2016val")],
 )
-def test_davis_is_opened_by_the_list_that_is_there_wherever_it_lies(
+def test_davis_is_opened_by_the_list_that_exists_in_either_folder(
     tmp_path, part, split_list, split
 ):
     folder = write_davis(tmp_path / part, {"bear": 2, "cow": 1}, split_list)
     (folder / "ImageSets" / split_list).write_text("bear\n")
     layout = Layout.of(tmp_path)
     assert (layout.root, layout.folder, layout.split) == (tmp_path, folder, split)
-    assert (layout.is_davis, layout.protocol, layout.resolution, layout.single_object) == (
-        True,
-        "davis",
-        -1,
-        split == "2016val",
-    )
-    assert (
-        layout.frames_folder == folder / "JPEGImages/480p"
-        and layout.masks_folder == layout.truth_folder == folder / "Annotations/480p"
-    )
-    assert layout.names() == ["bear", "cow"] and [
-        path.name for path in layout.frame_files("bear")
-    ] == ["00000.jpg", "00001.jpg"]
+    assert layout.is_davis
+    assert (layout.protocol, layout.resolution) == ("davis", -1)
+    assert layout.single_object == (split == "2016val")
+    assert layout.frames_folder == folder / "JPEGImages/480p"
+    assert layout.masks_folder == layout.truth_folder == folder / "Annotations/480p"
+    assert layout.names() == ["bear", "cow"]
+    assert [path.name for path in layout.frame_files("bear")] == ["00000.jpg", "00001.jpg"]
     dataset = layout.open()
-    assert (
-        isinstance(dataset, DavisDataset)
-        and dataset.names == ("bear",)
-        and dataset.single_object == layout.single_object
-    )
+    assert isinstance(dataset, DavisDataset)
+    assert dataset.names == ("bear",)
+    assert dataset.single_object == layout.single_object
     assert layout.open(["cow"]).names == ("cow",)
 
 
@@ -51,36 +43,27 @@ def test_the_split_of_davis_may_be_named(tmp_path):
         layout.open()
 
 
-def test_other_folders_are_opened_whole_and_their_truth_is_a_folder_of_its_own_where_there_is_one(
-    tmp_path,
-):
+def test_other_folders_are_opened_whole_and_may_have_a_folder_of_truth(tmp_path):
     root = write_generic(tmp_path, "clip", {0: (1,)}, count=2)
     layout = Layout.of(root)
     assert (layout.root, layout.folder, layout.split) == (root, root, None)
-    assert (layout.is_davis, layout.protocol, layout.resolution, layout.single_object) == (
-        False,
-        "strict",
-        480,
-        False,
-    )
+    assert not layout.is_davis
+    assert (layout.protocol, layout.resolution, layout.single_object) == ("strict", 480, False)
     assert layout.masks_folder == layout.truth_folder == root / "Annotations"
     (root / "Truth/clip").mkdir(parents=True)
-    assert layout.truth_folder == root / "Annotations", "no mask in it"
+    assert layout.truth_folder == root / "Annotations", "Truth holds no mask"
     shutil.copy(root / "Annotations/clip/00000.png", root / "Truth/clip")
     assert (layout.masks_folder, layout.truth_folder) == (root / "Annotations", root / "Truth")
     dataset = layout.open()
-    assert isinstance(dataset, GenericDataset) and dataset.names == ("clip",) == tuple(
-        layout.names()
-    )
+    assert isinstance(dataset, GenericDataset)
+    assert dataset.names == ("clip",) == tuple(layout.names())
     with pytest.raises(InputError, match="no sequence 'film'"):
         layout.open(["film"])
 
 
 @pytest.mark.parametrize("left", ["JPEGImages/480p", "JPEGImages/480p/bear"])
 @pytest.mark.parametrize(("empty", "full"), [("trainval", ""), ("", "trainval")])
-def test_davis_is_where_its_videos_are_whatever_empty_folders_there_are(
-    tmp_path, left, empty, full
-):
+def test_davis_lies_in_the_folder_that_holds_videos(tmp_path, left, empty, full):
     (tmp_path / empty / left).mkdir(parents=True)
     folder = write_davis(tmp_path / full, {"cow": 1})
     layout = Layout.of(tmp_path)
@@ -88,7 +71,7 @@ def test_davis_is_where_its_videos_are_whatever_empty_folders_there_are(
 
 
 @pytest.mark.parametrize("others", [(), ("bear",)])
-def test_a_video_of_the_name_480p_is_a_video_and_not_the_level_of_davis(tmp_path, others):
+def test_a_video_named_480p_is_a_video_and_not_the_level_of_davis(tmp_path, others):
     for name in ("480p", *others):
         write_generic(tmp_path, name, {0: (1,)}, count=2)
     layout = Layout.of(tmp_path)
@@ -98,7 +81,7 @@ def test_a_video_of_the_name_480p_is_a_video_and_not_the_level_of_davis(tmp_path
         DavisDataset(tmp_path)
 
 
-def test_other_folders_are_found_beside_an_empty_level_of_davis(tmp_path):
+def test_plain_folders_are_read_beside_an_empty_level_of_davis(tmp_path):
     (tmp_path / "trainval/JPEGImages/480p").mkdir(parents=True)
     assert Layout.of(tmp_path).is_davis
     write_generic(tmp_path, "clip", {0: (1,)}, count=2)
@@ -107,17 +90,6 @@ def test_other_folders_are_found_beside_an_empty_level_of_davis(tmp_path):
 
 def test_a_picture_beside_the_videos_of_davis_changes_nothing(tmp_path):
     write_davis(tmp_path, {"bear": 1})
-    shutil.copy(
-        tmp_path / "JPEGImages/480p/bear/00000.jpg", tmp_path / "JPEGImages/480p/preview.jpg"
-    )
+    frames = tmp_path / "JPEGImages/480p"
+    shutil.copy(frames / "bear/00000.jpg", frames / "preview.jpg")
     assert Layout.of(tmp_path).names() == ["bear"]
-
-
-def test_folders_of_no_layout_and_without_videos_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no JPEGImages/480p or JPEGImages here"):
-        Layout.of(tmp_path)
-    (tmp_path / "JPEGImages/.hidden").mkdir(parents=True)
-    with pytest.raises(
-        InputError, match=r"no videos in .*JPEGImages; a folder of frames for each is needed"
-    ):
-        Layout.of(tmp_path).names()
