@@ -1,4 +1,7 @@
-"""Files that are not what their names say: damage, other formats, links, pipes. Each ends in one line that names it, wherever it is read."""
+"""Files that are not what their names say: damage, other formats, links, pipes.
+
+Every reader refuses each in one line that names it.
+"""
 
 import io
 import os
@@ -75,7 +78,7 @@ def test_other_formats_under_an_images_name_are_refused(tmp_path, kind, reader):
 
 
 def damaged_exif(content: bytes) -> bytes:
-    """Its resolution, a fraction, is called a text."""
+    """The same file with the type of its resolution, a fraction, changed to text."""
     raw = bytearray(content)
     start = raw.find(b"Exif\0\0") + 6
     tag = raw.find(b"\x01\x1a" if raw[start : start + 2] == b"MM" else b"\x1a\x01", start)
@@ -159,9 +162,7 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", ["JPEGImages/clip/00004.jpg", "Annotations/clip/00002.png"])
-def test_what_is_no_file_as_the_last_frame_or_as_a_later_mask_is_refused_and_not_left_out(
-    tmp_path, name, kind
-):
+def test_a_last_frame_or_later_mask_that_is_no_file_is_refused_not_ignored(tmp_path, name, kind):
     make_generic(tmp_path, {"00000": (1,)})
     make_odd(tmp_path / name, kind)
     with pytest.raises(InputError, match=rf"clip/{(tmp_path / name).name}: {ODD[kind]}"):

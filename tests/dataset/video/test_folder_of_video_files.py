@@ -9,12 +9,12 @@ from test_video_files import write_video as write_avi
 from toy_trees import file_names, write_tiny_weights
 
 import eval_generic
-from dataset import GenericDataset, VideoFile
+from dataset import GenericDataset
 from util.errors import InputError
 
 
 def write_video(path: Path) -> None:
-    """What it is its content tells, not its name."""
+    """An AVI under any name: readers go by the content."""
     path.parent.mkdir(exist_ok=True)
     write_avi(path.with_suffix(".made.avi"))
     path.with_suffix(".made.avi").rename(path)
@@ -22,7 +22,7 @@ def write_video(path: Path) -> None:
 
 @pytest.mark.parametrize("videos", ["", "Videos"])
 @pytest.mark.parametrize("masks", ["", "Annotations"])
-def test_masks_are_found_by_the_videos_names(tmp_path, videos, masks):
+def test_masks_are_read_by_the_videos_names(tmp_path, videos, masks):
     for name in ("one.mp4", "two.MKV", "three.avi"):
         write_video(tmp_path / videos / name)
     folder = tmp_path / masks if masks else tmp_path / videos
@@ -35,33 +35,23 @@ def test_masks_are_found_by_the_videos_names(tmp_path, videos, masks):
     assert [labelled(video) for video in dataset] == [{0: [1]}, {0: [3]}, {2: [4], 5: [7]}]
 
 
-def test_what_is_ambiguous_or_missing_is_refused(tmp_path):
+def test_masks_or_videos_that_are_missing_or_ambiguous_are_refused(tmp_path):
     write_video(tmp_path / "clip.mp4")
     dataset = GenericDataset(tmp_path)
-    with pytest.raises(
-        InputError,
-        match=r"clip\.mp4: no mask; draw its first frame's as .*/clip\.png, or several in a folder clip/",
-    ):
+    words = r"clip\.mp4: no mask; .* as .*/clip\.png, or several in a folder clip/"
+    with pytest.raises(InputError, match=words):
         dataset.open("clip")
     save_mask(tmp_path / "clip.png", 1)
     save_mask(tmp_path / "clip/00000.png", 1)
-    with pytest.raises(
-        InputError, match=r"clip\.mp4: masks in .*/clip and in .*/clip\.png; keep one"
-    ):
+    words = r"clip\.mp4: masks in .*/clip and in .*/clip\.png; keep one"
+    with pytest.raises(InputError, match=words):
         dataset.open("clip")
     write_video(tmp_path / "clip.avi")
-    with pytest.raises(
-        InputError, match=r"clip\.mp4: clip\.avi has the same name but for its ending"
-    ):
+    with pytest.raises(InputError, match=r"clip\.mp4: clip\.avi has the same name"):
         GenericDataset(tmp_path)
-    with pytest.raises(
-        InputError,
-        match=r"JPEGImages: no such folder; --data_path is the folder that holds JPEGImages/VIDEO and Annotations/VIDEO, or video files",
-    ):
-        GenericDataset(tmp_path / "clip")
 
 
-def test_a_folder_of_video_files_is_segmented_but_for_those_at_fault(tmp_path, monkeypatch, capsys):
+def test_wrong_video_files_of_a_folder_do_not_stop_the_others(tmp_path, monkeypatch, capsys):
     for name in ("bad", "good", "maskless"):
         write_video(tmp_path / f"films/{name}.mp4")
     (tmp_path / "films/bad.mp4").write_bytes(b"no video")
@@ -85,24 +75,8 @@ def test_a_folder_of_video_files_is_segmented_but_for_those_at_fault(tmp_path, m
         eval_generic.main()
     out, err = capsys.readouterr()
     assert ended.value.code == 2 and json.loads(out)["frames"] == 12
-    assert (
-        [line.split(":")[0] for line in err.splitlines()[-2:]] == ["error", "error"]
-        and "bad.mp4" in err.splitlines()[-2]
-        and "maskless.mp4: no mask" in err
-    )
-    assert (
-        file_names(tmp_path / "out") == ["config.json", "good"]
-        and len(file_names(tmp_path / "out/good")) == 12
-    )
-
-
-@pytest.mark.parametrize("images", [(), ("a.png",)])
-def test_a_folder_of_video_files_is_no_folder_of_frames(tmp_path, images):
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    (folder / "a.mp4").touch()
-    save_mask(tmp_path / "first.png", 1)
-    for name in images:
-        save_mask(folder / name, 1)
-    with pytest.raises(InputError, match=r"holds video files and .*--data_path"):
-        VideoFile(folder, tmp_path / "first.png")
+    first, second = err.splitlines()[-2:]
+    assert first.startswith("error:") and "bad.mp4" in first
+    assert second.startswith("error:") and "maskless.mp4: no mask" in second
+    assert file_names(tmp_path / "out") == ["config.json", "good"]
+    assert len(file_names(tmp_path / "out/good")) == 12

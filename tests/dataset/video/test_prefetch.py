@@ -1,4 +1,4 @@
-"""Reading ahead in a background thread."""
+"""Reading ahead in a background thread keeps order, errors and bounds."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Stacks of images as videos, and frames of 16 bits, which one scale brings to 8."""
+"""Stacks of images are videos, and one scale converts the 16-bit frames of a video to 8 bits."""
 
 import json
 from pathlib import Path
@@ -73,21 +73,11 @@ def test_a_stack_of_images_is_a_video(tmp_path, name, settings):
         assert [frame.seconds for frame in frames] == pytest.approx([0.04, 0.08, 0.12])
 
 
-def test_what_is_no_stack_or_has_pages_of_several_sizes_is_refused(tmp_path):
+def test_a_stack_has_no_rate_to_be_played_at(tmp_path):
     save_mask(tmp_path / "mask.png", 1)
-    save_stack(tmp_path / "one.tif", pages(1))
-    with pytest.raises(InputError, match=r"one\.tif: a still image"):
-        VideoFile(tmp_path / "one.tif", tmp_path / "mask.png")
-    save_stack(tmp_path / "two.tif", [pages()[0], Image.new("RGB", (WIDTH, HEIGHT + 8))])
-    with pytest.raises(InputError, match=r"two\.tif: image 1 of 40x32 in a stack of 40x24"):
-        list(VideoFile(tmp_path / "two.tif", tmp_path / "mask.png").frames())
+    path = save_stack(tmp_path / "two.tif", pages(2))
     with pytest.raises(InputError, match=r"two\.tif: images have no rate to be played at"):
-        open_live(
-            str(tmp_path / "two.tif"), tmp_path / "mask.png", newest_only=True, stall_seconds=1
-        )
-    save_mask(tmp_path / "masks/00004.png", 1)
-    with pytest.raises(InputError, match=r"no frame 4 in four\.tif, which has 4 images"):
-        VideoFile(save_stack(tmp_path / "four.tif", pages()), tmp_path / "masks")
+        open_live(str(path), tmp_path / "mask.png", newest_only=True, stall_seconds=1)
 
 
 @pytest.mark.parametrize("name", ["0.tif", "0.png", "0.webp"])
@@ -126,7 +116,7 @@ def write_deep(path: Path, values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("colours", [False, True])
-def test_16_bit_frames_have_one_scale_for_the_video_which_is_said(tmp_path, ending, colours):
+def test_16_bit_frames_have_one_scale_for_the_video_and_a_note_names_it(tmp_path, ending, colours):
     for index in range(3):
         write_deep(
             tmp_path / f"frames/{index}.{ending}",
@@ -146,7 +136,7 @@ def test_16_bit_frames_have_one_scale_for_the_video_which_is_said(tmp_path, endi
         )
 
 
-def test_a_range_given_for_8_bit_frames_is_said_to_be_unused(tmp_path):
+def test_a_note_says_that_a_range_given_for_8_bit_frames_is_not_used(tmp_path):
     pages = [Image.new("RGB", (32, 32), (index, 9, 9)) for index in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     (tmp_path / "frames").mkdir()
@@ -173,9 +163,6 @@ def test_the_scale_can_be_given_and_is_recorded(tmp_path):
             json.loads((out / "config.json").read_text())["inputs"]["clip"]["frame_range"]
             == expected
         )
-    for low, high in ((5, 5), (-1, 3), (0, 70000)):
-        with pytest.raises(InputError, match="two whole numbers"):
-            FrameRange(low, high)
 
 
 def test_hot_and_dead_pixels_do_not_set_the_scale():
@@ -184,19 +171,6 @@ def test_hot_and_dead_pixels_do_not_set_the_scale():
     frame[7, 7], frame[9, 9] = 65535, 0
     assert range_of([frame] * 3) == FrameRange(300, 800)
     assert range_of([np.full((20, 20), 7, np.uint16)]) == FrameRange(0, 65535)
-
-
-def test_frames_of_8_and_16_bits_in_one_video_and_other_pixels_are_refused(tmp_path):
-    write_deep(tmp_path / "frames/0.png", ramp(0, 1000))
-    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "frames/1.png")
-    with pytest.raises(InputError, match=r"frames/1\.png: frame of 8 bits in a video of 16 bits"):
-        list(open_source(tmp_path / "frames").pictures(0, (0, 0)))
-    Image.fromarray(np.ones((HEIGHT, WIDTH), np.float32)).save(tmp_path / "real.tif")
-    with pytest.raises(InputError, match=r"real\.tif: floating-point pixels"):
-        read_image(tmp_path / "real.tif")
-    Image.fromarray(np.full((HEIGHT, WIDTH), -5, np.int32)).save(tmp_path / "signed.tif")
-    with pytest.raises(InputError, match=r"signed\.tif: values from -5 to -5"):
-        read_image(tmp_path / "signed.tif")
 
 
 def test_a_stack_of_16_bit_images_has_one_scale(tmp_path):
@@ -213,22 +187,18 @@ def test_a_turned_16_bit_frame_is_shown_upright(tmp_path):
     for orientation in range(1, 9):
         exif[0x0112] = orientation
         values = ramp(0, 1000, 2)
+        png, tif = tmp_path / f"{orientation}.png", tmp_path / f"{orientation}.tif"
+        in_8_bits = Image.fromarray((values // 4).astype(np.uint8))
+        in_8_bits.save(png, exif=exif)
         for compression in ("raw", "tiff_lzw"):
             path = tmp_path / f"{orientation}{compression}.tif"
             Image.fromarray(values).save(path, exif=exif, compression=compression)
-            Image.fromarray((values // 4).astype(np.uint8)).save(
-                tmp_path / f"{orientation}.png", exif=exif
-            )
-            Image.fromarray((values // 4).astype(np.uint8)).save(
-                tmp_path / f"{orientation}.tif", exif=exif, compression=compression
-            )
-            deep, shallow = (
-                read_image(path, frame_range=FrameRange(0, 1020)),
-                read_image(tmp_path / f"{orientation}.png"),
-            )
+            in_8_bits.save(tif, exif=exif, compression=compression)
+            deep = read_image(path, frame_range=FrameRange(0, 1020))
+            shallow = read_image(png)
             np.testing.assert_allclose(deep.astype(int), shallow, atol=1)
-            np.testing.assert_array_equal(read_image(tmp_path / f"{orientation}.tif"), shallow)
-            assert image_sizes(path)[1] == deep.shape[:2]
+            np.testing.assert_array_equal(read_image(tif), shallow)
+            assert image_sizes(path).shown == deep.shape[:2]
 
 
 def test_training_reads_16_bit_images_by_one_scale_for_their_folder(tmp_path):
@@ -238,6 +208,5 @@ def test_training_reads_16_bit_images_by_one_scale_for_their_folder(tmp_path):
         Image.new("P", (WIDTH, HEIGHT)).save(tmp_path / f"{index}.gif")
     images = [ImageCache().image(tmp_path / f"{index}.png") for index in range(3)]
     assert images[0].min() == 0 and images[2].max() == 255
-    assert images[1].min() == pytest.approx(50 * 255 / 900, abs=1) and images[
-        1
-    ].max() == pytest.approx(850 * 255 / 900, abs=1)
+    assert images[1].min() == pytest.approx(50 * 255 / 900, abs=1)
+    assert images[1].max() == pytest.approx(850 * 255 / 900, abs=1)
