@@ -13,7 +13,7 @@ from dataset import VideoDataset, read_palette
 from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
 from inference.memory import POLICIES, SAMPLINGS
-from inference.output.run_folder import SCORES_NAMES, RunFolder
+from inference.output.run_folder import RunFolder
 from inference.runner import FailedVideosError, Totals, exit_together_on_error
 from inference.scoring import score_videos, videos_below
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
@@ -302,7 +302,7 @@ class Evaluation:
         with exit_together_on_error():
             if not is_main():
                 return
-            with self._folder.held():
+            with self._folder.hold():
                 report = score_videos(
                     videos_below(truth, self._folder.results, self._dataset.names),
                     protocol=protocol,
@@ -310,10 +310,9 @@ class Evaluation:
                     with_provenance=True,
                 )
                 print(report.as_table(), flush=True)
-                for name, write in zip(
-                    SCORES_NAMES, (report.write_json, report.write_csv), strict=True
-                ):
-                    write(self._folder.root / name)
+                json_path, csv_path = self._folder.paths.scores
+                report.write_json(json_path)
+                report.write_csv(csv_path)
 
 
 def _unused_slots(segmenter: VideoSegmenter) -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from dataset import Frame, LiveVideo, TruncatedVideoError, Video, VideoDataset, prefetch
 from inference.memory import POLICIES
 from inference.output.overlay import OverlayWriter, require_encoder
-from inference.output.run_folder import RunFolder
+from inference.output.run_folder import RunFolder, check_inputs_unchanged
 from inference.output.trace import FrameTrace, Trace
 from inference.output.writer import ResultWriter
 from inference.segmenter import VideoSegmenter
@@ -106,7 +106,7 @@ def run(
             inputs = {name: video.inputs for name, video in videos.items()}
             folder.check_request(inputs, data_root=dataset.root, trace=trace)
             if is_main():
-                stack.enter_context(folder.held())
+                stack.enter_context(folder.hold())
             folder.check(inputs)
             refused = _refused(list(videos.values())[rank() :: world_size()])
         failures |= _gathered(refused)
@@ -271,8 +271,9 @@ class _Loop:
         seconds_before, results_count = self._clock.seconds, 0
         loss, lost, said = None, (), 0
         empty_from: str | None = None  # since which frame no result has held an object
-        self._folder.begin(
-            video.name, video.inputs, video.frame_range, read=not isinstance(video, LiveVideo)
+        files = video.inputs
+        inputs = self._folder.begin(
+            video.name, files, video.frame_range, read=not isinstance(video, LiveVideo)
         )
         if isinstance(video, LiveVideo) and self._memory_grows():
             progress.say(
@@ -315,7 +316,7 @@ class _Loop:
             finally:
                 self._frames += session.frames_given - session.frames_skipped
                 self._frames_skipped += session.frames_skipped
-            self._folder.check_untouched(video.name)
+            check_inputs_unchanged(video.name, files, inputs)
         self._say_notes(video, said, progress)
         self._report(video, session, self._clock.seconds - seconds_before, progress)
         if empty_from is not None:
@@ -443,7 +444,7 @@ class _Loop:
         position: int,
         seconds: float,
     ) -> None:
-        if not self._trace.wanted:
+        if not self._trace.is_written:
             return
         bank = session.memory
         held = (

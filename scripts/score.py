@@ -9,7 +9,7 @@ if not __package__:  # started by path, not as a module of the project
 
 from pathlib import Path
 
-from inference.output.recorded_run import CONFIG_NAME
+from inference.output.paths import CONFIG_NAME
 from inference.scoring import PROTOCOLS, score_folder
 from util.errors import InputError, run_command
 from util.flags import FlagParser, output_text_path

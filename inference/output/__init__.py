@@ -1,1 +1,1 @@
-"""What a run writes: masks, overlays, its folder, its trace."""
+"""What a run writes: masks, overlays, the record of its folder, its trace."""

@@ -1,4 +1,4 @@
-"""Work done in background threads without piling up."""
+"""Work done on background threads, with a bound on how much may wait."""
 
 import threading
 from collections import deque
@@ -7,7 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class BackgroundPool:
-    """Threads with a bounded queue: submit() waits while `capacity` tasks are queued or running. Raises ValueError where either is below 1."""
+    """Threads with a bounded queue.
+
+    `submit` waits while `capacity` tasks are queued or running. Raises ValueError if `threads` or
+    `capacity` is below 1.
+    """
 
     def __init__(self, threads: int, capacity: int):
         if threads < 1 or capacity < 1:
@@ -38,12 +42,12 @@ class TaskGroup:
         self._pending: deque[Future] = deque()
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Queue a task. Raises the error of an earlier one that has failed since."""
+        """Queue a task. Raises the error of an earlier task that has failed meanwhile."""
         while self._pending and self._pending[0].done():
             self._pending.popleft().result()
         self._pending.append(self._pool.submit(task))
 
     def wait(self) -> BaseException | None:
-        """Wait for all tasks; their first error, if any."""
+        """Wait for all tasks. Returns their first error, if any."""
         errors = [future.exception() for future in self._pending]
         return next((error for error in errors if error is not None), None)

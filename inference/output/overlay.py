@@ -1,7 +1,9 @@
-"""Pictures of a result: masks over the video, as a file that browsers play, and a sheet of a few frames. Legend: H W height and width in pixels."""
+"""Overlays: masks drawn over the video, as a file that browsers play and a sheet of a few frames.
+
+Legend: H W height and width in pixels.
+"""
 
 import contextlib
-import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,32 +14,35 @@ import numpy as np
 from dataset.label_map import BINARY_ID
 from dataset.video.pyav import DECODING_ERRORS, Nameless, WrittenFile, av, require_av
 from inference.output.background import BackgroundPool, TaskGroup
+from inference.output.contact_sheet import ContactSheet
+from inference.output.paths import OVERLAY_VIDEO_SUFFIXES, PART
 from util.errors import InputError
 from util.files import atomic_write
 from util.palette import DAVIS_PALETTE
 
-# H.264 in MP4 is played by every browser and every program; an FFmpeg built without its encoder writes VP9 or VP8 in WebM, which browsers play
+# Every browser and every player plays H.264 in MP4. An FFmpeg built without its encoder writes VP9
+# or VP8 in WebM, which browsers play.
+_MP4, _WEBM = OVERLAY_VIDEO_SUFFIXES
 _ENCODERS = {
-    "libx264": (".mp4", {"preset": "veryfast", "crf": "23"}),
-    "libvpx-vp9": (".webm", {"deadline": "realtime", "cpu-used": "8", "crf": "32"}),
-    "libvpx": (".webm", {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),
+    "libx264": (_MP4, {"preset": "veryfast", "crf": "23"}),
+    "libvpx-vp9": (_WEBM, {"deadline": "realtime", "cpu-used": "8", "crf": "32"}),
+    "libvpx": (_WEBM, {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),
 }
-VIDEO_SUFFIXES = (".mp4", ".webm")
-_TICKS_PER_SECOND = 90_000
-_WEBM_TICKS_PER_SECOND = 1000
+_TICKS_PER_SECOND = {_MP4: 90_000, _WEBM: 1000}
 _LONGEST_SIDE_PIXELS = 854
 _DEFAULT_RATE = 24.0
+_RATES = 1, 240  # frames per second; others are taken for wrong
 _FILL = 0.5
 _DARKEST_COLOUR = 32
-_SHEET_FRAMES, _SHEET_COLUMNS, _THUMBNAIL_PIXELS, _SHEET_GAP_PIXELS = 8, 4, 427, 4
 
 
 def draw_overlay(
     image: np.ndarray, labels: np.ndarray, palette: bytes = DAVIS_PALETTE
 ) -> np.ndarray:
-    """The image half covered by each object's colour inside the object, with its outline in the same colour at full brightness.
+    """Blend each object half with its colour, and outline it in that colour at full brightness.
 
-    image RGB uint8 [H, W, 3]; labels ids [H, W] in 0..255; palette 768 bytes, whose near-black entries are replaced by DAVIS's, that of id 255 by red. Returns RGB uint8 [H, W, 3].
+    image: RGB uint8 [H, W, 3]. labels: ids [H, W] in 0..255. palette: 768 bytes; DAVIS's colours
+    replace its near-black entries, and red that of id 255. Returns RGB uint8 [H, W, 3].
     """
     labels = np.ascontiguousarray(labels, dtype=np.uint8)
     fill, outline = _colour_tables(palette)
@@ -55,30 +60,34 @@ def _colour_tables(palette: bytes) -> tuple[np.ndarray, np.ndarray]:
     fill = np.frombuffer(palette, dtype=np.uint8).reshape(256, 3)
     davis = np.frombuffer(DAVIS_PALETTE, dtype=np.uint8).reshape(256, 3)
     fill = np.where(fill.max(axis=1, keepdims=True) < _DARKEST_COLOUR, davis, fill)
-    fill[BINARY_ID] = davis[
-        1
-    ]  # the one object of 0/255 masks: their palettes give it white or a pale grey, which is hard to see
+    # palettes of 0/255 masks show the object in white or a pale grey, which is hard to see
+    fill[BINARY_ID] = davis[1]
     brightness = np.maximum(fill.max(axis=1, keepdims=True), 1)
     return fill, (fill.astype(np.float32) * 255 / brightness).astype(np.uint8)
 
 
 def require_encoder() -> str:
-    """The name of the first encoder that is there. Raises InputError where PyAV, or each of them, is missing."""
+    """The name of the first encoder available. Raises InputError if PyAV or all are missing."""
     require_av("--overlay writes a video, which")
     for name in _ENCODERS:
         if name in av.codecs_available:
             return name
     raise InputError(
-        f"--overlay: this FFmpeg has no encoder of {', '.join(_ENCODERS)}; install PyAV's own wheel (pip install av), or leave --overlay out"
+        f"--overlay: this FFmpeg has no encoder of {', '.join(_ENCODERS)}; install PyAV's own "
+        "wheel (pip install av), or leave --overlay out"
     )
 
 
 class OverlayWriter:
-    """Writes FOLDER/NAME.mp4 (or .webm, see require_encoder) and FOLDER/NAME.png (a sheet of up to eight frames from all over the video) as frames come, in a thread.
+    """Writes FOLDER/NAME.mp4 (or .webm, see require_encoder) and FOLDER/NAME.png on a thread.
 
-    frames_per_second: of the playback where frames come without times, 24 where unknown. Frames whose longer side exceeds 854 pixels are reduced to it. Memory is
-    bounded whatever the length. Used as a context manager: leaving it without an error gives the files their names, otherwise nothing remains. Raises OSError where a
-    file cannot be written, InputError where there is no encoder.
+    NAME.png is a sheet of up to eight frames from all over the video.
+    palette: 768 bytes. frames_per_second: of the playback if frames come without times; 24 if
+    unknown. Frames are reduced to a longer side of 854 pixels. Memory use does not depend on the
+    number of frames.
+
+    If the block of this context manager ends without an error, the files get their names, otherwise
+    nothing remains. Raises OSError if a file cannot be written, InputError if there is no encoder.
     """
 
     def __init__(
@@ -86,16 +95,13 @@ class OverlayWriter:
     ):
         folder = Path(folder)
         self._encoder = require_encoder()
-        suffix = _ENCODERS[self._encoder][0]
+        suffix, _ = _ENCODERS[self._encoder]
         self.video_path = folder / f"{name}{suffix}"
         self.sheet_path = folder / f"{name}.png"
-        self._part = folder / f".{name}.part{suffix}"
+        self._part = folder / f".{name}.{PART}{suffix}"
         self._palette = palette
-        self._rate = (
-            frames_per_second
-            if frames_per_second and 1 <= frames_per_second <= 240
-            else _DEFAULT_RATE
-        )
+        is_plausible = frames_per_second and _RATES[0] <= frames_per_second <= _RATES[1]
+        self._rate = frames_per_second if is_plausible else _DEFAULT_RATE
         self._video: _VideoFile | None = None
         self._size: tuple[int, int] | None = None
         self._sheet = ContactSheet()
@@ -109,7 +115,11 @@ class OverlayWriter:
     def add(
         self, frame_name: str, image: np.ndarray, labels: np.ndarray, seconds: float | None = None
     ) -> None:
-        """One frame and its result: RGB uint8 [H, W, 3] and ids [H, W], which must not be changed afterwards. seconds: when it is shown; later than the one before."""
+        """Queue a frame and its result, which must not be changed afterwards.
+
+        image: RGB uint8 [H, W, 3]. labels: ids [H, W]. seconds: when the frame is shown, later than
+        the frame before.
+        """
         self._tasks.submit(lambda: self._draw(frame_name, image, labels, seconds))
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -137,13 +147,12 @@ class OverlayWriter:
         small_labels = cv2.resize(
             np.ascontiguousarray(labels, dtype=np.uint8), size, interpolation=cv2.INTER_NEAREST
         )
-        picture = draw_overlay(
-            cv2.resize(image, size, interpolation=cv2.INTER_AREA), small_labels, self._palette
-        )
+        small_image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        picture = draw_overlay(small_image, small_labels, self._palette)
         if self._video is None:
-            self._size, self._video = (
-                size,
-                _VideoFile(self._part, self.video_path, self._encoder, self._rate, size),
+            self._size = size
+            self._video = _VideoFile(
+                self._part, self.video_path, encoder=self._encoder, rate=self._rate, size=size
             )
         self._video.write(picture, seconds)
         self._sheet.add(frame_name, picture)
@@ -156,17 +165,22 @@ class OverlayWriter:
 
 
 class _VideoFile:
-    """A video being written. Raises OSError, naming `shown`, where that cannot be done."""
+    """A video being written to `path`. Raises OSError naming `shown_path` if that fails.
 
-    def __init__(self, path: Path, shown: Path, encoder: str, rate: float, size: tuple[int, int]):
+    rate: frames per second. size: width and height in pixels.
+    """
+
+    def __init__(
+        self, path: Path, shown_path: Path, *, encoder: str, rate: float, size: tuple[int, int]
+    ):
         suffix, options = _ENCODERS[encoder]
-        self._shown = shown
+        self._shown_path = shown_path
         self._rate = rate
         self._path = path
-        # an MP4 is opened once more at its end, to move the index to its front, where browsers look for it
         self._file = path.open("wb", buffering=0)
         self._written = WrittenFile(self._file)
-        container_options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+        # An MP4 is opened again at its end, to move the index to its start, where browsers look.
+        container_options = {"movflags": "faststart"} if suffix == _MP4 else {}
         self._container = av.open(
             self._written,
             "w",
@@ -179,38 +193,39 @@ class _VideoFile:
         )
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
-        self._ticks = _TICKS_PER_SECOND if suffix == ".mp4" else _WEBM_TICKS_PER_SECOND
+        self._ticks = _TICKS_PER_SECOND[suffix]
         self._stream.codec_context.time_base = Fraction(1, self._ticks)
-        self._latest = -1
+        self._latest_tick = -1
         self._first_seconds: float | None = None
 
     def write(self, picture: np.ndarray, seconds: float | None) -> None:
-        """RGB uint8 [H, W, 3], of the video's size."""
+        """picture: RGB uint8 [H, W, 3] of the video's size. seconds: when it is shown."""
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts = self._latest = max(self._time(seconds), self._latest + 1)
+        frame.pts = self._latest_tick = max(self._tick(seconds), self._latest_tick + 1)
         frame.time_base = Fraction(1, self._ticks)
         self._mux(frame)
 
     def finish(self) -> None:
-        """Write what is left, and the index."""
+        """Write what is buffered, and the index."""
         self._mux(None)
         try:
             self._container.close()
             self._file.close()
         except (OSError, *DECODING_ERRORS) as error:
             raise self._failure(error) from error
-        self._check()
+        self._check_written()
 
     def abandon(self) -> None:
-        """Close what is open; the file is no whole video."""
+        """Close what is open; the file is not a complete video."""
         with contextlib.suppress(OSError, *DECODING_ERRORS):
             self._container.close()
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _time(self, seconds: float | None) -> int:
+    def _tick(self, seconds: float | None) -> int:
         if seconds is None:
-            return 0 if self._latest < 0 else self._latest + round(self._ticks / self._rate)
+            is_first = self._latest_tick < 0
+            return 0 if is_first else self._latest_tick + round(self._ticks / self._rate)
         if self._first_seconds is None:
             self._first_seconds = seconds
         return round((seconds - self._first_seconds) * self._ticks)
@@ -221,9 +236,9 @@ class _VideoFile:
                 self._container.mux(packet)
         except (OSError, *DECODING_ERRORS) as error:
             raise self._failure(error) from error
-        self._check()
+        self._check_written()
 
-    def _check(self) -> None:
+    def _check_written(self) -> None:
         if self._written.error is not None:
             raise self._failure(self._written.error)
 
@@ -231,88 +246,17 @@ class _VideoFile:
         return Nameless(self._path.open("rb"))
 
     def _failure(self, error: Exception) -> OSError:
+        reason = getattr(error, "strerror", None) or error
         return OSError(
-            f"{self._shown}: could not be written whole ({getattr(error, 'strerror', None) or error}); the disk may be full: make room, or leave --overlay out"
+            f"{self._shown_path}: could not be written completely ({reason}); the disk may be "
+            "full: free some space, or leave --overlay out"
         )
 
 
 def _playable_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height), reduced to the longest side allowed and even, as the encoder's half-resolution colours need."""
+    """(width, height), reduced to the longest side allowed.
+
+    Both are even, as the half-resolution colours of the encoders need.
+    """
     scale = min(1.0, _LONGEST_SIDE_PIXELS / max(height, width))
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
-
-
-class ContactSheet:
-    """A few frames, the first, the last and others evenly between, of a video of unknown length, side by side. At most four times as many small pictures are held at any time."""
-
-    def __init__(self, frames: int = _SHEET_FRAMES):
-        self._wanted = frames
-        self._stride = 1
-        self._seen = 0
-        self._held: dict[int, np.ndarray] = {}  # by position in the video: every `stride`-th
-        self._latest: tuple[str, np.ndarray] | None = None
-
-    def add(self, frame_name: str, picture: np.ndarray) -> None:
-        """The next frame, RGB uint8 [H, W, 3]; its name is written into the corner."""
-        if self._seen % self._stride == 0:
-            if (
-                len(self._held) == 4 * self._wanted
-            ):  # every second one goes, and every second one will be passed over
-                self._stride *= 2
-                self._held = {
-                    position: thumbnail
-                    for position, thumbnail in self._held.items()
-                    if position % self._stride == 0
-                }
-            if self._seen % self._stride == 0:
-                self._held[self._seen] = _thumbnail(frame_name, picture)
-        self._latest = frame_name, picture
-        self._seen += 1
-
-    def picture(self) -> np.ndarray:
-        """The sheet as RGB uint8: rows of four, on white. Raises ValueError where no frame was added."""
-        if self._latest is None:
-            raise ValueError("a sheet of no frames")
-        held = self._held | {self._seen - 1: _thumbnail(*self._latest)}
-        positions = np.array(list(held))
-        nearest = {
-            int(positions[np.abs(positions - wanted).argmin()])
-            for wanted in np.linspace(0, self._seen - 1, self._wanted)
-        }
-        thumbnails = [held[position] for position in sorted(nearest)]
-        columns = min(_SHEET_COLUMNS, len(thumbnails))
-        rows = math.ceil(len(thumbnails) / columns)
-        height, width = (side + _SHEET_GAP_PIXELS for side in thumbnails[0].shape[:2])
-        sheet = np.full(
-            (rows * height - _SHEET_GAP_PIXELS, columns * width - _SHEET_GAP_PIXELS, 3),
-            255,
-            dtype=np.uint8,
-        )
-        for position, thumbnail in enumerate(thumbnails):
-            top, left = position // columns * height, position % columns * width
-            sheet[top : top + thumbnail.shape[0], left : left + thumbnail.shape[1]] = thumbnail
-        return sheet
-
-
-def _thumbnail(frame_name: str, picture: np.ndarray) -> np.ndarray:
-    scale = min(1.0, _THUMBNAIL_PIXELS / max(picture.shape[:2]))
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    thumbnail = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    frame_name = frame_name.encode(
-        "ascii", "backslashreplace"
-    ).decode()  # all that OpenCV can draw; names of other bytes would end the process
-    (text_width, text_height), _ = cv2.getTextSize(frame_name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-    cv2.rectangle(
-        thumbnail, (2, 2), (text_width + 9, text_height + 9), (0, 0, 0), cv2.FILLED
-    )  # white on black: legible on anything
-    cv2.putText(
-        thumbnail,
-        frame_name,
-        (6, text_height + 5),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.45,
-        (255, 255, 255),
-        1,
-        cv2.LINE_AA,
-    )
-    return thumbnail

@@ -1,4 +1,4 @@
-"""What OUT/config.json says of the results beside it."""
+"""What OUT/config.json says about the results beside it."""
 
 import dataclasses
 import json
@@ -6,28 +6,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from inference.output.paths import SUBFOLDERS
 from util.errors import InputError
 from util.files import check_plain_name
 from util.run_record import write_json
 
-CONFIG_NAME, OVERLAYS_NAME = "config.json", "overlays"
-INCOMPLETE_NAME = "incomplete.txt"  # in a video's folder
-SUBFOLDERS = (".", "Annotations")  # of OUT, where scripts write
-MADE_SINCE = "made_since"  # of a video's inputs: when the making of its results began
-_SUBFOLDER, _SEQUENCES, _FORMER, _INPUTS, _RUN = (
-    "results",
-    "sequences",
-    "former_sequences",
-    "inputs",
-    "run",
-)
+MADE_SINCE = "made_since"  # of a video's inputs: when work on its results began
+# the keys of config.json beside the settings
+_SUBFOLDER, _SEQUENCES, _FORMER = "results", "sequences", "former_sequences"
+_INPUTS, _RUN = "inputs", "run"
 _DIFFERENCES_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordedRun:
-    """settings: all that decides the results. sequences: videos made, or being made, with them. former: videos that are there of other settings. subfolders: of
-    OUT, one of which holds the results. inputs: what identifies each video's, by name; None where an earlier version wrote the file. run: notes on the latest.
+    """The content of config.json.
+
+    settings: everything that decides the results. sequences: the videos that are made, or being
+    made, with these settings. former: videos present with results of other settings.
+    subfolders: of OUT, one of which holds the results. inputs: by video, what identifies its
+    inputs; None if an earlier version wrote the file. run: notes on the latest run.
     """
 
     settings: Mapping[str, Any]
@@ -39,80 +37,85 @@ class RecordedRun:
 
     @staticmethod
     def of(settings: Mapping[str, Any], subfolder: str, run: Mapping[str, Any]) -> "RecordedRun":
-        """Of a run that has made nothing yet."""
-        plain = json.loads(
-            json.dumps([settings, run])
-        )  # as they will be read back: tuples are lists
+        """The record of a run that has made nothing yet."""
+        # as they will be read back: tuples become lists
+        plain_settings, plain_run = json.loads(json.dumps([settings, run]))
         return RecordedRun(
-            settings=plain[0], sequences=(), subfolders=(subfolder,), inputs={}, run=plain[1]
+            settings=plain_settings,
+            sequences=(),
+            subfolders=(subfolder,),
+            inputs={},
+            run=plain_run,
         )
 
     @staticmethod
     def read(path: Path) -> "RecordedRun | None":
-        """None where there is no such file. Raises InputError for one that no run wrote."""
+        """The record in a file; None if there is no file.
+
+        Raises InputError if no run wrote the file.
+        """
         try:
             if path.exists() and not path.is_file():
-                raise ValueError("no regular file")
-            content = json.loads(path.read_text(encoding="utf-8"))
-            sequences, former, inputs = (
-                content.pop(_SEQUENCES),
-                content.pop(_FORMER, []),
-                content.pop(_INPUTS, None),
-            )
-            subfolder, run = content.pop(_SUBFOLDER, None), content.pop(_RUN, {})
-            for name in [*sequences, *former]:
-                check_plain_name(name, str(path))
-            if not (
-                isinstance(sequences, list)
-                and isinstance(inputs, dict | None)
-                and subfolder in (None, *SUBFOLDERS)
-            ):
-                raise ValueError("values of other kinds")
+                raise ValueError("not a regular file")
+            return _parse(json.loads(path.read_text(encoding="utf-8")), str(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: was not written by an evaluation; choose another --output"
             ) from error
-        subfolders = SUBFOLDERS if subfolder is None else (subfolder,)
-        return RecordedRun(
-            settings=content,
-            sequences=tuple(sequences),
-            former=tuple(former),
-            subfolders=subfolders,
-            inputs=inputs,
-            run=run,
-        )
 
     def write(self, path: Path) -> None:
-        """Replace the file, at once."""
+        """Replace the file atomically."""
         former = {_FORMER: self.former} if self.former else {}
-        write_json(
-            path,
-            {
-                **self.settings,
-                _SUBFOLDER: self.subfolders[0],
-                _SEQUENCES: self.sequences,
-                **former,
-                _INPUTS: self.inputs,
-                _RUN: self.run,
-            },
-        )
+        content = {
+            **self.settings,
+            _SUBFOLDER: self.subfolders[0],
+            _SEQUENCES: self.sequences,
+            **former,
+            _INPUTS: self.inputs,
+            _RUN: self.run,
+        }
+        write_json(path, content)
 
     @property
-    def known(self) -> list[str]:
-        """The videos that runs have written here, of whatever settings."""
+    def videos(self) -> list[str]:
+        """The videos that runs have written here, with whatever settings."""
         return list(dict.fromkeys([*self.sequences, *self.former]))
 
     def difference(self, settings: Mapping[str, Any]) -> str:
-        """'name old (now new)' for the first settings that differ, nested ones as memory.policy; empty where none does."""
+        """'name old (now new)' for the first settings that differ, and how many more do.
+
+        Nested settings are named as memory.policy. Empty if none differs.
+        """
         differences = list(_differences(self.settings, settings))
-        more = (
-            f" and {len(differences) - _DIFFERENCES_SHOWN} more"
-            if len(differences) > _DIFFERENCES_SHOWN
-            else ""
+        beyond = len(differences) - _DIFFERENCES_SHOWN
+        return ", ".join(differences[:_DIFFERENCES_SHOWN]) + (
+            f" and {beyond} more" if beyond > 0 else ""
         )
-        return ", ".join(differences[:_DIFFERENCES_SHOWN]) + more
+
+
+def _parse(content: Any, source: str) -> RecordedRun:
+    """Raises any of the errors that RecordedRun.read explains if `content` has another form."""
+    sequences, former = content.pop(_SEQUENCES), content.pop(_FORMER, [])
+    inputs, run = content.pop(_INPUTS, None), content.pop(_RUN, {})
+    subfolder = content.pop(_SUBFOLDER, None)  # None: an earlier version wrote the file
+    for name in [*sequences, *former]:
+        check_plain_name(name, source)
+    if not (
+        isinstance(sequences, list)
+        and isinstance(inputs, dict | None)
+        and subfolder in (None, *SUBFOLDERS)
+    ):
+        raise ValueError("values of other types")
+    return RecordedRun(
+        settings=content,
+        sequences=tuple(sequences),
+        former=tuple(former),
+        subfolders=SUBFOLDERS if subfolder is None else (subfolder,),
+        inputs=inputs,
+        run=run,
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -124,8 +127,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in settings.items():
-        yield from (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else [(prefix + name, value)]
-        )
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

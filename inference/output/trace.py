@@ -1,4 +1,7 @@
-"""What a run took, frame by frame: JSON lines, appended as the results come, so that a run that is stopped and goes on loses nothing of it."""
+"""What each frame of a run took: JSON lines, appended as results come.
+
+A run that is stopped and resumed loses none of them.
+"""
 
 import contextlib
 import dataclasses
@@ -13,15 +16,21 @@ from util.files import name_path_in_errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameTrace:
-    """One result as it came out. seconds: inside the engine, of its video so far. memory_elements, memory_mb: held by the bank then. frames_memorised: written to
-    memory so far, for good, of its video. peak_memory_mb: of the process so far.
+    """One result when it was produced.
 
-    With results computed several at a time, the first of them has their time, and all the memory as it is after them.
+    frame: its file stem. position: among the results of its video, from 0.
+    seconds: spent inside the engine, for its video so far.
+    memory_elements, memory_mb: held by the memory bank then (10^6 bytes).
+    frames_memorised: permanently written to memory, for its video so far.
+    peak_memory_mb: of the process so far (10^6 bytes).
+
+    If several results are computed together, the first of them accounts for the time of all, and
+    each shows the memory after all of them.
     """
 
     video: str
-    frame: str  # its file stem
-    position: int  # among the results of its video
+    frame: str
+    position: int
     seconds: float
     memory_elements: int
     memory_mb: float
@@ -30,9 +39,10 @@ class FrameTrace:
 
 
 class Trace:
-    """Appends to FILE, one write a frame, so that several processes may share it. path None: nothing is written.
+    """Appends to a file, one write per frame, so that several processes may share it.
 
-    Entering it raises InputError for a file that holds anything but a trace; both that and add() raise OSError naming the file.
+    path: None writes nothing. Entering the context raises InputError if the file holds anything
+    but a trace. Entering it and `add` raise OSError naming the file.
     """
 
     def __init__(self, path: Path | None):
@@ -44,10 +54,10 @@ class Trace:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.is_file() and not _begins_as_trace(self._path):
                 raise InputError(
-                    f"--trace {self._path}: is there already, and is no trace; name another file"
+                    f"--trace {self._path}: is there already and is no trace; name another file"
                 )
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            self._write(b"\n")  # ends a line that an earlier run left cut short
+            self._write(b"\n")  # ends a line that an earlier run wrote only in part
         return self
 
     def __exit__(
@@ -61,12 +71,12 @@ class Trace:
             self._file = None
 
     @property
-    def wanted(self) -> bool:
-        """Whether anything is written."""
+    def is_written(self) -> bool:
+        """Whether there is a file to write to."""
         return self._path is not None
 
     def add(self, frame: FrameTrace) -> None:
-        """One line. Frames of a video come in order, from position 0."""
+        """Append a line. Frames of a video come in order, from position 0."""
         if self._file is not None:
             self._write((json.dumps(dataclasses.asdict(frame)) + "\n").encode())
 
@@ -83,7 +93,10 @@ def _begins_as_trace(path: Path) -> bool:
 
 
 def read_trace(path: Path) -> dict[str, list[FrameTrace]]:
-    """video → its frames in order. A video begun several times is what it was the last time; lines that are cut short, and what is not there, are left out."""
+    """The frames of each video, by name and in order; empty if there is no file.
+
+    Of a video that was begun several times, the last time counts. Incomplete lines are skipped.
+    """
     videos: dict[str, list[FrameTrace]] = {}
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

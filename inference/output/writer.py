@@ -1,4 +1,7 @@
-"""Results as indexed PNGs, written in the background, a video whole or not at all. Legend: H W height and width in pixels."""
+"""Results as indexed PNGs, written in the background; a video appears whole or not at all.
+
+Legend: H W height and width of a frame in pixels.
+"""
 
 import io
 import shutil
@@ -9,12 +12,17 @@ import numpy as np
 from PIL import Image
 
 from inference.output.background import BackgroundPool, TaskGroup
-from inference.output.recorded_run import INCOMPLETE_NAME
-from inference.output.run_folder import PART, REPLACED, temporary_folder
+from inference.output.paths import (
+    INCOMPLETE_NAME,
+    PART,
+    REPLACED,
+    explain_unwritable,
+    temporary_folder,
+)
 from util.errors import InputError
 from util.files import name_path_in_errors
 
-# Label maps compress well at any level; this one takes half the time of Pillow's default
+# Label maps compress well at any level; this one takes half the time of Pillow's default.
 _PNG_COMPRESSION = 3
 
 
@@ -25,17 +33,17 @@ class ResultWriter:
             with writer.video("bear", palette) as video:
                 video.write("00000", labels)
 
-    root is made if missing. threads encode and write; with `capacity` label maps waiting, write() waits. Raises InputError where root cannot be written.
+    root: created if missing. threads: encode and write. capacity: if so many label maps wait to be
+    written, `write` waits. Raises InputError if root cannot be written.
     """
 
     def __init__(self, root: str | Path, threads: int = 2, capacity: int = 16):
         self.root = Path(root)
-        _make_writable_folder(self.root)
+        with explain_unwritable(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
         self._pool = BackgroundPool(threads, capacity)
-
-    def has(self, name: str) -> bool:
-        """Whether this video's results are there already; if so they are whole."""
-        return (self.root / name).is_dir()
 
     def video(self, name: str, palette: bytes) -> "VideoWriter":
         """A context manager that writes one video. palette: 768 bytes."""
@@ -53,10 +61,11 @@ class ResultWriter:
 
 
 class VideoWriter:
-    """One video's results, gathered in a hidden folder beside their place.
+    """The results of one video, collected in a hidden folder beside their own.
 
-    Leaving the block without an error waits for every file and gives the folder its name, replacing what was there; leaving it with one, or failing to
-    write, removes it. Raises OSError, naming the file, at a later write() or at the end (a full disk).
+    If the block ends without an error, every file is awaited and the folder gets its name,
+    replacing an earlier one. If the block ends with an error, or a file cannot be written, the
+    hidden folder is removed. Raises OSError naming the file at a later `write` or at the end.
     """
 
     def __init__(self, folder: Path, palette: bytes, pool: BackgroundPool):
@@ -66,7 +75,7 @@ class VideoWriter:
         self._target = folder
         self._folder = temporary_folder(folder, PART)
         self._replaced = temporary_folder(folder, REPLACED)
-        self._incomplete: str | None = None
+        self._incomplete_reason: str | None = None
         self._palette = palette
         self._tasks = TaskGroup(pool)
 
@@ -76,7 +85,10 @@ class VideoWriter:
         return self
 
     def write(self, frame_name: str, labels: np.ndarray) -> None:
-        """Queue FRAME.png. labels: integer ids [H, W] in 0..255, copied. Raises the error of an earlier frame that failed; ValueError for other labels."""
+        """Queue FRAME.png. labels: integer ids [H, W] in 0..255, copied.
+
+        Raises the error of an earlier frame that failed, and ValueError for other labels.
+        """
         if labels.ndim != 2 or labels.dtype.kind not in "iub":
             raise ValueError(f"labels {labels.dtype} {labels.shape}: integer ids [H, W] are needed")
         if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
@@ -86,14 +98,16 @@ class VideoWriter:
         self.frame_count += 1
 
     def mark_incomplete(self, reason: str) -> None:
-        """Say beside the results that they end early, and why, in incomplete.txt; a later run makes them again."""
-        self._incomplete = reason
+        """Write incomplete.txt beside the results, so that a later run makes them again.
+
+        reason: why they end early.
+        """
+        self._incomplete_reason = reason
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
-            failure = (
-                self._tasks.wait()
-            )  # in any case: nothing may be written once the folder is named or removed
+            # always: nothing may be written once the folder is named or removed
+            failure = self._tasks.wait()
             if kind is None:
                 if failure is not None:
                     raise failure
@@ -103,33 +117,24 @@ class VideoWriter:
 
     def _write_png(self, file_name: str, pixels: np.ndarray) -> None:
         image = Image.fromarray(pixels)
-        image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits a pixel
+        image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits per pixel
         encoded = io.BytesIO()
         image.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
         with name_path_in_errors(self._target / file_name):
             (self._folder / file_name).write_bytes(encoded.getbuffer())
 
     def _publish(self) -> None:
-        found = sum(1 for _ in self._folder.iterdir())
-        if found != self.frame_count:
+        file_count = sum(1 for _ in self._folder.iterdir())
+        if file_count != self.frame_count:
             raise InputError(
-                f"{self._target}: {found} of {self.frame_count} results are there, so another program changed them meanwhile; start again"
+                f"{self._target}: {file_count} of {self.frame_count} results are there, so another "
+                "program changed them during the run; start again"
             )
-        if self._incomplete is not None:
-            (self._folder / INCOMPLETE_NAME).write_text(self._incomplete + "\n", encoding="utf-8")
+        if self._incomplete_reason is not None:
+            reason = self._incomplete_reason + "\n"
+            (self._folder / INCOMPLETE_NAME).write_text(reason, encoding="utf-8")
         shutil.rmtree(self._replaced, ignore_errors=True)
-        if self._target.exists():  # a folder cannot be renamed onto a full one
+        if self._target.exists():  # a folder cannot be renamed to one that has files
             self._target.rename(self._replaced)
         self._folder.rename(self._target)
         shutil.rmtree(self._replaced, ignore_errors=True)
-
-
-def _make_writable_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder}: results cannot be written here ({error.strerror}); choose another --output"
-        ) from error

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from dataset.image_file import load_image
-from inference.output.recorded_run import CONFIG_NAME, RecordedRun
+from inference.output.paths import CONFIG_NAME
+from inference.output.recorded_run import RecordedRun
 from util.errors import InputError
 from util.files import natural_key
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.output.recorded_run import INCOMPLETE_NAME
+from inference.output.paths import INCOMPLETE_NAME
 from inference.scoring.folders import VideoFolders, ids_in, read_labels
 from inference.scoring.metrics import boundary_accuracy, region_similarity
 from inference.scoring.protocols import VOID, ScoredObject, ScoringRules, Selection, TruthVideo

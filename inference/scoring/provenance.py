@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset.folders import list_files
-from inference.output.recorded_run import (
-    CONFIG_NAME,
-    INCOMPLETE_NAME,
-    MADE_SINCE,
-    OVERLAYS_NAME,
-    RecordedRun,
-)
+from inference.output.paths import CONFIG_NAME, INCOMPLETE_NAME, OVERLAYS_NAME
+from inference.output.recorded_run import MADE_SINCE, RecordedRun
 from inference.scoring.folders import FRAME_PATTERN, VideoFolders
 from util.errors import InputError
 from util.text import counted

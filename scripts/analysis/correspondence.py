@@ -22,7 +22,7 @@ from torch import Tensor
 from dataset import Layout, Video, prefetch, read_label_map
 from dataset.label_map import present_ids
 from inference import VideoSegmenter
-from inference.output.overlay import ContactSheet
+from inference.output.contact_sheet import ContactSheet
 from model.config import Similarity
 from model.matching import similarity
 from scripts.common.tables import markdown_table

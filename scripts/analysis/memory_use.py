@@ -17,7 +17,7 @@ from dataset import Layout, Video, prefetch
 from inference import VideoSegmenter
 from inference.config import SYSTEMS
 from inference.memory import POLICIES, MemoryBank
-from inference.output.overlay import ContactSheet
+from inference.output.contact_sheet import ContactSheet
 from scripts.common.charts import Line, LinePanel, line_chart
 from scripts.common.tables import markdown_table
 from util.errors import InputError

@@ -9,8 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inference.output.recorded_run import CONFIG_NAME
-from inference.output.run_folder import SCORES_NAMES
+from inference.output.paths import CONFIG_NAME, SCORES_NAMES
 from inference.output.trace import FrameTrace, read_trace
 from util.errors import InputError
 

@@ -11,7 +11,8 @@ import pytest
 import dataset.video.pyav
 import inference.output.overlay
 from dataset.video.pyav import WrittenFile
-from inference.output.overlay import ContactSheet, OverlayWriter, draw_overlay
+from inference.output.contact_sheet import ContactSheet
+from inference.output.overlay import OverlayWriter, draw_overlay
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
@@ -78,7 +79,9 @@ def test_the_codec_is_one_that_browsers_play(tmp_path, monkeypatch, encoder, suf
     if encoder not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {encoder}")
     monkeypatch.setattr(
-        inference.output.overlay, "_ENCODERS", {encoder: inference.output.overlay._ENCODERS[encoder]}
+        inference.output.overlay,
+        "_ENCODERS",
+        {encoder: inference.output.overlay._ENCODERS[encoder]},
     )
     with OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
         for index in range(3):
@@ -140,9 +143,11 @@ def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch, byt
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self.file.write(content)
 
-    monkeypatch.setattr(inference.output.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file)))
+    monkeypatch.setattr(
+        inference.output.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file))
+    )
     with (
-        pytest.raises(OSError, match=r"v\.mp4: could not be written whole"),
+        pytest.raises(OSError, match=r"v\.mp4: could not be written completely"),
         OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay,
     ):
         for index in range(200):
@@ -167,7 +172,7 @@ def test_the_sheet_spreads_its_frames_over_the_video_and_holds_few(count, shown,
     sheet, most_held = ContactSheet(), 0
     for index in range(count):
         sheet.add("", np.full((20, 30, 3), 250 * index // count, np.uint8))
-        most_held = max(most_held, len(sheet._held))
+        most_held = max(most_held, sheet.held_count)
     picture = sheet.picture()
     assert picture.shape == (rows * 24 - 4, columns * 34 - 4, 3)
     values = [

@@ -354,15 +354,16 @@ def rename_frames(root: Path) -> None:
     ],
 )
 def test_results_of_inputs_that_changed_are_made_again_and_no_others(
-    segmenter, out, tmp_path, capsys, change, said
+    segmenter, out, tmp_path, caplog, change, said
 ):
+    caplog.set_level("INFO")
     root = write_davis(tmp_path / "data", {"bear": 4, "camel": 4})
     run(DavisDataset(root), segmenter, out)
     bear = (out.results / "bear/00000.png").stat().st_mtime_ns
     change(root)
-    capsys.readouterr()
+    caplog.clear()
     frames = run(DavisDataset(root), segmenter, out).frames
-    assert f"{said} since its results were made; it is made again" in capsys.readouterr().err
+    assert f"{said} since its results were made; it is made again" in caplog.text
     assert (
         frames
         == len(file_names(out.results / "camel"))
@@ -384,21 +385,22 @@ def test_touched_and_copied_inputs_of_the_same_content_are_not_made_again(segmen
     assert run(DavisDataset(root), segmenter, out).frames == 0
 
 
-def test_a_mask_added_and_frames_asked_for_anew_are_inputs_too(segmenter, out, tmp_path, capsys):
+def test_a_mask_added_and_other_frames_asked_for_are_inputs_too(segmenter, out, tmp_path, caplog):
+    caplog.set_level("INFO")
     root = write_generic(tmp_path / "generic", "clip", {0: (1,), 3: (2,)})
     later = (root / "Annotations/clip/00003.png").read_bytes()
     (root / "Annotations/clip/00003.png").unlink()
     run(GenericDataset(root), segmenter, out)
     (root / "Annotations/clip/00003.png").write_bytes(later)
     assert run(GenericDataset(root), segmenter, out).frames == 6
-    assert "clip: 2 masks instead of 1 since its results were made" in capsys.readouterr().err
+    assert "clip: 2 masks instead of 1 since its results were made" in caplog.text
     root, out = write_youtube(tmp_path / "youtube"), RunFolder(tmp_path / "other", {})
     run(YoutubeDataset(root), segmenter, out)
     meta = json.loads((root / "valid/meta.json").read_text())
     meta["videos"]["aa11"]["objects"]["1"]["frames"].append("00007")
     (root / "valid/meta.json").write_text(json.dumps(meta))
     run(YoutubeDataset(root), segmenter, out)
-    assert "aa11: other frames are asked for" in capsys.readouterr().err
+    assert "aa11: other frames are asked for" in caplog.text
     assert "00007.png" in file_names(out.results / "aa11")
 
 
@@ -530,7 +532,7 @@ def test_scores_are_of_the_folder_and_the_videos_that_the_run_wrote(command, tmp
 
 def test_a_second_run_into_a_folder_ends_with_one_line(segmenter, out, command, tmp_path):
     root = write_davis(tmp_path / "data", {"bear": 3})
-    with out.held():
+    with out.hold():
         said = refused(command(eval_davis, "--davis_path", root))
         assert (
             f"another run (process {os.getpid()} on " in said
