@@ -1,8 +1,10 @@
-"""What runs: the engine, memory, the runner around it, scoring."""
+"""What runs: segmenter and session, the memory, the runner around them, scoring."""
 
-from inference.config import SYSTEMS, MemoryConfig, SystemConfig, system_config
+from inference.config import SYSTEMS, SystemConfig, system_config
+from inference.memory import MemoryConfig
+from inference.results import FrameResult
 from inference.segmenter import VideoSegmenter
-from inference.session import FrameResult, SegmentationSession
+from inference.session import SegmentationSession
 
 __all__ = [
     "SYSTEMS",

@@ -1,91 +1,63 @@
-"""The systems, side by side: rows of one table. Everything a run can change has its name here."""
+"""The systems, side by side: rows of one table. Every setting of a run has its name here."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from inference.memory import POLICIES, SAMPLINGS, MemoryConfig
 from util.errors import InputError
+from util.ranges import bounded, check_ranges
 from util.settings import with_setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
-    """What is remembered of a video. `policy` names a row of inference.memory.POLICIES, `sampling` one of inference.memory.SAMPLINGS."""
-
-    policy: str = "every-k"
-    sampling: str = "every"  # which predicted frames are written
-    sampling_threshold: float = 0.45  # of adaptive sampling: how much masks must differ
-    min_gap_frames: int = 1  # of the same: frames from one written to the next, at least,
-    max_gap_frames: int = 25  # and at most
-    write_every_frames: int = 5
-    include_last: bool = False  # also hold the previous frame, which the next write replaces
-    segment_frames: int | None = (
-        None  # progressive matching: a clip reads its own frames too, after every so many of them; None: the memory alone
-    )
-    capacity_frames: int | None = (
-        None  # of policies with a bounded memory: how many frames' worth of elements it holds
-    )
-    max_megabytes: float | None = (
-        None  # of the same: how many 10^6 bytes it takes, instead of capacity_frames
-    )
-    protect_annotated: bool = False  # of the same: what was written with a given mask goes last
-    seed: int = 0  # of memory random: what decides which elements go
-
-    @property
-    def progressive_frames(self) -> int:
-        """How many of a clip's frames are in memory beside the others while it lasts; it is as long as writes are apart."""
-        return (
-            0
-            if self.segment_frames is None
-            else (self.write_every_frames - 1) // self.segment_frames
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class SystemConfig:
-    """One system: which network it was published with, and how it runs. The defaults are STCN's (section 4)."""
+    """One system: how it runs a network, and its shipped weights.
+
+    The defaults are STCN's (STCN, section 4).
+    """
 
     name: str
-    memory: MemoryConfig = MemoryConfig()
-    clip_length: int = 1  # frames predicted together before the memory is updated
-    refine: bool = False  # refine the readouts of a clip's frames together, which takes a network that has learned to
-    enhance: bool = False  # enhance each frame's query by the previous frame's masks, which takes a network that has learned to
-    top_k: int = 20
-    resolution: int = -1  # the shorter side frames are resized to, in pixels; -1: as they are
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    clip_length: int = bounded(1, at_least=1)  # frames predicted together between memory writes
+    # refine the readouts of a clip's frames together; the network needs the slot
+    refine: bool = False
+    # enhance the query of a frame by the masks of the previous one; the network needs the slot
+    enhance: bool = False
+    top_k: int = bounded(20, at_least=1)
+    resolution: int = -1  # shorter side that frames are resized to, in pixels; -1: as stored
     amp: bool = False  # mixed precision
-    amp_dtype: Literal["auto", "fp16", "bf16"] = (
-        "auto"  # of mixed precision; auto: fp16 on CUDA, bf16 elsewhere
-    )
-    tf32: bool = (
-        False  # float32 convolutions and products in TF32 on CUDA: faster, a little less exact
-    )
-    shipped_weights: str = (
-        "stcn_lite0.pth"  # in weights/: the small network that runs where no checkpoint is named
-    )
+    # of mixed precision; auto: fp16 on CUDA, bf16 elsewhere
+    amp_dtype: Literal["auto", "fp16", "bf16"] = "auto"
+    # float32 convolutions and products in TF32 on CUDA: faster, slightly less exact
+    tf32: bool = False
+    # in weights/: the small network that runs if no checkpoint is given
+    shipped_weights: str = "stcn_lite0.pth"
 
     @property
     def frame_by_frame(self) -> bool:
-        """Each frame needs the masks of the one before: frames cannot be computed as one batch."""
+        """Whether each frame needs the masks of the one before, so that none can be batched."""
         return self.enhance
 
     @property
     def needs_every_frame(self) -> bool:
-        """Frames whose results nobody wants change those that are wanted: by their masks, or as members of a clip whose frames are refined or matched together."""
-        return self.enhance or (
-            self.clip_length > 1 and (self.refine or self.memory.progressive_frames > 0)
-        )
+        """Whether frames whose results are not wanted change those that are.
+
+        They do by their masks, or as members of a clip that is refined or matched together.
+        """
+        joint_clips = self.refine or self.memory.progressive_frames > 0
+        return self.enhance or (self.clip_length > 1 and joint_clips)
 
     @property
     def writes_by_count(self) -> bool:
-        """memory.write_every_frames says when frames are written: not clips, and not the masks."""
+        """Whether memory.write_every_frames schedules the writes, not clips or masks."""
         return self.clip_length == 1 and self.memory.sampling == "every"
 
     @property
     def slots(self) -> dict[str, str]:
-        """The slots of a network (model.network.SLOTS) that are used, each with the setting that leaves it out."""
-        from inference.memory import POLICIES  # this table needs MemoryConfig first
-
+        """The slots of a network (model.network.SLOTS) that are used, each with the setting that
+        leaves it out."""
         used = {
             "refiner": self.refine and "refine=false",
             "enhancer": self.enhance and "enhance=false",
@@ -94,19 +66,17 @@ class SystemConfig:
         return {slot: setting for slot, setting in used.items() if slot and setting}
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, of what a result depends on."""
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name != "shipped_weights"
-        }
+        """What a result depends on, as plain values."""
+        values = dataclasses.asdict(self)
+        del values["shipped_weights"]
+        return values
 
 
 SYSTEMS: dict[str, SystemConfig] = {
     config.name: config
     for config in (
         SystemConfig(name="stcn"),
-        # adaptive memory management; the published bank holds 2 frames, the best trade found there is 4
+        # adaptive memory management; published with 2 frames, 4 are the best trade-off there
         SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
         SystemConfig(
             name="pcvos",
@@ -125,12 +95,10 @@ SYSTEMS: dict[str, SystemConfig] = {
 }
 
 MAX_WORKING_PIXELS = 1 << 25  # a frame of 8K UHD has about as many
+_MIN_RESOLUTION, _MAX_RESOLUTION = 16, math.isqrt(MAX_WORKING_PIXELS)
 _FIXED = ("name", "shipped_weights")
-_ADAPTIVE = (
-    "memory.sampling_threshold",
-    "memory.min_gap_frames",
-    "memory.max_gap_frames",
-)  # what no other sampling asks
+# settings of adaptive sampling alone
+_ADAPTIVE = ("memory.sampling_threshold", "memory.min_gap_frames", "memory.max_gap_frames")
 
 # short names of settings: the flags of the command line and the keywords of VideoSegmenter
 SHORT_NAMES = {
@@ -149,140 +117,126 @@ SHORT_NAMES = {
 
 
 def system_config(system: str, **overrides: Any) -> SystemConfig:
-    """The settings of a system with some of them changed, checked.
+    """The settings of a system with some of them changed: checked, and resolved for good.
 
-    Overrides are short names (mem_every=3, memory="first-and-latest", top_k=50) or full ones ("memory.write_every_frames"); values
-    may be texts, as from a command line. Raises InputError for an unknown system or setting (listing the valid ones), a value of the
-    wrong type or out of range.
+    overrides: by short names (mem_every=3, memory="first-and-latest", top_k=50) or full ones
+    ("memory.write_every_frames"); values may be texts, as from a command line.
+    Raises InputError for an unknown system or setting (listing the valid ones), a value of the
+    wrong type or out of range, and settings that contradict one another.
     """
     if system not in SYSTEMS:
         raise InputError(f"system {system!r} is not known; choose one of {', '.join(SYSTEMS)}")
     config = SYSTEMS[system]
-    full_names = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
-    for name, value in full_names.items():
+    given = {SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
+    for name, value in given.items():
         config = with_setting(config, name, value, fixed=_FIXED)
-    config = dataclasses.replace(config, memory=_sampled(config.memory, full_names))
-    _check(config)
-    if config.clip_length > 1:  # a clip system's memory is updated once a clip
-        every = full_names.get("memory.write_every_frames")
-        if every is not None and config.memory.write_every_frames != config.clip_length:
-            raise InputError(
-                f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is updated once a clip: give one of them, or the same"
-            )
-        config = with_setting(config, "memory.write_every_frames", config.clip_length)
-    return dataclasses.replace(config, memory=_bounded(config.memory, full_names))
+    _check_values(config)
+    config = _with_clip_schedule(config, given)
+    memory = _with_bound(_with_sampling(config.memory, given), given)
+    POLICIES[memory.policy](memory)  # raises InputError for settings that the policy does not take
+    return dataclasses.replace(config, memory=memory)
 
 
 def check_resolution(resolution: int) -> None:
-    """Raise InputError for what is no working resolution, or too large for frames of any shape. Those of one shape are checked when the first is seen (see Geometry)."""
-    largest = math.isqrt(MAX_WORKING_PIXELS)
-    if resolution != -1 and not 16 <= resolution <= largest:
-        bound = "at least 16" if resolution < 16 else f"at most {largest}"
-        raise InputError(
-            f"resolution is {resolution}; it is the shorter side in pixels, {bound}, or -1 for frames as they are"
-        )
+    """Raise InputError for a working resolution that is too small, or too large for any frame.
+
+    For frames of a given shape, `Geometry.of` checks it.
+    """
+    if resolution == -1 or _MIN_RESOLUTION <= resolution <= _MAX_RESOLUTION:
+        return
+    too_small = resolution < _MIN_RESOLUTION
+    bound = f"at least {_MIN_RESOLUTION}" if too_small else f"at most {_MAX_RESOLUTION}"
+    raise InputError(
+        f"resolution is {resolution}; it is the shorter side in pixels, {bound}, or -1 for frames"
+        " as stored"
+    )
 
 
-def _sampled(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
-    """With the sampling that holds: the system's counts only for policies that sample. Raises InputError where frames would be counted and not counted."""
-    from inference.memory import POLICIES
-
-    if (
-        memory.policy in POLICIES
-        and not POLICIES[memory.policy].samples
-        and "memory.sampling" not in asked_for
+def _check_values(config: SystemConfig) -> None:
+    """Check each value by itself, and those that bound one another."""
+    memory = config.memory
+    for name, value, table in (
+        ("memory", memory.policy, POLICIES),
+        ("sampling", memory.sampling, SAMPLINGS),
     ):
-        memory = dataclasses.replace(memory, sampling="every")
-    unused = [
-        name for name in _ADAPTIVE if memory.sampling == "every" and asked_for.get(name) is not None
-    ]
-    if unused:
+        if value not in table:
+            raise InputError(f"{name} {value!r} is not known; choose one of {', '.join(table)}")
+    check_ranges(config)
+    check_resolution(config.resolution)
+    if memory.max_gap_frames < memory.min_gap_frames:
         raise InputError(
-            f"{unused[0]} is {asked_for[unused[0]]}, but sampling every counts frames and looks at no masks: leave it out, or give sampling adaptive"
+            f"memory.max_gap_frames is {memory.max_gap_frames}, less than memory.min_gap_frames,"
+            f" {memory.min_gap_frames}"
         )
-    if memory.sampling != "every" and asked_for.get("memory.write_every_frames") is not None:
+    if config.frame_by_frame and config.clip_length > 1:
         raise InputError(
-            f"mem_every is {memory.write_every_frames}, but sampling {memory.sampling} writes by what is seen, not by count: leave it out, or give sampling every"
+            f"clip_length is {config.clip_length}, but enhancing queries by the previous masks"
+            " works frame by frame: leave clips out, or the enhancement (enhance=false)"
+        )
+
+
+def _with_clip_schedule(config: SystemConfig, given: Mapping[str, Any]) -> SystemConfig:
+    """Of a clip system, the memory is written once per clip."""
+    if config.clip_length == 1:
+        return config
+    every = config.memory.write_every_frames
+    if given.get("memory.write_every_frames") is not None and every != config.clip_length:
+        raise InputError(
+            f"mem_every is {every} and clip_length {config.clip_length}; a clip system's memory is"
+            " written once per clip: give one of them, or the same number"
+        )
+    return with_setting(config, "memory.write_every_frames", config.clip_length)
+
+
+def _with_sampling(memory: MemoryConfig, given: Mapping[str, Any]) -> MemoryConfig:
+    """With the sampling that holds: the system's own is only for policies that sample."""
+    if not POLICIES[memory.policy].samples and "memory.sampling" not in given:
+        memory = dataclasses.replace(memory, sampling="every")
+    unused = [name for name in _ADAPTIVE if given.get(name) is not None]
+    if memory.sampling == "every" and unused:
+        raise InputError(
+            f"{unused[0]} is {given[unused[0]]}, but sampling every counts frames and does not look"
+            " at masks: leave it out, or give sampling adaptive"
+        )
+    if memory.sampling != "every" and given.get("memory.write_every_frames") is not None:
+        raise InputError(
+            f"mem_every is {memory.write_every_frames}, but sampling {memory.sampling} decides by"
+            " the masks, not by count: leave it out, or give sampling every"
         )
     return memory
 
 
-def _bounded(memory: MemoryConfig, asked_for: Mapping[str, Any]) -> MemoryConfig:
-    """With the bound that holds: the one asked for, or else the system's, or else the policy's own. Raises InputError for two, or for a policy that takes none."""
-    from inference.memory import POLICIES
-
+def _with_bound(memory: MemoryConfig, given: Mapping[str, Any]) -> MemoryConfig:
+    """With the bound that holds: the one given, or else the system's, or else the policy's own."""
     bounds = {
         "memory.capacity_frames": memory.capacity_frames,
         "memory.max_megabytes": memory.max_megabytes,
         "memory.protect_annotated": memory.protect_annotated or None,
     }
-    given = [name for name, value in bounds.items() if name in asked_for and value is not None]
-    if POLICIES[memory.policy].default_capacity_frames is None:
-        if given:
-            bounded = [
+    asked_for = [name for name, value in bounds.items() if name in given and value is not None]
+    default_frames = POLICIES[memory.policy].default_capacity_frames
+    if default_frames is None:
+        if asked_for:
+            bounded_policies = [
                 name
                 for name, policy in POLICIES.items()
                 if policy.default_capacity_frames is not None
             ]
             raise InputError(
-                f"{_short_name(given[0])}: memory {memory.policy} has no bound to set; leave it out, or choose memory {', '.join(bounded)}"
+                f"{_short_name(asked_for[0])}: memory {memory.policy} has no bound to set; leave it"
+                f" out, or choose memory {', '.join(bounded_policies)}"
             )
         return dataclasses.replace(
             memory, capacity_frames=None, max_megabytes=None, protect_annotated=False
         )
-    if {"memory.capacity_frames", "memory.max_megabytes"} <= set(given):
+    if {"memory.capacity_frames", "memory.max_megabytes"} <= set(asked_for):
         raise InputError(
-            f"memory_frames is {memory.capacity_frames} and max_memory_mb {memory.max_megabytes:g}; give one of them"
+            f"memory_frames is {memory.capacity_frames} and max_memory_mb"
+            f" {memory.max_megabytes:g}; give one of them"
         )
-    if memory.max_megabytes is not None:
-        return dataclasses.replace(memory, capacity_frames=None)
-    return dataclasses.replace(
-        memory,
-        capacity_frames=memory.capacity_frames or POLICIES[memory.policy].default_capacity_frames,
-    )
+    frames = None if memory.max_megabytes else memory.capacity_frames or default_frames
+    return dataclasses.replace(memory, capacity_frames=frames)
 
 
 def _short_name(full_name: str) -> str:
     return next((short for short, full in SHORT_NAMES.items() if full == full_name), full_name)
-
-
-def _check(config: SystemConfig) -> None:
-    from inference.memory import POLICIES, SAMPLINGS  # these tables need MemoryConfig first
-
-    counts = {
-        "top_k": config.top_k,
-        "memory.write_every_frames": config.memory.write_every_frames,
-        "memory.segment_frames": config.memory.segment_frames,
-        "memory.min_gap_frames": config.memory.min_gap_frames,
-        "memory.capacity_frames": config.memory.capacity_frames,
-        "clip_length": config.clip_length,
-    }
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
-    if config.memory.max_megabytes is not None and not 0 < config.memory.max_megabytes < math.inf:
-        raise InputError(
-            f"max_memory_mb is {config.memory.max_megabytes:g}; it is a number of megabytes above 0"
-        )
-    check_resolution(config.resolution)
-    if config.frame_by_frame and config.clip_length > 1:
-        raise InputError(
-            f"clip_length is {config.clip_length}; enhancing a frame's query by the masks before it goes frame by frame: leave it out (enhance=false), or clips"
-        )
-    if config.memory.policy not in POLICIES:
-        raise InputError(
-            f"memory {config.memory.policy!r} is not known; choose one of {', '.join(POLICIES)}"
-        )
-    if config.memory.sampling not in SAMPLINGS:
-        raise InputError(
-            f"sampling {config.memory.sampling!r} is not known; choose one of {', '.join(SAMPLINGS)}"
-        )
-    if config.memory.max_gap_frames < config.memory.min_gap_frames:
-        raise InputError(
-            f"memory.max_gap_frames is {config.memory.max_gap_frames}, less than memory.min_gap_frames, {config.memory.min_gap_frames}"
-        )
-    if not config.memory.sampling_threshold >= 0:
-        raise InputError(
-            f"memory.sampling_threshold is {config.memory.sampling_threshold}; it is a difference of masks, 0 or above"
-        )
-    POLICIES[config.memory.policy](config.memory)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dataset.training.cache import read_labels
 from dataset.training.video_clips import AnnotatedVideo, find_videos
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.sampling import Adaptive, Every
 from util.errors import InputError, run_command
 from util.flags import FlagParser

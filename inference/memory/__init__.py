@@ -1,8 +1,13 @@
-"""Memory: the bank stores, a policy decides. A new policy is a file here and a row of POLICIES, a new choice of frames to write a row of SAMPLINGS."""
+"""The memory of a video: the bank stores, a policy decides.
+
+A new policy is a file here and a row of POLICIES; a new choice of the frames to write is a row of
+SAMPLINGS.
+"""
 
 from inference.memory.bank import MemoryBank, element_bytes
 from inference.memory.baselines import FirstInFirstOut, RandomEviction
 from inference.memory.bounded import BoundedMemory
+from inference.memory.config import MemoryConfig
 from inference.memory.every_k import EveryK
 from inference.memory.first_and_latest import FirstAndLatest
 from inference.memory.least_frequently_used import LeastFrequentlyUsed, LeastFrequentlyUsedByWeight
@@ -25,6 +30,7 @@ __all__ = [
     "SAMPLINGS",
     "BoundedMemory",
     "MemoryBank",
+    "MemoryConfig",
     "MemoryPolicy",
     "Sampling",
     "Write",

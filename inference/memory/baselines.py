@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
 from inference.memory.bounded import BoundedMemory
 

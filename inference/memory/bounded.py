@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from inference.memory.policy import Write

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.policy import MemoryPolicy, Write
 from util.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank, Usage
 from model import VOSNetwork
 

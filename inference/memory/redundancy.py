@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import torch
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
 from inference.memory.every_k import EveryK
 from model import VOSNetwork

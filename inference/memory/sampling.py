@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from inference.config import MemoryConfig
+from inference.memory.config import MemoryConfig
 from inference.memory.mask_difference import Regions
 
 

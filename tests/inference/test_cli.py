@@ -97,7 +97,7 @@ def refused(end: tuple[int, str, str]) -> str:
             ["--system", "lfu", "--memory_frames", "2", "--max_memory_mb", "50"],
             "memory_frames is 2 and max_memory_mb 50; give one of them",
         ),
-        (["--system", "lfu", "--max_memory_mb", "-1"], "max_memory_mb is -1"),
+        (["--system", "lfu", "--max_memory_mb", "-1"], "memory.max_megabytes is -1"),
         (["--network", "huge"], "stcn_small"),
         (["--device", "toaster"], "not a device"),
         (["--top", "5"], "the flags are"),

@@ -191,7 +191,7 @@ def test_looking_ahead_changes_no_decision(make_segmenter, made_clip):
 
 def test_counting_frames_and_looking_at_masks_are_not_asked_for_together():
     with pytest.raises(
-        InputError, match="mem_every is 3, but sampling adaptive writes by what is seen"
+        InputError, match="mem_every is 3, but sampling adaptive decides by the masks"
     ):
         system_config("stcn", mem_every=3, sampling="adaptive")
     with pytest.raises(
