@@ -1,11 +1,13 @@
 """Tiny trees of frames and masks in the layouts that the readers know."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
 HEIGHT, WIDTH = 24, 40
@@ -81,3 +83,10 @@ def labelled(video) -> dict[int, list[int]]:
         for frame in video.frames()
         if frame.labels is not None
     }
+
+
+def check_refused(call: Callable[[], object], words: str) -> None:
+    """Assert that a call raises InputError with these words (a pattern) in one line."""
+    with pytest.raises(InputError, match=words) as refused:
+        call()
+    assert "\n" not in str(refused.value)

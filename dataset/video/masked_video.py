@@ -69,7 +69,7 @@ class MaskedVideo(Video):
         single_object: bool = False,
     ):
         if not masks:
-            raise InputError(f"{name}: no mask; at least one object of one frame must be given")
+            raise ValueError(f"{name}: no mask; at least one is needed")
         self.name = name
         self.frame_count = source.count
         self.frames_per_second = source.frames_per_second
