@@ -5,9 +5,10 @@ from dataset.label_map import LabelMap, read_label_map
 from dataset.mask_colours import read_palette
 from dataset.video.base import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
 from dataset.video.davis import DavisDataset, available_split
+from dataset.video.feeds import is_live_address
 from dataset.video.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
 from dataset.video.layout import Layout
-from dataset.video.live import LiveVideo, is_live_address, open_live
+from dataset.video.live import LiveVideo, open_live
 from dataset.video.prefetch import prefetch
 from dataset.video.youtube_vos import YoutubeDataset
 

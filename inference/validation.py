@@ -24,7 +24,7 @@ from dataset import Layout, Video, check_masks, prefetch
 from dataset.folders import MASK_SUFFIXES, list_files
 from dataset.image_file import image_sizes, size_text
 from dataset.label_map import read_label_map
-from dataset.video.frame_source import FolderSource
+from dataset.video.folder_source import FolderSource
 from inference.config import system_config
 from inference.output.writer import ResultWriter
 from inference.runner import share_out

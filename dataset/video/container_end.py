@@ -1,44 +1,53 @@
-"""How many bytes a video file says it has, by its container's own boxes: what tells a file that was cut off.
+"""Where a video file ends by its container's own boxes, which tells whether it was cut off.
 
-The number of frames a header states does not tell it: in AVI it counts empty chunks, in other containers it is missing or was guessed from the duration.
-Sources: ISO 14496-12 (MP4, QuickTime), Microsoft's RIFF and ASF specifications, RFC 8794 and RFC 9559 (Matroska, WebM).
+The number of frames in the header does not tell: in AVI it includes empty chunks, in other
+containers it is missing or was guessed from the duration.
+
+Sources: ISO 14496-12 (MP4, QuickTime), Microsoft's RIFF and ASF specifications, RFC 8794 and
+RFC 9559 (Matroska, WebM).
 """
 
 from pathlib import Path
 from typing import BinaryIO
 
-_EBML_HEADER_BYTES = 1 << 16
 _FILLER_BLOCK_BYTES = 1 << 16
-_RIFF_UNFINISHED = (
-    0,
-    0xFFFFFFFF,
-)  # sizes that are written first and replaced when a recording is finished
+
+_ISO_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+# Sizes that a recorder writes first, and replaces when the recording is finished.
+_RIFF_UNFINISHED_SIZES = (0, 0xFFFFFFFF)
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+_VOID_FIRST_BYTE = b"\xec"
+_MAX_EBML_HEADER_BYTES = 1 << 16
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_HEADER_BYTES_READ = 1 << 20
+# Offsets in the file properties object, and its length up to the flags.
+_ASF_SIZE, _ASF_FLAGS, _ASF_PROPERTIES_BYTES = slice(40, 48), 88, 92
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file ends before its container says it does. False where the container does not say (MPEG-TS, FLV, raw streams, recordings of open length)."""
+    """Whether a file ends before its container says it does.
+
+    False if the container does not say it (MPEG-TS, FLV, raw streams, recordings of open length).
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
-        if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            stated = _end_of_boxes(file, size)
+        if start[4:8] in _ISO_FIRST_BOXES:
+            stated_end = _end_of_boxes(file, size)
         elif start[:4] == b"RIFF":
-            stated = _end_of_riff(file, size)
+            stated_end = _end_of_riff(file, size)
         elif start[:4] == _EBML:
-            stated = _end_of_segment(file)
+            stated_end = _end_of_segment(file)
         elif start == _ASF_HEADER:
-            stated = _size_in_asf_header(file)
+            stated_end = _size_in_asf_header(file)
         else:
-            stated = 0
-    return stated > size
+            stated_end = 0
+    return stated_end > size
 
 
 def end_of_media(path: Path) -> int:
-    """The position behind the last packet of a Matroska or FLV file; 0 where the file does not say."""
+    """The position behind the last packet of a Matroska or FLV file; 0 if the file does not say."""
     with path.open("rb") as file:
         start = file.read(4)
         if start[:3] == b"FLV":
@@ -47,8 +56,10 @@ def end_of_media(path: Path) -> int:
 
 
 def filler_at_end(path: Path, start: int) -> int:
-    """How many bytes at the file's end, behind position start, are all of one value: reserved by a
-    download or a recorder, and not written."""
+    """The number of bytes at the end of a file, behind position `start`, that have one value.
+
+    A download or a recorder reserved them and did not write them.
+    """
     position = path.stat().st_size
     with path.open("rb") as file:
         value, count = b"", 0
@@ -57,32 +68,16 @@ def filler_at_end(path: Path, start: int) -> int:
             file.seek(block_start)
             block = file.read(position - block_start)
             value = value or block[-1:]
-            alike = len(block) - len(block.rstrip(value))
-            count += alike
-            if alike < len(block):
+            equal = len(block) - len(block.rstrip(value))
+            count += equal
+            if equal < len(block):
                 break
             position = block_start
     return count
 
 
-def _end_of_clusters(file: BinaryIO) -> int:
-    """Of the last Matroska cluster that follows whole elements; 0 where there is none of known length."""
-    end, last = _end_of_segment(file), 0
-    while end and file.tell() < end:
-        kind = file.read(4)
-        if kind[:1] == b"\xec":  # Void, the one element here whose ID is of one byte
-            file.seek(-3, 1)
-        size = _ebml_size(file)
-        if size is None or file.tell() + size > end:
-            break
-        file.seek(size, 1)
-        if kind == _CLUSTER:
-            last = file.tell()
-    return last
-
-
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Of ISO boxes, each of which says its size."""
+    """The end of the last ISO box, each of which states its size."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -90,41 +85,60 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if box_size == 1:  # the size follows the kind, in 8 bytes
             file.seek(4, 1)
             box_size = int.from_bytes(file.read(8), "big")
-        if box_size == 0:  # to the end of the file
+        if box_size == 0:  # the box extends to the end of the file
             return size
-        if box_size < 8:  # what follows the last box is none
+        if box_size < 8:  # not a box
             return position
         position += box_size
     return position
 
 
 def _end_of_riff(file: BinaryIO, size: int) -> int:
-    """Of the RIFF chunks that make up an AVI file: one, or one a gigabyte."""
+    """The end of the last RIFF chunk of an AVI file, which has one or more (one a gigabyte)."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
         kind, chunk_size = file.read(4), int.from_bytes(file.read(4), "little")
-        if kind != b"RIFF" or chunk_size in _RIFF_UNFINISHED:
+        if kind != b"RIFF" or chunk_size in _RIFF_UNFINISHED_SIZES:
             break
         position += 8 + chunk_size
     return position
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Of the Matroska segment that holds everything; 0 where it is of open length, as browsers record it."""
+    """The end of the Matroska segment, which holds everything.
+
+    0 if its length is open, as in recordings of browsers. Leaves the file at the segment's start.
+    """
     file.seek(4)
-    header_size = _ebml_size(file)
-    if header_size is None or header_size > _EBML_HEADER_BYTES:
+    header_size = _read_ebml_size(file)
+    if header_size is None or header_size > _MAX_EBML_HEADER_BYTES:
         return 0
     file.seek(header_size, 1)
     if file.read(4) != _SEGMENT:
         return 0
-    segment_size = _ebml_size(file)
+    segment_size = _read_ebml_size(file)
     return 0 if segment_size is None else file.tell() + segment_size
 
 
-def _ebml_size(file: BinaryIO) -> int | None:
-    """The variable-length size at the file's position; None where it is the code for 'unknown', or none."""
+def _end_of_clusters(file: BinaryIO) -> int:
+    """The end of the last complete Matroska cluster; 0 if there is none of known length."""
+    end, last_cluster_end = _end_of_segment(file), 0
+    while end and file.tell() < end:
+        kind = file.read(4)
+        if kind[:1] == _VOID_FIRST_BYTE:  # the only element here whose ID has one byte
+            file.seek(-3, 1)
+        size = _read_ebml_size(file)
+        if size is None or file.tell() + size > end:
+            break
+        file.seek(size, 1)
+        if kind == _CLUSTER:
+            last_cluster_end = file.tell()
+    return last_cluster_end
+
+
+def _read_ebml_size(file: BinaryIO) -> int | None:
+    """A size of variable length at the file's position; None if it is invalid or 'unknown'."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -134,11 +148,13 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _size_in_asf_header(file: BinaryIO) -> int:
-    """The file size that the file properties object states; 0 where there is none, or the file was sent while it was made."""
+    """The file size in the file properties object; 0 if it is missing, or the file is a broadcast,
+    whose size was not known when it was written."""
     file.seek(0)
     header = file.read(_ASF_HEADER_BYTES_READ)
     position = header.find(_ASF_FILE_PROPERTIES)
-    if position < 0 or len(header) < position + 92:
+    if position < 0 or len(header) < position + _ASF_PROPERTIES_BYTES:
         return 0
-    broadcast = header[position + 88] & 1
-    return 0 if broadcast else int.from_bytes(header[position + 40 : position + 48], "little")
+    properties = header[position:]
+    is_broadcast = properties[_ASF_FLAGS] & 1
+    return 0 if is_broadcast else int.from_bytes(properties[_ASF_SIZE], "little")

@@ -12,7 +12,7 @@ from dataset.layout import (
     read_sequence_list,
 )
 from dataset.video.base import Video, VideoDataset, select_names
-from dataset.video.frame_source import FolderSource
+from dataset.video.folder_source import FolderSource
 from dataset.video.masked_video import MaskedVideo
 from util.errors import InputError
 

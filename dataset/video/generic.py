@@ -13,7 +13,7 @@ from dataset.layout import FRAMES, MASKS
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.file_source import open_source
 from dataset.video.folder_of_frames import video_files
-from dataset.video.frame_source import FolderSource
+from dataset.video.folder_source import FolderSource
 from dataset.video.masked_video import MaskedVideo, find_masks, masks_of_folder
 from util.errors import InputError
 

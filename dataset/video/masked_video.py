@@ -250,7 +250,7 @@ def find_masks(masks: Path, source: FrameSource, video_stem: str | None = None) 
     if not os.path.lexists(masks):
         raise InputError(f"{masks}: no such mask; give a PNG of object ids, or a folder of them")
     require_file(masks, str(masks))
-    return {0 if masks.stem == video_stem else source.position_of(masks): masks}
+    return {0 if masks.stem == video_stem else source.index_of_single(masks): masks}
 
 
 def masks_of_folder(folder: Path, source: FrameSource) -> dict[int, Path]:

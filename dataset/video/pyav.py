@@ -1,4 +1,7 @@
-"""PyAV, FFmpeg for Python: reads and writes video files. It may be missing where frames come as images and no overlay is drawn."""
+"""PyAV, FFmpeg for Python, which reads and writes video files.
+
+It may be missing if frames are images and no overlay is drawn.
+"""
 
 import errno
 from types import ModuleType
@@ -15,16 +18,43 @@ DECODING_ERRORS: tuple[type[Exception], ...] = () if av is None else (av.FFmpegE
 
 
 def require_av(purpose: str) -> ModuleType:
-    """The module av. purpose: what needs it, for the message. Raises InputError where it is not installed."""
+    """The module av.
+
+    Args:
+        purpose: what needs it, for the message.
+
+    Raises:
+        InputError: it is not installed.
+    """
     if av is None:
         raise InputError(f"{purpose} needs PyAV, which is not installed here: pip install av")
     return av
 
 
-class WrittenFile:
-    """A file for PyAV to write, without a name, as Nameless.
+class Nameless:
+    """A file for PyAV to read without its name.
 
-    error: what ended the writing, None so far. It is kept here, and what follows is thrown away, since an error inside FFmpeg's calls can end the process.
+    FFmpeg requires names in UTF-8, guesses formats from them, and takes some for addresses
+    (a:b.mp4).
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.read, self.tell, self.close = file.read, file.tell, file.close
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new position; FFmpeg's error code if a damaged file asks for an impossible one."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
+
+
+class WrittenFile:
+    """A file for PyAV to write, without its name, as Nameless.
+
+    error: the first error, None so far. It is not raised, since an exception inside FFmpeg's calls
+    can end the process; everything after it is discarded.
     """
 
     def __init__(self, file: BinaryIO):
@@ -39,18 +69,3 @@ class WrittenFile:
             except OSError as error:
                 self.error = error
         return len(content)
-
-
-class Nameless:
-    """A file for PyAV to read, whose name FFmpeg does not see: it would have to be UTF-8, and would tell it what to expect, or be an address to it (a:b.mp4)."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.read, self.tell, self.close = file.read, file.tell, file.close
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """The new position; FFmpeg's code for a wrong one where a damaged file sends it there."""
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError, OverflowError):
-            return -errno.EINVAL

@@ -6,7 +6,7 @@ from pathlib import Path
 from dataset.folders import IMAGE_SUFFIXES, list_folders
 from dataset.layout import FRAMES, MASKS
 from dataset.video.base import Video, VideoDataset, select_names
-from dataset.video.frame_source import FolderSource
+from dataset.video.folder_source import FolderSource
 from dataset.video.masked_video import MaskedVideo, masks_of_folder
 from util.errors import InputError
 from util.files import check_plain_name, read_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from dataset import Layout
 from dataset.folders import MASK_SUFFIXES, list_files
 from dataset.layout import read_sequence_list
-from dataset.video.frame_source import refuse_lost_frames
+from dataset.video.folder_of_frames import refuse_lost_frames
 from util.errors import InputError
 from util.files import atomic_folder, remove_unfinished
 from util.process import exit_on_sigterm

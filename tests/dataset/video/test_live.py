@@ -21,7 +21,7 @@ from repository import ROOT
 from toy_trees import HEIGHT, WIDTH, file_names, toy_frames, write_png, write_tiny_weights
 
 from dataset import LiveVideo, SingleVideoDataset, TruncatedVideoError, is_live_address, open_live
-from dataset.video.live import CameraFeed, Feed, FileFeed
+from dataset.video.feeds import CameraFeed, Feed, FileFeed
 from inference import VideoSegmenter
 from inference.output.run_folder import RunFolder
 from inference.runner import run

@@ -126,6 +126,14 @@ def test_variable_frame_rates_are_whole_and_their_times_are_kept(tmp_path, name,
     )
 
 
+def test_a_frame_rate_that_rises_gives_each_frame_a_number_of_its_own(tmp_path):
+    seconds = [0, 1, 2, 3, 4, 4.2, 4.4, 4.6, 5.6]
+    pictures, notes, error = read(
+        write(tmp_path / "a.mkv", moving_bar(9), seconds=seconds, options=H264)
+    )
+    assert ([picture.index for picture in pictures], notes, error) == (list(range(9)), [], "")
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "options", "size"),
     [
@@ -447,7 +455,7 @@ def test_a_playlist_opens_nothing_else_and_texts_and_sounds_are_no_videos(tmp_pa
     for name, content in lists.items():
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match="cannot be opened as a video"):
-            VideoReader.of_file(tmp_path / name)
+            VideoReader.open_file(tmp_path / name)
     with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=8000)
         for index in range(4):
@@ -458,7 +466,7 @@ def test_a_playlist_opens_nothing_else_and_texts_and_sounds_are_no_videos(tmp_pa
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     with pytest.raises(InputError, match="holds no video"):
-        VideoReader.of_file(tmp_path / "sound.m4a")
+        VideoReader.open_file(tmp_path / "sound.m4a")
 
 
 def test_damage_anywhere_ends_in_frames_or_in_words(tmp_path):
