@@ -14,14 +14,10 @@ from typing import get_args
 import torch
 
 from dataset.layout import read_names_text
-from dataset.training.pictures import batch_picture
-from dataset.training.record import FilesRecord, difference, record_of, summary
-from dataset.training.samples import (
-    WORKER_PATIENCE_SECONDS,
-    MixedTrainingData,
-    TrainingBatch,
-    training_batches,
-)
+from dataset.training.loading import DEFAULT_PATIENCE_SECONDS, TrainingBatch, training_batches
+from dataset.training.pictures import draw_batch
+from dataset.training.record import FilesRecord, describe_difference, record_files, summarise_record
+from dataset.training.samples import MixedTrainingData
 from dataset.training.skipped_files import SkipLog, SkippedFile
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.config import MAX_WORKING_PIXELS, system_config
@@ -203,7 +199,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     hung = "loading processes that give no batch for so long count as hung, which ends the training"
     data.add_argument(
-        "--worker_patience", type=int, default=WORKER_PATIENCE_SECONDS, metavar="SECONDS", help=hung
+        "--worker_patience",
+        type=int,
+        default=DEFAULT_PATIENCE_SECONDS,
+        metavar="SECONDS",
+        help=hung,
     )
     data.add_argument(
         "--cache_megabytes",
@@ -589,7 +589,7 @@ def check_files(chosen: Path, state: TrainingState, files: FilesRecord, allow_ot
         )
         return
     try:
-        found = difference(state.files, files)
+        found = describe_difference(state.files, files)
     except (AttributeError, TypeError) as error:
         raise InputError(
             f"{chosen}: the checkpoint is damaged inside (its record of training data); go on with an earlier one"
@@ -647,7 +647,7 @@ class Run:
             "network": trainer.network.config.as_dict(),
             "flags": vars(arguments),
             "processes": world_size(),
-            "data": summary(files),
+            "data": summarise_record(files),
             "git_commit": git_commit(),
             "versions": package_versions(),
         }
@@ -723,7 +723,7 @@ class Run:
                 with self.log.paused():
                     self.log.image(
                         "samples",
-                        batch_picture(
+                        draw_batch(
                             sample["frames"], sample["labels"], results[-1].logits.argmax(2)
                         ),
                         iteration,
@@ -865,7 +865,7 @@ def prepare(
         start = read_network(arguments.load_network) if arguments.load_network else None
         network_config = resolve_network(arguments, config, start and start.config)
         data = build_data(arguments, config)
-        files = record_of(data.kinds) if is_main() else {}
+        files = record_files(data.file_sources) if is_main() else {}
         chosen = choose_checkpoint(arguments) if is_main() else None
     with exit_together_on_error():
         check_agreement({"files of training data": data.total_files})

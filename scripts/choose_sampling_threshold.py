@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dataset.training.cache import read_labels
-from dataset.training.video_clips import AnnotatedVideo, find_videos
+from dataset.training.masks import read_mask
+from dataset.training.video_layouts import AnnotatedVideo, find_videos
 from inference.memory.config import MemoryConfig
 from inference.memory.sampling import Adaptive, Every
 from util.errors import InputError, run_command
@@ -29,7 +29,7 @@ _MOST_DECIMALS = 6
 
 def labels_of(video: AnnotatedVideo) -> list[Tensor]:
     """Ids uint8 [H, W] of every frame. Raises InputError where the first shows no object."""
-    labels = [torch.from_numpy(read_labels(video.pair(index)[1])) for index in range(len(video))]
+    labels = [torch.from_numpy(read_mask(video.pair(index)[1])) for index in range(len(video))]
     if not labels[0].any():
         raise InputError(
             f"{video.pair(0)[1]}: no object in the first frame; leave the video out of the training list"

@@ -15,13 +15,13 @@ import torch
 from repository import ROOT
 
 import train
-from dataset.training.samples import training_batches
+from dataset.training.loading import training_batches
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from dataset.training.synthetic import make_clip
-from dataset.training.video_clips import find_videos
+from dataset.training.video_layouts import find_videos
 from model import Rollout, build_network, load_network, save_weights
-from model.training.stages import STAGES, TrainingConfig
 from model.training.optimizer import build_scheduler
+from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
 from util.errors import InputError
 from util.run_record import read_metrics
@@ -584,7 +584,7 @@ def test_memory_is_pinned_for_cuda_alone_wherever_cuda_is_there(tmp_path, monkey
         seed=1,
     )
     loader = mock.Mock(return_value=[])
-    monkeypatch.setattr("dataset.training.samples.DataLoader", loader)
+    monkeypatch.setattr("dataset.training.loading.DataLoader", loader)
     assert (
         list(training_batches(data, 2, workers=0)) == []
         and loader.call_args.kwargs["pin_memory"] is False

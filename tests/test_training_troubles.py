@@ -20,8 +20,9 @@ from toy_trees import write_davis
 from training_processes import QUICK, TRAIN, Program, assert_same, free_port, read, run_by_hand
 
 import train
-from dataset.training.record import difference, record_of
-from dataset.training.samples import MixedTrainingData, training_batches
+from dataset.training.loading import training_batches
+from dataset.training.record import describe_difference, record_files
+from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.scoring import score_folder
 from util import device
@@ -189,8 +190,10 @@ def test_still_images_are_recorded_by_folder_and_only_what_samples_are_drawn_fro
 
     def record(**mix: float) -> dict:
         roots = TrainingRoots(static=[str(tmp_path / "stills")], davis=[str(davis)])
-        return record_of(
-            build_training_data(roots, SampleConfig(crop_size=32), mix=mix, samples=1, seed=0).kinds
+        return record_files(
+            build_training_data(
+                roots, SampleConfig(crop_size=32), mix=mix, samples=1, seed=0
+            ).file_sources
         )
 
     assert {
@@ -203,17 +206,19 @@ def test_still_images_are_recorded_by_folder_and_only_what_samples_are_drawn_fro
     before = record(synthetic=0.5, static=0.5)
     with (tmp_path / "stills/b/y.png").open("ab") as file:
         file.write(b"longer")
-    assert difference(before, record(synthetic=0.5, static=0.5)) == "static: changed b"
-    assert difference(before, before) is None and difference(before, {}).startswith(
-        "static: missing a, b; video: missing bear"
-    )
+    assert describe_difference(before, record(synthetic=0.5, static=0.5)) == "static: changed b"
+    assert describe_difference(before, before) is None and describe_difference(
+        before, {}
+    ).startswith("static: missing a, b; video: missing bear")
 
 
 def test_many_differences_are_counted():
     names = [[f"v{number}", "1"] for number in range(9)]
-    assert difference({"video": []}, {"video": names}) == "video: added v0, v1, v2 and 6 more"
     assert (
-        difference({"video": names}, {"video": [*names, names[0]]}) == "video: added v0"
+        describe_difference({"video": []}, {"video": names}) == "video: added v0, v1, v2 and 6 more"
+    )
+    assert (
+        describe_difference({"video": names}, {"video": [*names, names[0]]}) == "video: added v0"
     )  # counts twice from now on
 
 

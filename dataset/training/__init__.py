@@ -1,1 +1,1 @@
-"""Samples, as training reads them."""
+"""Training samples: where they come from, how they are drawn, and how they are loaded."""

@@ -1,6 +1,7 @@
-"""Moving layers over a moving background: what synthetic clips are painted with.
+"""Moving layers over a moving background: what the scenes of synthetic clips consist of.
 
-Legend: H W height and width of a frame, P side of a square patch. Times are in video frames; lengths of movements are in units of the frame's shorter side.
+Legend: H W height and width of a frame, P side of a square patch. Times are in video frames;
+distances of movements are in units of the frame's shorter side.
 """
 
 import math
@@ -9,13 +10,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dataset.training.augmentation import centre_of, scaling, translation, turning
+from dataset.training.geometry import (
+    image_centre,
+    rotation_matrix,
+    scaling_matrix,
+    translation_matrix,
+)
 from dataset.training.textures import Outline
+
+_OPAQUE_FROM = 128  # of a coverage in 0..255: the pixel gets the layer's label
+_MIN_BLUR_PIXELS = 0.2
 
 
 @dataclass(frozen=True)
 class Wave:
-    """A smooth bounded movement over time."""
+    """A sine over time. frequency: radians per video frame."""
 
     amplitude: float
     frequency: float
@@ -23,21 +32,27 @@ class Wave:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, amplitude: float, speed: float) -> "Wave":
-        """At most `amplitude` from its middle and at most `speed` per video frame."""
+        """Draw a wave of at most this amplitude and at most this `speed` per video frame."""
         frequency = math.tau / rng.uniform(40, 160)
-        return cls(
-            min(amplitude, speed * rng.uniform(0.1, 1) / frequency),
-            frequency,
-            rng.uniform(0, math.tau),
-        )
+        amplitude = min(amplitude, speed * rng.uniform(0.1, 1) / frequency)
+        return cls(amplitude, frequency, phase=rng.uniform(0, math.tau))
 
     def at(self, time: float) -> float:
         return self.amplitude * math.sin(self.frequency * time + self.phase)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MotionRange:
+    """The largest shift, turn in degrees and log scale of a Motion."""
+
+    shift: float
+    degrees: float
+    log_scale: float
+
+
 @dataclass(frozen=True)
 class Motion:
-    """Where a layer is: shift from `x`, `y`, turn in degrees and scale as the exponential of a wave."""
+    """The position of a layer: shifts from `x`, `y`, a turn in degrees, and a log scale."""
 
     x: float
     y: float
@@ -48,37 +63,39 @@ class Motion:
 
     @classmethod
     def draw(
-        cls,
-        rng: np.random.Generator,
-        x: float,
-        y: float,
-        shift: float,
-        degrees: float,
-        log_scale: float,
-        pace: float = 1.0,
+        cls, rng: np.random.Generator, x: float, y: float, largest: MotionRange, pace: float
     ) -> "Motion":
-        """Largest shift, turn and log scale. Within 10 frames at pace 1: up to 0.25 sides, 30 degrees and a scale of 0.75 to 1.33."""
-        waves = (
-            Wave.draw(rng, shift, 0.025 * pace),
-            Wave.draw(rng, shift, 0.025 * pace),
-            Wave.draw(rng, degrees, 3.0 * pace),
-            Wave.draw(rng, log_scale, 0.028 * pace),
+        """Draw a motion about (x, y).
+
+        pace: factor of the speed. At 1, within 10 frames, a layer shifts by up to 0.25 sides, turns
+        by up to 30 degrees, and scales by 0.75 to 1.33.
+        """
+        return cls(
+            x,
+            y,
+            along_x=Wave.draw(rng, largest.shift, 0.025 * pace),
+            along_y=Wave.draw(rng, largest.shift, 0.025 * pace),
+            turn=Wave.draw(rng, largest.degrees, 3.0 * pace),
+            log_scale=Wave.draw(rng, largest.log_scale, 0.028 * pace),
         )
-        return cls(x, y, *waves)
 
     def matrix(self, time: float, height: int, width: int) -> np.ndarray:
-        """3×3: a plane whose origin is the layer's middle, in pixels, to the frame."""
-        side, (middle_x, middle_y) = min(height, width), centre_of(width, height)
-        place = translation(
+        """3×3: maps a plane whose origin is the layer's centre, in pixels, to the frame."""
+        side, (middle_x, middle_y) = min(height, width), image_centre(width, height)
+        shift = translation_matrix(
             middle_x + (self.x + self.along_x.at(time)) * side,
             middle_y + (self.y + self.along_y.at(time)) * side,
         )
-        return place @ turning((0, 0), self.turn.at(time), math.exp(self.log_scale.at(time)))
+        scale = math.exp(self.log_scale.at(time))
+        return shift @ rotation_matrix((0, 0), self.turn.at(time), scale)
 
 
 @dataclass(frozen=True)
 class Bending:
-    """A smooth displacement of a patch that changes over time: two coarse fields [4, 4, 2], in units of P, swinging out of step."""
+    """A smooth displacement of a patch that changes over time.
+
+    fields: two coarse fields [2, 4, 4, 2] in units of P, which swing at their own frequencies.
+    """
 
     fields: np.ndarray
     frequencies: np.ndarray
@@ -86,18 +103,18 @@ class Bending:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, strength: float) -> "Bending":
+        """strength: standard deviation of the fields."""
         return cls(
-            rng.normal(0, strength, (2, 4, 4, 2)).astype(np.float32),
-            math.tau / rng.uniform(25, 100, 2),
-            rng.uniform(0, math.tau, 2),
+            fields=rng.normal(0, strength, (2, 4, 4, 2)).astype(np.float32),
+            frequencies=math.tau / rng.uniform(25, 100, 2),
+            phases=rng.uniform(0, math.tau, 2),
         )
 
     def apply(self, patch: np.ndarray, time: float) -> np.ndarray:
         side = patch.shape[0]
         swing = np.sin(self.frequencies * time + self.phases).astype(np.float32)
-        field = cv2.resize(
-            np.tensordot(swing, self.fields, 1) * side, (side, side), interpolation=cv2.INTER_CUBIC
-        )
+        coarse = np.tensordot(swing, self.fields, 1) * side
+        field = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
         axis = np.arange(side, dtype=np.float32)
         return cv2.remap(
             patch,
@@ -113,8 +130,9 @@ class Bending:
 class Layer:
     """One object, distractor or occluder.
 
-    patch: uint8 [P, P, 4], RGB and coverage; outline: draws the coverage anew at each time, where given.
-    object_id: its label, 0 where it is not to be tracked. follows_camera: it stands in the scene, and moves with the view.
+    patch: uint8 [P, P, 4], RGB and coverage. object_id: its label; 0 if it is not to be segmented.
+    outline: if given, replaces the patch's coverage at each time. follows_camera: whether it stands
+    in the scene, so that it moves with the view.
     """
 
     patch: np.ndarray
@@ -126,21 +144,20 @@ class Layer:
     follows_camera: bool = False
 
     def paint(self, frame: np.ndarray, labels: np.ndarray, time: float, camera: np.ndarray) -> None:
-        """Over `frame` float32 [H, W, 3] and `labels` uint8 [H, W], in place. camera: 3×3, the view's movement in frame pixels."""
-        patch = self.patch
-        if self.outline is not None:
-            patch = np.dstack((patch[..., :3], self.outline.alpha(patch.shape[0], time)))
-        if self.bending is not None:
-            patch = self.bending.apply(patch, time)
+        """Paint the layer over a frame and its labels, in place.
+
+        frame: float32 [H, W, 3]. labels: uint8 [H, W]. camera: 3×3, the view's movement in pixels.
+        """
+        patch = self._patch_at(time)
         middle = -(patch.shape[0] - 1) / 2
-        matrix = self.motion.matrix(time, *labels.shape) @ translation(middle, middle)
+        matrix = self.motion.matrix(time, *labels.shape) @ translation_matrix(middle, middle)
         matrix = camera @ matrix if self.follows_camera else matrix
-        left, top, right, bottom = _covered(matrix, patch.shape[0], *labels.shape)
+        left, top, right, bottom = _covered_bounds(matrix, patch.shape[0], *labels.shape)
         if left >= right or top >= bottom:
             return
         moved = cv2.warpAffine(
             patch,
-            (translation(-left, -top) @ matrix)[:2],
+            (translation_matrix(-left, -top) @ matrix)[:2],
             (right - left, bottom - top),
             flags=cv2.INTER_LINEAR,
         )
@@ -150,45 +167,57 @@ class Layer:
         coverage = moved[..., 3:].astype(np.float32) / 255
         region = frame[top:bottom, left:right]
         region += (colours - region) * coverage
-        labels[top:bottom, left:right][moved[..., 3] >= 128] = self.object_id
+        labels[top:bottom, left:right][moved[..., 3] >= _OPAQUE_FROM] = self.object_id
+
+    def _patch_at(self, time: float) -> np.ndarray:
+        patch = self.patch
+        if self.outline is not None:
+            patch = np.dstack((patch[..., :3], self.outline.alpha(patch.shape[0], time)))
+        return patch if self.bending is None else self.bending.apply(patch, time)
 
 
-def _covered(matrix: np.ndarray, side: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the part of a frame that a moved patch can cover; empty where it lies outside."""
-    corners = matrix[:2] @ np.array(
-        [[-1, side, side, -1], [-1, -1, side, side], [1, 1, 1, 1]], np.float64
-    )
-    (left, top), (right, bottom) = np.floor(corners.min(1)), np.ceil(corners.max(1)) + 1
+def _covered_bounds(
+    matrix: np.ndarray, side: int, height: int, width: int
+) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the part of a frame that a moved patch can cover.
+
+    The part is empty (left >= right or top >= bottom) if the patch lies outside the frame.
+    """
+    corners = np.array([[-1, side, side, -1], [-1, -1, side, side], [1, 1, 1, 1]], np.float64)
+    moved = matrix[:2] @ corners
+    (left, top), (right, bottom) = np.floor(moved.min(1)), np.ceil(moved.max(1)) + 1
     return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A still picture uint8 [h, w, 3] behind everything, seen by a moving camera; `fit` scales it so that it more than fills the view."""
+    """A still picture uint8 [h, w, 3] behind everything, seen by a moving camera.
+
+    fit: scale at which the picture more than fills the view.
+    """
 
     picture: np.ndarray
     fit: float
 
     @classmethod
     def fill(cls, picture: np.ndarray, height: int, width: int, zoom: float) -> "Backdrop":
-        """`zoom` 1: the picture just fills a view [height, width] at rest."""
+        """Fill a view of `height` × `width`. zoom: 1 if the picture just fills it at rest."""
         fit = max(height / picture.shape[0], width / picture.shape[1]) * zoom
         if fit < 1:
-            size = (
-                max(width, round(picture.shape[1] * fit)),
-                max(height, round(picture.shape[0] * fit)),
-            )
+            fitted_width = max(width, round(picture.shape[1] * fit))
+            fitted_height = max(height, round(picture.shape[0] * fit))
+            size = fitted_width, fitted_height
             picture, fit = cv2.resize(picture, size, interpolation=cv2.INTER_AREA), 1.0
         return cls(picture, fit)
 
-    def seen(self, camera: np.ndarray, height: int, width: int) -> np.ndarray:
-        """The view as float32 [H, W, 3], mirrored beyond the picture's edge."""
-        own_x, own_y = centre_of(*self.picture.shape[1::-1])
+    def view(self, camera: np.ndarray, height: int, width: int) -> np.ndarray:
+        """What the camera shows, float32 [H, W, 3]. The picture is mirrored beyond its edges."""
+        own_x, own_y = image_centre(*self.picture.shape[1::-1])
         matrix = (
             camera
-            @ translation(*centre_of(width, height))
-            @ scaling(self.fit, self.fit)
-            @ translation(-own_x, -own_y)
+            @ translation_matrix(*image_centre(width, height))
+            @ scaling_matrix(self.fit, self.fit)
+            @ translation_matrix(-own_x, -own_y)
         )
         return cv2.warpAffine(
             self.picture,
@@ -201,16 +230,20 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Finish:
-    """What the lens and sensor add: exposure over time, blur (a Gaussian deviation in pixels, 0 for none) and noise (a deviation in grey levels)."""
+    """What lens and sensor add.
+
+    exposure: change of brightness over time. blur: standard deviation of a Gaussian in pixels, 0
+    for none. noise: standard deviation in grey levels.
+    """
 
     exposure: Wave
     blur: float
     noise: float
 
     def apply(self, frame: np.ndarray, time: float, rng: np.random.Generator) -> np.ndarray:
-        """float32 [H, W, 3] to uint8."""
+        """Finish a frame float32 [H, W, 3]; returns uint8."""
         frame = frame * (1 + self.exposure.at(time))
-        if self.blur > 0.2:
+        if self.blur > _MIN_BLUR_PIXELS:
             frame = cv2.GaussianBlur(frame, (0, 0), self.blur)
         if self.noise > 0:
             frame += rng.standard_normal((*frame.shape[:2], 1), dtype=np.float32) * self.noise

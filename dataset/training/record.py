@@ -1,7 +1,8 @@
-"""What training samples are drawn from, as a checkpoint records it, so that a training goes on with the same.
+"""A record of the files that samples are drawn from, so that a resumed training can compare them.
 
-A record holds, for each kind of samples that comes from files, a pair for every video and every folder of still images, in the order in which they are drawn from:
-its name, and a digest of its files' names and sizes. Where the data lies is no part of it: it may have been moved.
+For each kind of samples that reads files, the record holds a pair for every video and every folder
+of still images, in the order in which samples are drawn from them: its name, and a digest of its
+files' names and sizes. It does not hold the data's location, so that the data may be moved.
 """
 
 import hashlib
@@ -11,24 +12,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from dataset.training.stills import StaticDataset
-from dataset.training.video_clips import AnnotatedVideo, VideoClipDataset
+from dataset.training.stills import StillClips
+from dataset.training.video_clips import VideoClips
+from dataset.training.video_layouts import AnnotatedVideo
 
-FilesRecord = dict[str, list[list[str]]]  # kind of samples → [name, digest] of each video or folder
+FilesRecord = dict[str, list[list[str]]]
+"""Kind of samples → [name, digest] of each video or folder."""
 
-_NAMED = 3
+_MAX_NAMES = 3
+_MISSING_BYTES = -1
 
 
-def record_of(kinds: Mapping[str, StaticDataset | VideoClipDataset]) -> FilesRecord:
-    """The record of these kinds. Looks at every file's size, at none's content."""
+def record_files(sources: Mapping[str, StillClips | VideoClips]) -> FilesRecord:
+    """Record the files of these sources, by kind of samples. Reads file sizes, not contents."""
     return {
-        kind: list(_folders(source) if isinstance(source, StaticDataset) else _videos(source))
-        for kind, source in kinds.items()
+        kind: list(
+            _record_folders(source) if isinstance(source, StillClips) else _record_videos(source)
+        )
+        for kind, source in sources.items()
     }
 
 
-def summary(record: FilesRecord) -> dict[str, dict[str, int | str]]:
-    """How many entries each kind has, and a digest of all of them."""
+def summarise_record(record: FilesRecord) -> dict[str, dict[str, int | str]]:
+    """For each kind, the number of its entries and a digest of all of them."""
     return {
         kind: {
             "entries": len(entries),
@@ -38,82 +44,80 @@ def summary(record: FilesRecord) -> dict[str, dict[str, int | str]]:
     }
 
 
-def difference(before: FilesRecord, now: FilesRecord) -> str | None:
-    """In what two records differ, by the names of the first videos or folders that do; None where they are the same."""
-    parts = [
-        f"{kind}: {_difference_of_kind(before.get(kind, []), now.get(kind, []))}"
-        for kind in dict.fromkeys((*before, *now))
-        if [list(entry) for entry in before.get(kind, [])]
-        != [list(entry) for entry in now.get(kind, [])]
-    ]
-    return "; ".join(parts) or None
+def describe_difference(before: FilesRecord, now: FilesRecord) -> str | None:
+    """Name the first videos or folders in which two records differ; None if they are the same."""
+    differences = []
+    for kind in dict.fromkeys((*before, *now)):
+        old, new = (
+            [(name, digest) for name, digest in record.get(kind, [])] for record in (before, now)
+        )
+        if old != new:
+            differences.append(f"{kind}: {_describe_difference_of_kind(old, new)}")
+    return "; ".join(differences) or None
 
 
-def _difference_of_kind(before: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> str:
-    old, new = Counter(tuple(entry) for entry in before), Counter(tuple(entry) for entry in now)
-    gone, come = (
-        list(dict.fromkeys(name for name, _ in difference)) for difference in (old - new, new - old)
-    )
+def _describe_difference_of_kind(
+    before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]
+) -> str:
+    old, new = Counter(before), Counter(now)
+    gone = list(dict.fromkeys(name for name, _ in old - new))
+    come = list(dict.fromkeys(name for name, _ in new - old))
     changed = [name for name in gone if name in come]
-    found = {
+    names_by_finding = {
         "changed": changed,
         "missing": [name for name in gone if name not in changed],
         "added": [name for name in come if name not in changed],
     }
-    return (
-        ", ".join(f"{what} {_named(names)}" for what, names in found.items() if names)
-        or "another order"
-    )
+    parts = [f"{finding} {_join(names)}" for finding, names in names_by_finding.items() if names]
+    return ", ".join(parts) or "another order"
 
 
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (
-        f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    )
+def _join(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMES])
+    return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES:,} more"
 
 
-def _videos(dataset: VideoClipDataset) -> Iterator[list[str]]:
-    digests: dict[tuple[Path, Path], str] = {}  # one that counts several times is looked at once
-    for video in dataset.videos:
+def _record_videos(source: VideoClips) -> Iterator[list[str]]:
+    digests: dict[tuple[Path, Path], str] = {}  # a video can be listed several times
+    for video in source.videos:
         folders = video.image_folder, video.label_folder
         if folders not in digests:
-            digests[folders] = _digest(_parts_of(video))
+            digests[folders] = _digest(_names_and_sizes(video))
         yield [video.name, digests[folders]]
 
 
-def _parts_of(video: AnnotatedVideo) -> Iterator[object]:
+def _names_and_sizes(video: AnnotatedVideo) -> Iterator[str | int]:
     for folder, names in (
         (video.image_folder, video.image_names),
         (video.label_folder, video.label_names),
     ):
         with os.scandir(folder) as entries:
-            sizes = {entry.name: _size(entry) for entry in entries}
+            sizes = {entry.name: _size_bytes(entry) for entry in entries}
         for name in names:
-            yield from (name, sizes.get(name, -1))
+            yield from (name, sizes.get(name, _MISSING_BYTES))
 
 
-def _folders(dataset: StaticDataset) -> Iterator[list[str]]:
-    """In the order of the pairs; those of one folder that come together are one entry."""
+def _record_folders(source: StillClips) -> Iterator[list[str]]:
+    """In the order of the pairs; consecutive pairs of one folder are one entry."""
     located = (
-        (next(root for root in dataset.roots if image.is_relative_to(root)), image, mask)
-        for image, mask in dataset.pairs
+        (next(root for root in source.roots if image.is_relative_to(root)), image, mask)
+        for image, mask in source.pairs
     )
-    for (root, folder), pairs in groupby(located, key=lambda place: (place[0], place[1].parent)):
-        files = (file for _, image, mask in pairs for file in (image, mask))
-        yield [
-            folder.relative_to(root).as_posix(),
-            _digest(
-                part for file in files for part in (file.relative_to(root).as_posix(), _size(file))
-            ),
-        ]
+    for (root, folder), pairs in groupby(located, key=lambda pair: (pair[0], pair[1].parent)):
+        files = [file for _, image, mask in pairs for file in (image, mask)]
+        parts = (
+            part
+            for file in files
+            for part in (file.relative_to(root).as_posix(), _size_bytes(file))
+        )
+        yield [folder.relative_to(root).as_posix(), _digest(parts)]
 
 
-def _size(file: Path | os.DirEntry) -> int:
-    """In bytes; -1 where it is gone."""
+def _size_bytes(file: Path | os.DirEntry) -> int:
     try:
         return file.stat().st_size
     except OSError:
-        return -1
+        return _MISSING_BYTES
 
 
 def _digest(parts: Iterator[object]) -> str:

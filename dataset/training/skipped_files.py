@@ -1,4 +1,7 @@
-"""Files that training passes over: damaged ones, and masks without objects. Each is named once and counted; too many damaged ones end the training."""
+"""Files that training skips: damaged ones, and masks without objects.
+
+Each is reported once and counted; too many damaged files end the training.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,14 +10,19 @@ from pathlib import Path
 from util.errors import InputError
 
 MAX_DAMAGED_SHARE = 0.01
-"""Of all files of the training data; more of them damaged means that the data set is, and training on the rest would be another training."""
-MAX_NAMED_MASKS = 20
-"""Masks without objects that are named one by one: video data sets hold thousands, of frames before an object comes or after it left."""
+"""Of all files of the training data. With more, the data set itself is broken."""
+MAX_REPORTED_MASKS = 20
+"""Masks without objects that are reported one by one. Video data sets hold thousands: frames before
+an object appears or after it has left."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedFile:
-    """damaged: it cannot be used at all; otherwise it is a whole mask that holds no object. reason: what was found, and what to do."""
+    """A file that no sample can be made of.
+
+    reason: what was found, and what to do. damaged: whether the file is unusable; otherwise it is
+    an intact mask without objects.
+    """
 
     path: Path
     reason: str
@@ -25,7 +33,7 @@ class SkippedFile:
 
 
 class UnusableFileError(InputError):
-    """A file that no sample can be made of."""
+    """Raised while a sample is drawn from such a file; `skipped` describes it."""
 
     def __init__(self, path: Path, reason: str, damaged: bool = True):
         self.skipped = SkippedFile(path=path, reason=reason, damaged=damaged)
@@ -33,7 +41,7 @@ class UnusableFileError(InputError):
 
 
 class SkipLog:
-    """The files skipped so far, each once. total_files: how many files the training data has."""
+    """The files skipped so far. total_files: the number of files of the training data."""
 
     def __init__(self, total_files: int):
         self.total_files = total_files
@@ -41,7 +49,10 @@ class SkipLog:
         self.damaged: list[SkippedFile] = []
 
     def add(self, skipped: Iterable[SkippedFile]) -> list[str]:
-        """Count these files. Returns a line for each that is new, to be shown; masks without objects are named up to MAX_NAMED_MASKS of them."""
+        """Count these files. Returns lines to be shown, one for each file that is new.
+
+        Masks without objects get a line up to MAX_REPORTED_MASKS of them.
+        """
         lines = []
         for file in skipped:
             if file.path in self.files:
@@ -49,18 +60,19 @@ class SkipLog:
             self.files[file.path] = file
             if file.damaged:
                 self.damaged.append(file)
-            whole = len(self.files) - len(self.damaged)
-            if file.damaged or whole <= MAX_NAMED_MASKS:
+            empty_masks = len(self.files) - len(self.damaged)
+            if file.damaged or empty_masks <= MAX_REPORTED_MASKS:
                 lines.append(f"skipped {file}")
-            if not file.damaged and whole == MAX_NAMED_MASKS:
+            if not file.damaged and empty_masks == MAX_REPORTED_MASKS:
                 lines.append("further masks without objects are skipped and counted, but not named")
         return lines
 
     def check(self) -> None:
-        """Raises InputError where more than MAX_DAMAGED_SHARE of all files are known to be damaged."""
+        """Raise InputError if more than MAX_DAMAGED_SHARE of all files are damaged."""
         if len(self.damaged) > MAX_DAMAGED_SHARE * self.total_files:
             first = ", ".join(str(file.path) for file in self.damaged[:3])
             raise InputError(
-                f"{first}: {len(self.damaged)} of the {self.total_files} files of the training data are damaged, more than {MAX_DAMAGED_SHARE:.0%}; "
-                "check the roots with scripts/verify_data.py and replace what it names"
+                f"{first}: {len(self.damaged)} of the {self.total_files} files of the training "
+                f"data are damaged, more than {MAX_DAMAGED_SHARE:.0%}; check the roots with "
+                "scripts/verify_data.py and replace what it names"
             )

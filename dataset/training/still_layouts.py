@@ -1,6 +1,8 @@
-"""Still images with masks, found in the layouts that public data sets come in. No pixels are read here.
+"""Finds still images and their masks, in the layouts that public data sets have.
 
-A layout is a row of LAYOUTS: how the mask's path follows from the image's. A data set is a row of KNOWN_SETS: a folder's name, and how often it counts.
+Only file names are read here, no pixels. A layout is a row of LAYOUTS: how the path of a mask
+follows from the path of its image. A data set is a row of KNOWN_SETS: the name of its folder, and
+how often it counts.
 """
 
 import os
@@ -17,12 +19,16 @@ PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True, kw_only=True)
 class StaticLayout:
-    """image: matches an image's path below the root without its ending; mask: the mask's, by the groups of that match. shown: the same for people."""
+    """How images and masks are named, as paths below the root without their suffixes.
+
+    image: matches the image's path. mask: the mask's path, as a template of the match's groups.
+    description: the same for people.
+    """
 
     name: str
     image: re.Pattern[str]
     mask: str
-    shown: str
+    description: str
 
 
 _NAME = r"(?P<folder>(?:.*/)?){}(?P<name>[^/]+)$"
@@ -32,47 +38,51 @@ LAYOUTS = (
         name="DUTS",
         image=re.compile(_NAME.format(r"(?P<set>[^/]+)-Image/")),
         mask=r"\g<folder>\g<set>-Mask/\g<name>",
-        shown="DUTS-TR-Image/NAME.jpg and DUTS-TR-Mask/NAME.png (also DUTS-TE)",
+        description="DUTS-TR-Image/NAME.jpg and DUTS-TR-Mask/NAME.png (also DUTS-TE)",
     ),
     StaticLayout(
         name="ECSSD",
         image=re.compile(_NAME.format("images/")),
         mask=r"\g<folder>ground_truth_mask/\g<name>",
-        shown="images/NAME.jpg and ground_truth_mask/NAME.png",
+        description="images/NAME.jpg and ground_truth_mask/NAME.png",
     ),
     StaticLayout(
         name="two folders",
         image=re.compile(_NAME.format("images/")),
         mask=r"\g<folder>masks/\g<name>",
-        shown="images/NAME.jpg and masks/NAME.png",
+        description="images/NAME.jpg and masks/NAME.png",
     ),
     StaticLayout(
         name="HRSOD",
         image=re.compile(_NAME.format(r"(?P<set>[^/]+)/")),
         mask=r"\g<folder>\g<set>_mask/\g<name>",
-        shown="HRSOD_train/NAME.jpg and HRSOD_train_mask/NAME.png",
+        description="HRSOD_train/NAME.jpg and HRSOD_train_mask/NAME.png",
     ),
     StaticLayout(
         name="BIG",
         image=re.compile(r"(?P<start>.*)_im$"),
         mask=r"\g<start>_gt",
-        shown="NAME_im.jpg beside NAME_gt.png",
+        description="NAME_im.jpg beside NAME_gt.png",
     ),
     StaticLayout(
         name="side by side",
         image=re.compile(r"(?P<path>.*)$"),
         mask=r"\g<path>",
-        shown="NAME.jpg beside NAME.png (FSS-1000's class folders, STCN's release, your own)",
+        description="NAME.jpg beside NAME.png (FSS-1000's class folders, STCN's release, your own)",
     ),
 )
-"""The first row that leads to a mask counts."""
+"""The first layout that leads to a mask counts."""
 
-EXPECTED = "; ".join(layout.shown for layout in LAYOUTS)
+EXPECTED_LAYOUTS = "; ".join(layout.description for layout in LAYOUTS)
+_EXPECTATION = f"expected, in the folder or in folders below it: {EXPECTED_LAYOUTS}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """A data set known by the name of a folder above its images. repeats: how often it counts in training; published_pairs: its size."""
+    """A data set that is recognised by the name of a folder above its images.
+
+    repeats: how often it counts in training.
+    """
 
     name: str
     folder: re.Pattern[str]
@@ -89,9 +99,8 @@ KNOWN_SETS = (
     KnownSet(name="DUTS-TR", folder=re.compile("DUTS-TR", re.IGNORECASE), published_pairs=10_553),
     KnownSet(name="DUTS-TE", folder=re.compile("DUTS-TE", re.IGNORECASE), published_pairs=5_019),
     KnownSet(name="ECSSD", folder=re.compile("ECSSD", re.IGNORECASE), published_pairs=1_000),
-    KnownSet(
-        name="BIG", folder=re.compile("BIG|^big(_small)?$"), published_pairs=150, repeats=5
-    ),  # and not the word big in a class's or an owner's name
+    # not the word "big" in the name of a class or an owner
+    KnownSet(name="BIG", folder=re.compile("BIG|^big(_small)?$"), published_pairs=150, repeats=5),
     KnownSet(
         name="HRSOD", folder=re.compile("HRSOD", re.IGNORECASE), published_pairs=2_010, repeats=5
     ),
@@ -100,7 +109,11 @@ KNOWN_SETS = (
 
 @dataclass(frozen=True, order=True)
 class ImagePair:
-    """An image and its mask. group: the KnownSet's name, or the folder below the root; repeats: how often the pair counts in training."""
+    """An image and its mask.
+
+    group: the name of the KnownSet, or of the folder below the root. repeats: how often the pair
+    counts in training.
+    """
 
     image: Path
     mask: Path
@@ -110,44 +123,44 @@ class ImagePair:
 
 @dataclass(frozen=True, kw_only=True)
 class StaticFolder:
-    """What lies under a root: pairs in the order of their paths, and images that belong to none."""
+    """The pairs under a root, in the order of their paths, and images that belong to no pair."""
 
     pairs: list[ImagePair]
-    alone: list[Path]
+    unpaired: list[Path]
 
 
 def scan_static_root(root: Path) -> StaticFolder:
-    """Every image with a mask under `root`, by LAYOUTS. Raises InputError, with the trees expected, where `root` is no folder or holds no pair."""
+    """Find every image with a mask under `root`.
+
+    Raises: InputError, with the expected layouts, if `root` is not a folder or holds no pair.
+    """
+    if not root.is_dir():
+        finding = "not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {finding}; {_EXPECTATION}")
     files = {
         str(PurePosixPath(path).with_suffix("")) + PurePosixPath(path).suffix.lower(): path
         for path in _image_paths(root)
     }
-    used: set[str] = set()
+    paired: set[str] = set()
     pairs = []
     for key, path in sorted(files.items()):
-        mask = _mask_of(key, files)
+        mask = _find_mask(key, files)
         if mask is not None:
-            used |= {path, mask}
-            pairs.append(_pair(root, path, mask))
+            paired |= {path, mask}
+            pairs.append(_make_pair(root, path, mask))
     if not pairs:
-        finding = (
-            "no image with its mask"
-            if root.is_dir()
-            else "not a folder"
-            if root.exists()
-            else "no such folder"
-        )
-        raise InputError(
-            f"{root}: {finding}; expected, in the folder or in folders below it: {EXPECTED}"
-        )
+        raise InputError(f"{root}: no image with its mask; {_EXPECTATION}")
     return StaticFolder(
         pairs=sorted(pairs),
-        alone=sorted(root / path for path in files.values() if path not in used),
+        unpaired=sorted(root / path for path in files.values() if path not in paired),
     )
 
 
 def _image_paths(root: Path) -> Iterator[str]:
-    """Paths below `root` of all image files, links followed (once each), hidden files and folders passed over."""
+    """The paths of all image files below `root`, as text relative to it.
+
+    Links are followed, each folder is entered once, and hidden files and folders are ignored.
+    """
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
@@ -164,8 +177,11 @@ def _image_paths(root: Path) -> Iterator[str]:
         )
 
 
-def _mask_of(image: str, files: dict[str, str]) -> str | None:
-    """The path of an image's mask, by the first layout that leads to one."""
+def _find_mask(image: str, files: dict[str, str]) -> str | None:
+    """The path of an image's mask, by the first layout that leads to one.
+
+    image, and the keys of files: paths with suffixes in lower case. Values: the paths as stored.
+    """
     stem = str(PurePosixPath(image).with_suffix(""))
     for layout in LAYOUTS:
         match = layout.image.match(stem)
@@ -176,10 +192,11 @@ def _mask_of(image: str, files: dict[str, str]) -> str | None:
     return None
 
 
-def _pair(root: Path, image: str, mask: str) -> ImagePair:
+def _make_pair(root: Path, image: str, mask: str) -> ImagePair:
     folders = (root.name, *PurePosixPath(image).parts[:-1])
     known = next(
         (known for folder in folders for known in KNOWN_SETS if known.folder.search(folder)), None
     )
-    group = known.name if known else folders[min(1, len(folders) - 1)]
-    return ImagePair(root / image, root / mask, group, known.repeats if known else 1)
+    if known is not None:
+        return ImagePair(root / image, root / mask, known.name, known.repeats)
+    return ImagePair(root / image, root / mask, group=folders[min(1, len(folders) - 1)])

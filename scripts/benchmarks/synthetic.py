@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from dataset.training.synthetic import make_clip
-from dataset.training.textures import draw_colours, draw_texture
+from dataset.training.textures import draw_colour_ramp, draw_texture
 from model import VOSNetwork, build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -65,12 +65,12 @@ class MovingScene:
             raise InputError(
                 f"{objects} objects do not fit a frame of {width}×{height} pixels; ask for fewer (at most 254) or a larger frame"
             )
-        background = draw_texture(rng, height, width, draw_colours(rng))
+        background = draw_texture(rng, height, width, draw_colour_ramp(rng))
         self._background = np.concatenate(
             [background, background[:, ::-1]], axis=1
         )  # mirrored, so that it repeats without a seam
         self._textures = [
-            draw_texture(rng, height, width, draw_colours(rng)) for _ in range(objects)
+            draw_texture(rng, height, width, draw_colour_ramp(rng)) for _ in range(objects)
         ]
 
     def labels(self, index: int) -> np.ndarray:

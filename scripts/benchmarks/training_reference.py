@@ -25,16 +25,15 @@ from torchvision.transforms import InterpolationMode
 
 from dataset.image_file import load_image
 from dataset.training.augmentation import (
-    MEAN_COLOUR,
     ClipAugmentation,
     ColourJitter,
-    StaticAugmentation,
-    bend,
-    spline_displacement,
+    StillAugmentation,
 )
-from dataset.training.cache import read_labels
+from dataset.training.frame_choice import draw_frame_indices, max_skip_at
+from dataset.training.geometry import MEAN_COLOUR, displace, draw_spline_displacement
+from dataset.training.masks import read_mask
 from dataset.training.samples import draw_objects, draw_until_usable
-from dataset.training.video_clips import AnnotatedVideo, draw_frame_indices, max_skip_at
+from dataset.training.video_layouts import AnnotatedVideo
 from model import FrameFeatures, VOSNetwork
 from model.matching import COSINE_TEMPERATURE
 from model.network import freeze_batch_norms
@@ -64,7 +63,7 @@ class PlainAugmentation:
     clip_colour: Transform
     frame_geometry: tuple[Transform, Transform]
     frame_colour: Transform
-    bending: StaticAugmentation | None = None
+    bending: StillAugmentation | None = None
 
     @staticmethod
     def of_clips(values: ClipAugmentation) -> "PlainAugmentation":
@@ -97,7 +96,7 @@ class PlainAugmentation:
         )
 
     @staticmethod
-    def of_stills(values: StaticAugmentation) -> "PlainAugmentation":
+    def of_stills(values: StillAugmentation) -> "PlainAugmentation":
         """Stage 0."""
 
         def zoom(interpolation: InterpolationMode, fill: object) -> Transform:
@@ -229,7 +228,7 @@ class PlainData(Dataset):
         rng: np.random.Generator,
     ) -> tuple[Image.Image, Image.Image]:
         steps = self.augmentation
-        image, mask = load_image(image_path).convert("RGB"), Image.fromarray(read_labels(mask_path))
+        image, mask = load_image(image_path).convert("RGB"), Image.fromarray(read_mask(mask_path))
         for seed, (of_image, of_mask), colour in (
             (clip_seed, steps.clip_geometry, steps.clip_colour),
             (frame_seed, steps.frame_geometry, steps.frame_colour),
@@ -240,12 +239,12 @@ class PlainData(Dataset):
             mask = of_mask(mask)
         bending = steps.bending
         if bending and rng.random() < bending.bend_probability:
-            displacement = spline_displacement(
+            displacement = draw_spline_displacement(
                 rng, bending.crop_size, bending.bend_points, bending.bend_deviation
             )
             image, mask = (
                 Image.fromarray(pixels)
-                for pixels in bend(np.asarray(image), np.asarray(mask), displacement)
+                for pixels in displace(np.asarray(image), np.asarray(mask), displacement)
             )
         return image, mask
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dataset.training.samples import MixedTrainingData, TrainingBatch, training_batches
+from dataset.training.loading import TrainingBatch, training_batches
+from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training.stills import StaticDataset
+from dataset.training.stills import StillClips
 from model import build_network
 from model.training.loss_monitor import LossMonitor
 from model.training.stages import STAGES, TrainingConfig
@@ -147,7 +148,7 @@ def plain_data(workload: TrainingWorkload) -> PlainData:
     """The same files, objects and augmentation, by the plain loop's means."""
     config = workload.config
     source = our_data(workload).sources[0]
-    if isinstance(source, StaticDataset):
+    if isinstance(source, StillClips):
         draw, augmentation = (
             functools.partial(draw_still, source.pairs),
             PlainAugmentation.of_stills(source.augmentation),

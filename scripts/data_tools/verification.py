@@ -15,10 +15,10 @@ import numpy as np
 from dataset.folders import MASK_SUFFIXES, list_files, short_path
 from dataset.image_file import image_sizes, load_image, open_image, read_image, size_text
 from dataset.label_map import BINARY_ID, present_ids
-from dataset.training.cache import labels_of
+from dataset.training.masks import decode_mask
 from dataset.training.skipped_files import MAX_DAMAGED_SHARE
 from dataset.training.still_layouts import KNOWN_SETS, scan_static_root
-from dataset.training.video_clips import VideoLayout, find_layout, masks_of_other_kinds
+from dataset.training.video_layouts import TrainingLayout, find_layout, find_masks_not_png
 from util.errors import InputError
 from util.files import read_json
 
@@ -99,7 +99,7 @@ def plan_static(root: Path, fast: bool) -> list[SetPlan]:
         Finding(
             text=f"{path}: {'no image' if path.suffix.lower() in MASK_SUFFIXES else 'no mask'} that belongs to it"
         )
-        for path in folder.alone
+        for path in folder.unpaired
     ]
     sizes = {known.name: known.published_pairs for known in KNOWN_SETS}
     groups = {
@@ -151,7 +151,7 @@ def plan_videos(kind: VideoKind, root: Path, fast: bool) -> SetPlan:
     names = [
         name
         for name in layout.names
-        if (layout.images / name).is_dir() and (layout.labels / name).is_dir()
+        if (layout.folders.frames / name).is_dir() and (layout.folders.masks / name).is_dir()
     ]
     if kind.used is not None:
         missing.append(
@@ -162,8 +162,8 @@ def plan_videos(kind: VideoKind, root: Path, fast: bool) -> SetPlan:
         )
     tasks = [
         VideoTask(
-            images=layout.images / name,
-            labels=layout.labels / name,
+            images=layout.folders.frames / name,
+            labels=layout.folders.masks / name,
             every_frame=kind.every_frame,
             fast=fast,
         )
@@ -180,22 +180,22 @@ def plan_videos(kind: VideoKind, root: Path, fast: bool) -> SetPlan:
     )
 
 
-def _missing_folders(layout: VideoLayout) -> list[Finding]:
+def _missing_folders(layout: TrainingLayout) -> list[Finding]:
     """Videos that the list, meta.json or the other folder names and that are not there."""
-    named = dict.fromkeys(layout.names, layout.list_file or layout.labels)
-    meta = layout.labels.parent / "meta.json"
+    named = dict.fromkeys(layout.names, layout.list_file or layout.folders.masks)
+    meta = layout.folders.masks.parent / "meta.json"
     if layout.list_file is None:
         named |= {name: meta for name in _meta_names(meta) if name not in named}
-        if layout.images.is_dir():
+        if layout.folders.frames.is_dir():
             named |= {
-                path.name: layout.images
-                for path in sorted(layout.images.iterdir())
+                path.name: layout.folders.frames
+                for path in sorted(layout.folders.frames.iterdir())
                 if path.is_dir() and not path.name.startswith(".") and path.name not in named
             }
     return [
         Finding(text=f"{folder / name}: no such folder, but {source} names this video")
         for name, source in named.items()
-        for folder in (layout.images, layout.labels)
+        for folder in (layout.folders.frames, layout.folders.masks)
         if not (folder / name).is_dir()
     ]
 
@@ -253,7 +253,7 @@ class VideoTask:
         ]
         findings += [
             Finding(text=f"{path}: a mask that is no PNG, which training does not read")
-            for path in masks_of_other_kinds(self.labels, labels, by_stem)
+            for path in find_masks_not_png(self.labels, labels, by_stem)
         ]
         if len(labels) < FRAMES_NEEDED:
             findings.append(
@@ -365,7 +365,7 @@ def _mask_header(path: Path) -> tuple[tuple[int, int], None]:
 
 def _mask_content(path: Path, findings: list[Finding]) -> tuple[tuple[int, int], bool]:
     image = load_image(path)
-    labels = labels_of(image, path)
+    labels = decode_mask(image, path)
     stored_ids = present_ids(np.asarray(image)) if image.mode == "P" else ()
     if BINARY_ID in stored_ids and len(stored_ids) > 1:
         findings.append(

@@ -8,7 +8,7 @@ import pytest
 from toy_trees import toy_frames, write_davis, write_generic, write_jpg, write_youtube
 
 from dataset import DavisDataset, YoutubeDataset, read_palette
-from dataset.training.video_clips import find_videos
+from dataset.training.video_layouts import find_videos
 from inference.scoring.protocols import read_categories
 from scripts.data_tools.verification import VideoTask
 from util.errors import InputError

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from dataset import GenericDataset, VideoFile, check_masks, read_label_map, read_palette
 from dataset.mask_checks import has_smooth_edges
 from dataset.mask_colours import ColourNumbering
-from dataset.training import cache
+from dataset.training import masks
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
@@ -116,18 +116,18 @@ def test_sparse_tiny_thin_and_many_objects_are_read(tmp_path, name, indexed):
 def test_greys_mean_the_same_in_training_and_in_evaluation(tmp_path, labels, expected):
     path = tmp_path / "mask.png"
     Image.fromarray(make_labels(*labels)).save(path)
-    np.testing.assert_array_equal(cache.read_labels(path), make_labels(*expected))
+    np.testing.assert_array_equal(masks.read_mask(path), make_labels(*expected))
     np.testing.assert_array_equal(read_label_map(path).labels, make_labels(*labels))
 
 
 def test_training_thresholds_soft_edges_of_one_object_and_refuses_those_of_indexed_masks(tmp_path):
     soft = drawing(colours=((255, 255, 255),)).filter(ImageFilter.GaussianBlur(2)).convert("L")
     soft.save(tmp_path / "soft.png")
-    np.testing.assert_array_equal(cache.read_labels(tmp_path / "soft.png"), np.asarray(soft) >= 128)
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "soft.png"), np.asarray(soft) >= 128)
     blurred = drawing().filter(ImageFilter.GaussianBlur(2))
     blurred.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "indexed.png")
     with pytest.raises(InputError, match=r"indexed\.png: indexed mask .* smooth edges"):
-        cache.read_labels(tmp_path / "indexed.png")
+        masks.read_mask(tmp_path / "indexed.png")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_indexed_mask_whose_background_is_not_index_0_is_refused_or_read_by_i
     finding = f"index 0 is {colours[0]} and index {index}, {colour}, looks like the background"
     assert finding in str(refused.value)
     with pytest.raises(InputError, match="looks like the background"):
-        cache.read_labels(path)
+        masks.read_mask(path)
     by_colour = read_label_map(path, colours=ColourNumbering()).labels
     np.testing.assert_array_equal(by_colour > 0, make_labels(1, 2) > 0)
 

@@ -15,13 +15,13 @@ from PIL import Image, features
 from dataset import GenericDataset, check_masks, read_label_map
 from dataset.folders import list_files
 from dataset.image_file import image_sizes, read_image
-from dataset.training import cache
+from dataset.training import masks
 from inference import scoring
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-READERS = (read_image, read_label_map, cache.read_labels, scoring.read_labels)
+READERS = (read_image, read_label_map, masks.read_mask, scoring.read_labels)
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:

@@ -10,7 +10,7 @@ from PIL import Image
 from repository import ROOT
 from toy_trees import write_jpg, write_png
 
-from dataset.training.video_clips import find_videos
+from dataset.training.video_layouts import find_videos
 from scripts.data_tools.resizing import resize_tasks, resize_video, smaller_size
 from util.errors import InputError
 

@@ -14,9 +14,9 @@ from PIL import Image
 from repository import ROOT
 from torch.profiler import ProfilerActivity, profile
 
-from dataset.training.augmentation import ClipAugmentation, StaticAugmentation
+from dataset.training.augmentation import ClipAugmentation, StillAugmentation
 from dataset.training.sources import TrainingRoots
-from dataset.training.video_clips import find_videos
+from dataset.training.video_layouts import find_videos
 from model import Rollout, build_network
 from model.network import freeze_batch_norms
 from model.training.losses import BootstrapConfig
@@ -107,7 +107,7 @@ def test_plain_samples_show_each_object_where_its_label_is(tmp_path, kind):
     else:
         data = PlainData(
             functools.partial(draw_still, [video.pair(0)], 3),
-            PlainAugmentation.of_stills(StaticAugmentation(crop_size=64)),
+            PlainAugmentation.of_stills(StillAugmentation(crop_size=64)),
             4,
             1,
             seed=0,

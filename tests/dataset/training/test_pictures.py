@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset.training.pictures import batch_picture
+from dataset.training.pictures import draw_batch
 from util.canvas import COLOURS, tick_step
 from util.charts import draw_curves
 from util.palette import DAVIS_PALETTE
@@ -22,15 +22,11 @@ def cell(picture: torch.Tensor, row: int, column: int, height: int, width: int) 
     return picture[:, top : top + height, left : left + width]
 
 
-def made_up_batch(
-    samples: int, objects: int = 1
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def toy_batch(samples: int, objects: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 255, (samples, 3, 3, 16, 24), dtype=torch.uint8, generator=generator)
-    labels, predicted = (
-        torch.zeros(samples, 3, 16, 24, dtype=torch.uint8),
-        torch.zeros(samples, 2, 16, 24, dtype=torch.int64),
-    )
+    labels = torch.zeros(samples, 3, 16, 24, dtype=torch.uint8)
+    predicted = torch.zeros(samples, 2, 16, 24, dtype=torch.int64)
     for number in range(1, objects + 1):
         labels[:, :, 2:6, 6 * number : 6 * number + 4] = number
         predicted[:, :, 8:12, 6 * number : 6 * number + 4] = number
@@ -38,8 +34,8 @@ def made_up_batch(
 
 
 def test_truth_stands_above_prediction_and_frames_beside_each_other():
-    frames, labels, predicted = made_up_batch(2, objects=2)
-    picture = batch_picture(frames, labels, predicted)
+    frames, labels, predicted = toy_batch(2, objects=2)
+    picture = draw_batch(frames, labels, predicted)
     assert picture.dtype == torch.uint8 and picture.shape == (
         3,
         GAP + 4 * (16 + GAP),
@@ -66,17 +62,17 @@ def test_truth_stands_above_prediction_and_frames_beside_each_other():
 
 
 def test_four_samples_are_shown_of_a_larger_batch():
-    assert batch_picture(*made_up_batch(6)).shape == batch_picture(*made_up_batch(4)).shape
+    assert draw_batch(*toy_batch(6)).shape == draw_batch(*toy_batch(4)).shape
 
 
 def test_large_frames_are_reduced_and_small_ones_left():
-    picture = batch_picture(*made_up_batch(1), cell_pixels=12)
+    picture = draw_batch(*toy_batch(1), cell_pixels=12)
     assert picture.shape == (3, GAP + 2 * (8 + GAP), GAP + 3 * (12 + GAP))
 
 
 def test_a_sample_without_objects_shows_its_frames():
-    frames, labels, predicted = made_up_batch(1, objects=0)
-    assert torch.equal(cell(batch_picture(frames, labels, predicted), 1, 2, 16, 24), frames[0, 2])
+    frames, labels, predicted = toy_batch(1, objects=0)
+    assert torch.equal(cell(draw_batch(frames, labels, predicted), 1, 2, 16, 24), frames[0, 2])
 
 
 def write_metrics(folder: Path, lines: int, validation: bool) -> None:

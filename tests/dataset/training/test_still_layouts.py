@@ -1,12 +1,11 @@
-"""Still images are found in the layouts their data sets are published in, without reading a pixel."""
+"""Still images and their masks are found in the layouts of public data sets."""
 
 import numpy as np
 import pytest
 from toy_trees import write_jpg, write_png
 
-from dataset.training.still_layouts import LAYOUTS, scan_static_root
-from dataset.training.stills import StaticDataset
-from util.errors import InputError
+from dataset.training.still_layouts import scan_static_root
+from dataset.training.stills import StillClips
 
 IMAGE, LABELS = np.full((24, 32, 3), 90, np.uint8), np.zeros((24, 32), np.uint8)
 LABELS[6:18, 8:24] = 1
@@ -51,7 +50,7 @@ def test_a_pair_of_every_public_layout_is_found_and_counts_as_published(
         group,
         repeats,
     )
-    assert StaticDataset([tmp_path]).pairs == [(tmp_path / image, tmp_path / mask)] * repeats
+    assert StillClips([tmp_path]).pairs == [(tmp_path / image, tmp_path / mask)] * repeats
 
 
 def test_all_layouts_may_lie_under_one_root(tmp_path):
@@ -61,22 +60,22 @@ def test_all_layouts_may_lie_under_one_root(tmp_path):
     assert {(pair.image, pair.mask) for pair in found.pairs} == {
         (tmp_path / image, tmp_path / mask) for image, mask, _, _ in PUBLIC_TREES
     }
-    assert found.alone == []
-    assert StaticDataset([tmp_path]).distinct_samples == len(PUBLIC_TREES)
+    assert found.unpaired == []
+    assert StillClips([tmp_path]).distinct_samples == len(PUBLIC_TREES)
 
 
-def test_the_data_set_is_known_by_the_roots_own_name_too(tmp_path):
+def test_the_data_set_is_recognised_by_the_name_of_the_root_too(tmp_path):
     write_pair(tmp_path / "HRSOD_small", "a.jpg", "a.png")
     assert scan_static_root(tmp_path / "HRSOD_small").pairs[0].group == "HRSOD"
 
 
-def test_images_and_masks_without_the_other_are_listed_and_hidden_files_are_not(tmp_path):
+def test_unpaired_images_are_listed_and_hidden_files_are_not(tmp_path):
     write_pair(tmp_path, "DUTS-TR-Image/a.jpg", "DUTS-TR-Mask/a.png")
     write_jpg(tmp_path / "DUTS-TR-Image/b.jpg", IMAGE)
     write_png(tmp_path / "DUTS-TR-Mask/c.png", LABELS)
     write_pair(tmp_path, "._d.jpg", "._d.png")
     write_pair(tmp_path, "__MACOSX/e.jpg", "__MACOSX/e.png")
-    assert [path.name for path in scan_static_root(tmp_path).alone] == ["b.jpg", "c.png"]
+    assert [path.name for path in scan_static_root(tmp_path).unpaired] == ["b.jpg", "c.png"]
 
 
 def test_linked_folders_are_followed_and_circles_end(tmp_path):
@@ -89,39 +88,15 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "finding"),
-    [
-        ("empty", "no image with its mask"),
-        ("nowhere", "no such folder"),
-        ("a_file", "not a folder"),
-    ],
-)
-def test_a_root_without_pairs_is_one_line_with_every_tree_expected(tmp_path, name, finding):
-    (tmp_path / "empty").mkdir()
-    write_jpg(tmp_path / "empty/a.jpg", IMAGE)
-    (tmp_path / "a_file").write_text("")
-    with pytest.raises(InputError, match=finding) as caught:
-        StaticDataset([tmp_path / name])
-    assert "\n" not in str(caught.value) and all(
-        layout.shown in str(caught.value) for layout in LAYOUTS
-    )
-
-
-def test_several_objects_of_one_still_are_drawn_up_to_the_most_asked_for(tmp_path):
+def test_several_objects_of_one_still_are_drawn_up_to_the_maximum(tmp_path):
     labels = np.zeros((48, 48), np.uint8)
     labels[4:20, 4:20], labels[4:20, 26:44], labels[28:44, 10:40] = 3, 7, 9
     write_jpg(tmp_path / "a.jpg", np.full((48, 48, 3), 90, np.uint8))
     write_png(tmp_path / "a.png", labels)
-    counts = {
-        most: {
-            int(
-                StaticDataset([tmp_path], max_objects=most).sample(np.random.default_rng(seed))[
-                    "num_objects"
-                ]
-            )
-            for seed in range(6)
-        }
-        for most in (1, 2, 3)
-    }
-    assert counts[1] == {1} and 2 in counts[2] and max(counts[2]) == 2 and 3 in counts[3]
+
+    def counts(max_objects):
+        stills = StillClips([tmp_path], max_objects=max_objects)
+        samples = [stills.sample(np.random.default_rng(seed)) for seed in range(6)]
+        return {int(sample["num_objects"]) for sample in samples}
+
+    assert counts(1) == {1} and max(counts(2)) == 2 and 3 in counts(3)
