@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset import DavisDataset
 from inference import cli
-from inference.runner import exit_together_on_error
+from util.distributed import exit_together_on_error
 from util.errors import InputError
 
 

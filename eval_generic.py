@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inference import cli
 from inference.own_videos import open_dataset
-from inference.runner import exit_together_on_error
+from util.distributed import exit_together_on_error
 
 
 def main() -> None:

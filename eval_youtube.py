@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dataset import YoutubeDataset
 from inference import cli
-from inference.runner import exit_together_on_error
-from util.distributed import is_main
+from util.distributed import exit_together_on_error, is_main
 
 
 def main() -> None:

@@ -12,15 +12,22 @@ import torch
 from dataset import VideoDataset, read_palette
 from inference import runner
 from inference.config import SHORT_NAMES, SYSTEMS, system_config
+from inference.measurements import Totals
 from inference.memory import POLICIES, SAMPLINGS
 from inference.output.run_folder import RunFolder
-from inference.runner import FailedVideosError, Totals, exit_together_on_error
+from inference.runner import FailedVideosError
 from inference.scoring import score_videos, videos_below
 from inference.segmenter import DEFAULT_LOOKAHEAD, VideoSegmenter, shipped_weights
 from model import PRESETS
 from model.config import Similarity
 from model.network import SLOTS
-from util.distributed import gather_objects, is_main, process_group, world_size
+from util.distributed import (
+    exit_together_on_error,
+    gather_objects,
+    is_main,
+    process_group,
+    world_size,
+)
 from util.errors import EXIT_INPUT_ERROR, InputError, run_command
 from util.files import file_sha256
 from util.flags import FlagParser

@@ -39,8 +39,9 @@ from dataset import (
     YoutubeDataset,
 )
 from inference import SegmentationSession, VideoSegmenter
+from inference.measurements import Totals
 from inference.output.run_folder import RunFolder
-from inference.runner import FailedVideosError, Totals, run, share_out
+from inference.runner import FailedVideosError, run, share_out
 from model import build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
@@ -318,7 +319,9 @@ def test_a_run_shows_what_its_memory_holds_and_tells_the_most_it_held(
     segmenter, out, monkeypatch, tmp_path
 ):
     terminal = Terminal()
-    monkeypatch.setattr("inference.runner.Progress", functools.partial(Progress, stream=terminal))
+    monkeypatch.setattr(
+        "inference.video_loop.Progress", functools.partial(Progress, stream=terminal)
+    )
     totals = run(
         DavisDataset(write_davis(tmp_path / "data", {"bear": 8, "camel": 3})), segmenter, out
     )
