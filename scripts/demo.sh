@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# See it work: segment the sample clip, or a video of your own from the mask of its first frame.
+# Segment the sample clip, or a video of your own from the mask of its first frame.
 #   scripts/demo.sh [FLAGS]              the sample clip, and its score
-#   scripts/demo.sh VIDEO MASK [FLAGS]   VIDEO: a video file or a folder of frames; MASK: an indexed PNG of object ids, or a folder of them
-# FLAGS: --output DIR (default: results/demo in the repository), and all of eval_generic.py's. Python and its packages come from .venv, which is made at
-# first; PYTHON=/path/to/python uses that interpreter instead.
+#   scripts/demo.sh VIDEO MASK [FLAGS]   VIDEO: a video file or a folder of frames
+#                                        MASK: an indexed PNG of object ids, or a folder of them
+# FLAGS: --output DIR (default: results/demo in the repository), and all flags of eval_generic.py.
+# Packages come from .venv, which is created on the first run; PYTHON=/path/to/python uses that
+# interpreter instead.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -14,19 +16,22 @@ refuse() {
 
 case "${1:-}" in
     -h | --help)
-        sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
     "" | -*)
         video=$root/scripts/sample/JPEGImages/sample
-        request=(--data_path "$root/scripts/sample" --truth "$root/scripts/sample/Truth" --resolution -1)
+        sample=$root/scripts/sample
+        request=(--data_path "$sample" --truth "$sample/Truth" --resolution -1)
         ;;
     *)
         video=$1 mask=${2:-}
-        # looked at before packages are fetched for nothing
-        [ -n "$mask" ] && [ "${mask#-}" = "$mask" ] || refuse "$video: its mask is missing; scripts/demo.sh VIDEO MASK"
+        # checked before packages are downloaded for nothing
+        [ -n "$mask" ] && [ "${mask#-}" = "$mask" ] ||
+            refuse "$video: its mask is missing; scripts/demo.sh VIDEO MASK"
         [ -e "$video" ] || refuse "$video: no such video; give a video file or a folder of frames"
-        [ -e "$mask" ] || refuse "$mask: no such mask; give an indexed PNG of object ids, or a folder of them"
+        [ -e "$mask" ] ||
+            refuse "$mask: no such mask; give an indexed PNG of object ids, or a folder of them"
         request=(--video "$video" --mask "$mask")
         shift 2
         ;;
@@ -51,10 +56,16 @@ cd "$root"
 source scripts/_environment.sh requirements.txt
 cd "$caller" # paths on the command line are the caller's
 
-# A demo is looked at anew each time: what an earlier one left under this name is replaced
-"$PYTHON" "$root/eval_generic.py" "${request[@]}" --output "$output" --overlay --overwrite ${flags[@]+"${flags[@]}"}
+# Each run replaces what an earlier one left under this name.
+"$PYTHON" "$root/eval_generic.py" "${request[@]}" --output "$output" --overlay --overwrite \
+    ${flags[@]+"${flags[@]}"}
 
-name=$("$PYTHON" -I -c 'import pathlib, sys; path = pathlib.Path(sys.argv[1]).resolve(); print(path.name if path.is_dir() else path.stem)' "$video")
+result_name='
+import pathlib, sys
+path = pathlib.Path(sys.argv[1]).resolve()
+print(path.name if path.is_dir() else path.stem)
+'
+name=$("$PYTHON" -I -c "$result_name" "$video")
 echo
 echo "masks:   $output/$name"
 overlay=$output/overlays/$name.mp4

@@ -105,9 +105,10 @@ def commands_of(page: Path) -> Iterator[Command]:
                 command = command_of(line, str(block))
                 if command is not None:
                     yield command
-    for number, line in enumerate(prose_of(page).splitlines(), 1):
-        for span in _CODE_SPAN.findall(line):
-            command = None if "…" in span else command_of(span, f"{page_name(page)}:{number}")
+    for paragraph in prose_of(page).split("\n\n"):
+        for span in _CODE_SPAN.findall(paragraph):
+            line = " ".join(span.split())
+            command = None if "…" in line else command_of(line, page_name(page))
             if command is not None and command.arguments:
                 yield command
 
