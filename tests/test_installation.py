@@ -1,4 +1,4 @@
-"""The project from a plain clone, from any working directory, and installed by pip."""
+"""The project runs from a plain clone, from any working directory, and installed by pip."""
 
 import importlib.metadata
 import importlib.util
@@ -23,7 +23,7 @@ CLEAN_ENVIRONMENT = {name: value for name, value in os.environ.items() if name !
 
 @pytest.fixture
 def hostile_folder(tmp_path: Path) -> Path:
-    """A working directory whose modules have the names of others, and say so where they are imported."""
+    """A working directory whose modules have the names of others, and print if imported."""
     folder = tmp_path / "there"
     for name in HOSTILE_MODULES:
         (folder / name).mkdir(parents=True)
@@ -73,8 +73,9 @@ def test_the_finder_of_the_scripts_knows_the_projects_packages_alone():
             finder.find_spec(name) for name in ("csv", "torch", "tests", "weights", "notebooks")
         ] == [None] * 5
         assert (
+            # Modules of a package that was found are left to the ordinary finder.
             finder.find_spec("util.errors", [str(ROOT / "util")]) is None
-        )  # of a package already found: the ordinary finder's
+        )
     finally:
         sys.meta_path[:] = [each for each in sys.meta_path if each is not finder]
 
@@ -124,7 +125,10 @@ def test_an_editable_install_makes_packages_and_programs_importable_from_anywher
     )
     assert made.returncode == 0, made.stderr
     names = (*PACKAGES, "train", "eval_davis", "eval_youtube", "eval_generic")
-    ask = f"import importlib.util as u, site; site.addsitedir({str(site)!r}); print(*(u.find_spec(name).origin for name in {names}), sep='\\n')"
+    ask = (
+        f"import importlib.util as u, site; site.addsitedir({str(site)!r}); "
+        f"print(*(u.find_spec(name).origin for name in {names}), sep='\\n')"
+    )
     asked = subprocess.run(
         [sys.executable, "-I", "-S", "-c", ask],
         cwd=elsewhere,
@@ -146,12 +150,12 @@ def test_an_editable_install_makes_packages_and_programs_importable_from_anywher
     assert re.search(r"^Version: \d+\.\d+\.\d+$", about, re.MULTILINE)
 
 
-def test_every_package_says_that_it_is_typed():
+def test_every_package_declares_that_it_is_typed():
     assert all((ROOT / name / "py.typed").exists() for name in PACKAGES if name != "scripts")
 
 
 def test_the_lowest_versions_are_those_that_the_requirements_allow():
-    """Every bound of requirements.txt is tested: constraints-lowest.txt fixes each at it."""
+    """constraints-lowest.txt fixes each package at its bound in requirements.txt."""
     bounds = dict(
         line.split(">=")
         for line in (ROOT / "requirements.txt").read_text().splitlines()
@@ -167,7 +171,7 @@ def test_the_lowest_versions_are_those_that_the_requirements_allow():
         assert fixed[name] == bound or fixed[name].startswith(bound + "."), name
 
 
-def test_the_version_of_opencv_is_known_without_its_windows_too(monkeypatch):
+def test_the_version_of_headless_opencv_is_recorded_too(monkeypatch):
     def version(name: str) -> str:
         if name == "opencv-python":
             raise importlib.metadata.PackageNotFoundError(name)

@@ -1,4 +1,4 @@
-"""The notebook, run from top to bottom."""
+"""The notebook runs from top to bottom."""
 
 import pytest
 from repository import ROOT
@@ -11,7 +11,7 @@ nbclient = pytest.importorskip(
 )
 
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
-FRAMES, RESOLUTION = 9, 112  # a tenth of the notebook's own time
+FRAMES, RESOLUTION = 9, 112  # takes a tenth of the notebook's own time
 
 
 def code_cells(notebook) -> list:
@@ -31,7 +31,7 @@ def pictures(cell) -> int:
 
 
 def test_notebook_holds_no_outputs():
-    """They would go stale, and make every change of it unreadable."""
+    """Outputs would become outdated, and would make every change of the notebook unreadable."""
     for cell in code_cells(nbformat.read(NOTEBOOK, as_version=4)):
         assert cell.outputs == [] and cell.execution_count is None
 

@@ -43,7 +43,7 @@ def masks_in(folder: Path) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def sample_run(tmp_path_factory):
-    """The demo of the sample clip: its folder and what it said."""
+    """The demo of the sample clip: its output folder and its process."""
     folder = tmp_path_factory.mktemp("sample run")
     return folder / "out", demo("--output", "out", folder=folder)
 
@@ -55,19 +55,19 @@ def tiny_weights(tmp_path_factory) -> Path:
     return path
 
 
-def test_demo_segments_the_sample_clip_and_says_where_the_results_are(sample_run):
+def test_demo_segments_the_sample_clip_and_prints_where_the_results_are(sample_run):
     output, run = sample_run
     assert run.returncode == 0, run.stderr
     masks = masks_in(output / "sample")
     assert len(masks) == FRAMES
     assert all(mask.shape == SIZE and set(np.unique(mask)) <= {0, 1, 2, 3} for mask in masks)
     assert (masks[0] == read_label_map(SAMPLE / "Annotations/sample/00000.png").labels).all()
-    places = [
+    paths = [
         line.split(": ", 1)[1].strip()
         for line in run.stdout.splitlines()
         if line.startswith(("masks:", "sheet:", "scores:"))
     ]
-    assert len(places) == 3 and all((output.parent / place).exists() for place in places)
+    assert len(paths) == 3 and all((output.parent / path).exists() for path in paths)
 
 
 def test_demo_prints_the_score_it_writes(sample_run):
@@ -107,7 +107,7 @@ def test_demo_takes_a_video_and_mask_relative_to_the_callers_folder(tmp_path, ti
         video.write(frame[..., ::-1].copy())
     video.release()
     Image.fromarray(labels[0]).save(tmp_path / "mask.png")
-    for _ in range(2):  # the second run replaces what the first wrote
+    for _ in range(2):  # the second run replaces the results of the first
         run = demo(
             "my clip.avi",
             "mask.png",
@@ -125,7 +125,7 @@ def test_demo_takes_a_video_and_mask_relative_to_the_callers_folder(tmp_path, ti
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "words"),
     [
         (["clip.mp4"], "its mask is missing"),
         (["clip.mp4", "--device", "cpu"], "its mask is missing"),
@@ -136,18 +136,18 @@ def test_demo_takes_a_video_and_mask_relative_to_the_callers_folder(tmp_path, ti
         (["--colour"], "--colour: not known"),
     ],
 )
-def test_demo_refuses_bad_input_in_one_line(tmp_path, tiny_weights, arguments, said):
+def test_demo_refuses_bad_input_in_one_line(tmp_path, tiny_weights, arguments, words):
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     Image.fromarray(np.eye(32, dtype=np.uint8)).save(tmp_path / "mask.png")
     model = [] if arguments == ["--output"] else ["--model", tiny_weights]
     run = demo(*arguments, *model, folder=tmp_path)
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
-    assert line.startswith("error: ") and said in line
+    assert line.startswith("error: ") and words in line
 
 
 def test_sample_clip_is_what_its_script_makes(tmp_path):
-    """Within the differences between versions of OpenCV."""
+    """Up to differences between versions of OpenCV."""
     make_sample.write_sample(tmp_path)
     for folder in ("JPEGImages", "Annotations", "Truth"):
         assert sorted(path.name for path in (tmp_path / folder / "sample").iterdir()) == sorted(
@@ -165,7 +165,7 @@ def test_sample_clip_is_what_its_script_makes(tmp_path):
         assert np.abs(made - shipped).mean() < 4
 
 
-def test_sample_clip_covers_every_object_in_part_but_none_for_good():
+def test_sample_clip_occludes_every_object_in_part_but_none_permanently():
     areas = np.array(
         [[(mask == i).sum() for i in (1, 2, 3)] for mask in masks_in(SAMPLE / "Truth/sample")]
     )

@@ -1,4 +1,5 @@
-"""The shell recipes chain the published stages, each from the weights of the one before; given again they go on where they were."""
+"""The shell recipes chain the published stages, each from the weights of the one before; the same
+command resumes them."""
 
 import json
 import os
@@ -31,7 +32,7 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """The repository's code alone, since a recipe writes into the repository it lies in."""
+    """A copy of the code, because a recipe writes into the repository that it lies in."""
     folder = tmp_path_factory.mktemp("repository")
     for name in ("model", "dataset", "inference", "util", "scripts"):
         shutil.copytree(
@@ -88,7 +89,7 @@ def test_stages_follow_one_another_and_are_not_trained_twice(copy, videos, still
         ("train_remn_small.sh", "tiny_remn", ("--frames", "6")),
     ],
 )
-def test_small_networks_of_other_systems_begin_with_those_of_stcn(
+def test_small_networks_of_other_systems_start_from_the_weights_of_stcn(
     copy, videos, stills, script, network, flags
 ):
     save_weights(copy / "tiny.pth", build_network("tiny"))
@@ -178,9 +179,7 @@ def test_without_folders_the_usage_is_shown(copy, script):
         ("train_remn_small.sh", 2),
     ],
 )
-def test_a_folder_that_is_not_there_is_named_before_anything_is_trained(
-    copy, videos, script, roots
-):
+def test_a_missing_folder_is_named_before_anything_is_trained(copy, videos, script, roots):
     for missing in range(roots):
         folders = [videos] * roots
         folders[missing] = "gone/away"
