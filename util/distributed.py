@@ -1,9 +1,11 @@
 """One process, or several started by torchrun: ranks, and what the processes exchange."""
 
+import collections
 import contextlib
 import datetime
 import functools
 import os
+import pickle
 import re
 import sys
 import threading
@@ -153,6 +155,13 @@ def _leave_process_group() -> None:
     if thread.is_alive():
         exit_without_cleanup()
     _control_group.cache_clear()
+    _exchanged.clear()
+
+
+# The tensors exchanged last are kept until the groups are left. A group's thread may release a
+# tensor late. If that is the last reference, it needs the interpreter's lock, which is held while
+# the group is destroyed and waits for that thread: a deadlock, seen with torch 2.4.
+_exchanged: collections.deque[torch.Tensor] = collections.deque(maxlen=64)
 
 
 @functools.cache
@@ -168,6 +177,7 @@ def max_over_processes(*numbers: int) -> tuple[int, ...]:
     if world_size() == 1:
         return numbers
     largest = torch.tensor(numbers, dtype=torch.int64)
+    _exchanged.append(largest)
     torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=_control_group())
     return tuple(largest.tolist())
 
@@ -180,6 +190,7 @@ def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
     if world_size() == 1 or not tensors:
         return
     joined = torch.cat([tensor.flatten() for tensor in tensors])
+    _exchanged.append(joined)
     torch.distributed.all_reduce(joined)
     joined /= world_size()
     sizes = [tensor.numel() for tensor in tensors]
@@ -192,9 +203,13 @@ def gather_objects(value: object) -> list[object]:
     this."""
     if world_size() == 1:
         return [value]
-    gathered: list[object] = [None] * world_size()
-    torch.distributed.all_gather_object(gathered, value, group=_control_group())
-    return gathered
+    own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+    (longest,) = max_over_processes(len(own))
+    padded = torch.nn.functional.pad(own, (0, longest - len(own)))  # a pickle ends by itself
+    gathered = [torch.empty_like(padded) for _ in range(world_size())]
+    _exchanged.extend((padded, *gathered))
+    torch.distributed.all_gather(gathered, padded, group=_control_group())
+    return [pickle.loads(one.numpy().tobytes()) for one in gathered]
 
 
 @contextlib.contextmanager
