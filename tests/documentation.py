@@ -105,12 +105,16 @@ def commands_of(page: Path) -> Iterator[Command]:
                 command = command_of(line, str(block))
                 if command is not None:
                     yield command
-    for paragraph in prose_of(page).split("\n\n"):
-        for span in _CODE_SPAN.findall(paragraph):
-            line = " ".join(span.split())
-            command = None if "…" in line else command_of(line, page_name(page))
-            if command is not None and command.arguments:
-                yield command
+    for span in code_spans_of(page):
+        command = None if "…" in span else command_of(span, page_name(page))
+        if command is not None and command.arguments:
+            yield command
+
+
+def code_spans_of(page: Path) -> list[str]:
+    """Every `code` in the text, on one line each."""
+    paragraphs = prose_of(page).split("\n\n")
+    return [" ".join(span.split()) for text in paragraphs for span in _CODE_SPAN.findall(text)]
 
 
 def prose_of(page: Path) -> str:

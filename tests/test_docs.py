@@ -1,7 +1,9 @@
 """The documentation: links resolve, flags exist, commands and Python run on toy data."""
 
+import ast
 import dataclasses
 import importlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -136,6 +138,14 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 
 # followed in a copy of the repository by test_extending.py, since it changes the code
 EXTENDING = ROOT / "docs/extending.md"
+SOURCES = [*ROOT.glob("*.py")] + [
+    path
+    for room in ("dataset", "inference", "model", "util")
+    for path in (ROOT / room).rglob("*.py")
+]
+OWN_PATH = re.compile(r"^(dataset|inference|model|util|scripts|tests|weights|docs)/[\w/.-]*$")
+OTHERS_MESSAGES = ("ImportError", "ModuleNotFoundError", "Killed")
+VARIES = re.compile(r"…|\bID\b|\bN on HOST\b|\b0\b|\bcuda\b")
 
 
 @each_page
@@ -148,6 +158,36 @@ def test_every_link_resolves(page):
         assert path.is_relative_to(ROOT) and path.exists(), f"{page_name(page)}: {link}"
         if anchor:
             assert anchor in documentation.anchors_of(path), f"{page_name(page)}: {link}"
+
+
+@each_page
+def test_every_file_that_is_named_exists(page):
+    for span in documentation.code_spans_of(page):
+        if OWN_PATH.match(span) and page.name != "CHANGELOG.md":
+            assert (ROOT / span).exists() or page == EXTENDING, f"{page_name(page)}: {span}"
+
+
+def test_every_message_that_is_explained_is_one_of_ours():
+    """Of each message in the table of frequent cases, the words between what varies."""
+    texts = "\n".join(text for path in SOURCES for text in texts_of(path))
+    page = ROOT / "docs/troubleshooting.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    for message in (span for row in rows for span in re.findall("`([^`]+)`", row.split("|")[1])):
+        if not message.startswith(OTHERS_MESSAGES):
+            for words in VARIES.split(message):
+                assert words.strip() in texts, message
+
+
+def texts_of(path: Path) -> list[str]:
+    """The strings of a Python file, with a gap for each value in them."""
+    texts = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = [p.value if isinstance(p, ast.Constant) else "\0" for p in node.values]
+            texts.append("".join(parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+    return texts
 
 
 @each_page
