@@ -4,7 +4,7 @@ A new policy is a file here and a row of POLICIES; a new choice of the frames to
 SAMPLINGS.
 """
 
-from inference.memory.bank import MemoryBank, element_bytes
+from inference.memory.bank import MemoryBank
 from inference.memory.baselines import FirstInFirstOut, RandomEviction
 from inference.memory.bounded import BoundedMemory
 from inference.memory.config import MemoryConfig
@@ -14,6 +14,7 @@ from inference.memory.least_frequently_used import LeastFrequentlyUsed, LeastFre
 from inference.memory.policy import MemoryPolicy, Write
 from inference.memory.redundancy import RedundancyReduced
 from inference.memory.sampling import SAMPLINGS, Sampling
+from inference.memory.tables import element_bytes
 
 POLICIES: dict[str, type[MemoryPolicy]] = {
     "every-k": EveryK,

@@ -1,81 +1,60 @@
-"""The memory of one video. Legend: K objects, L frames of a clip, C channels, N memory elements (pixels at stride 16), M query positions (of a frame).
+"""The memory bank of one video.
 
-The bank stores and reads; what enters and what stays is a policy's business. Keys exist once, however many objects there are; each
-object has a table of values beside them. Rows are in order of time, so an object that joined late reads the rows from its first frame on.
+Legend: K objects, G groups, T frames, L frames of a clip, C channels, N memory elements (pixels at
+stride 16), M query positions (elements of a frame).
+
+The bank stores and reads; a policy decides what is written and what is evicted. Keys exist once,
+however many objects there are; each object has a table of values beside them. Rows are in order of
+time, so that an object that joined late reads the rows since its first frame.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from inference.memory.tables import ElementTables, Usage
 from model.config import Similarity
 from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
-from util.errors import InputError
 
-Usage = Literal["count", "weight"]
-
-# similarities held at a time, whatever the memory's size: 32 MB in float32 on a CPU, whose caches small pieces suit;
-# 512 MB on a GPU, where each piece costs a launch of every kernel
+# Similarities held at a time, whatever the size of the memory: 32 MB in float32 on a CPU, whose
+# caches suit small pieces; 512 MB on a GPU, where each piece costs a launch of every kernel.
 _CHUNK_ELEMENTS = {"cpu": 2**23}
-_CHUNK_ELEMENTS_OF_GPU = 2**27
-_GROWTH = 1.5
-_USE_BYTES = 8
-_WEIGHT_UNITS = (
-    2**32
-)  # summed weights are whole numbers of these: sums then do not depend on the order, also on a GPU
-
-
-def element_bytes(
-    key_channels: int,
-    value_channels: int,
-    objects: int,
-    *,
-    value_bytes: int = 4,
-    usage: Usage | None = None,
-) -> int:
-    """Bytes that one element takes in a bank of `objects` objects: key, norm, frame, position, use where it is counted, the objects' values and whether it shows them."""
-    return (
-        4 * key_channels
-        + 4
-        + 8
-        + 8
-        + (0 if usage is None else _USE_BYTES)
-        + objects * (value_channels * value_bytes + 1)
-    )
+_CHUNK_ELEMENTS_ON_GPU = 2**27
+# Summed weights are whole numbers of this unit, so that a sum does not depend on the order of its
+# terms, on a GPU either.
+_UNITS_PER_WEIGHT = 2**32
 
 
 def most_exact_float(device: torch.device) -> torch.dtype:
-    """float64 where the device has it."""
+    """float64, or float32 on devices without it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectGroup:
-    """Objects that read the same elements, those from `first_element` on, with one top-k and one set of weights. joined_at: how many frames they joined at."""
+class _ObjectGroup:
+    """Objects that read the same elements, with one top-k and one set of weights."""
 
     object_ids: tuple[int, ...]
     first_element: int
-    joined_at: int
+    first_frames: int  # at how many frames the objects joined
 
 
 @dataclasses.dataclass
 class _Membership:
-    """Since when an object is here."""
+    """What the bank knows of an object beside its values."""
 
     first_frame: int
-    first_element: int  # the first row it reads
-    shown: bool = False  # whether any element written for good has shown it
+    first_element: int  # the first row that it reads
+    was_shown: bool = False  # whether any element written for good has ever shown it
 
 
 class MemoryBank:
-    """Keys, their squared norms, each element's frame, position and use, and per-object values, in tables of which the first `size` rows are in use.
+    """Elements of a video, each with a key, the frame and the position it is from, and values.
 
-    capacity: elements to make room for at first (known for bounded policies and videos of known length); the tables grow if that is passed.
-    usage: what is counted of the reads in `uses`.
+    similarity_kind: what `read` compares keys by. capacity: rows allocated at first; the tables
+    grow beyond it if no limit is set. usage: what `uses` counts of the reads; None: nothing.
     """
 
     def __init__(
@@ -83,106 +62,125 @@ class MemoryBank:
     ):
         self.similarity_kind = similarity_kind
         self.usage = usage
-        self.size = 0
-        self._temporary_from: int | None = None  # rows from here on leave with the next write
-        self._reserved = capacity
-        self._limit: int | None = None
-        self._shared: dict[
-            str, Tensor
-        ] = {}  # keys, norms, frames, positions and uses: a row an element
-        self._values: dict[int, Tensor] = {}
-        self._shown: dict[int, Tensor] = {}  # whether an element shows an object
-        self._lost: tuple[int, ...] | None = None  # None: to be found out
+        self._tables = ElementTables(capacity)
         self._members: dict[int, _Membership] = {}
+        self._temporary_from: int | None = None  # the next write drops the rows from here on
+        self._lost: tuple[int, ...] | None = None  # cached `lost_object_ids`
+
+    @property
+    def size(self) -> int:
+        """How many elements are held."""
+        return self._tables.size
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """Ids that have values here, in the order they joined."""
-        return tuple(self._values)
+        """The objects that have values here, in the order in which they joined."""
+        return tuple(self._tables.values)
 
     @property
     def first_frames(self) -> frozenset[int]:
-        """The frames at which the objects that are here joined."""
+        """The frames at which the objects joined."""
         return frozenset(member.first_frame for member in self._members.values())
 
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
-        """Ids of which no element is left: all that were written since they joined, or all of these that showed them, have been dropped."""
+        """Objects without an element: all since they joined, or all that showed them, are gone."""
         if self._lost is None:
-            self._lost = tuple(
-                i
-                for i, member in self._members.items()
-                if self._is_unread(i)
-                or (member.shown and not self._shown[i][member.first_element : self.size].any())
-            )
+            self._lost = tuple(i for i in self._members if self._is_lost(i))
         return self._lost
 
     @property
     def keys(self) -> Tensor:
-        """The elements' keys [N, C^k]; a view, not to be changed."""
-        return self._view("keys")
+        """The keys of the elements, [N, C^k]; a view, not to be changed."""
+        return self._tables.in_use("keys")
+
+    @property
+    def norms(self) -> Tensor:
+        """The squared norms of the keys, [N]; a view, not to be changed."""
+        return self._tables.in_use("norms")
 
     @property
     def frames(self) -> Tensor:
-        """The frame each element was written with, int64 [N]; a view, not to be changed."""
-        return self._view("frames")
+        """The frame of each element, int64 [N]; a view, not to be changed."""
+        return self._tables.in_use("frames")
 
     @property
     def positions(self) -> Tensor:
-        """Which pixel of its frame each element is, counted row by row at stride 16, int64 [N]; a view, not to be changed."""
-        return self._view("positions")
+        """The pixel of its frame that each element is, row by row at stride 16, int64 [N].
+
+        A view, not to be changed.
+        """
+        return self._tables.in_use("positions")
 
     @property
     def uses(self) -> Tensor:
-        """How much each element has been read, [N]; not to be changed. Raises InputError where nothing is counted, `usage` being None.
+        """How much each element has been read, [N]; not to be changed.
 
-        count: how often it was among the top-k of a query position, int64; weight: the sum of its softmax weights, floating. Summed over positions, frames and the
-        frames at which objects joined, each of which means a top-k of its own. Source: adaptive memory management (Pourganjalikhan 2022).
+        With usage "count": how often it was among the top-k of a query position, int64. With usage
+        "weight": the sum of its softmax weights, floating. Summed over positions, over frames, and
+        over the frames at which objects joined, each of which has a top-k of its own.
+        Raises ValueError if usage is None.
+        Source: adaptive memory management (Pourganjalikhan, 2022).
         """
         if self.usage is None:
-            from inference.memory import POLICIES  # the policies need the bank first
-
-            raise InputError(
-                f"memory counts no uses; choose {' or '.join(name for name, policy in POLICIES.items() if policy.usage is not None)}"
+            raise ValueError(
+                "this memory counts no uses; give the bank a usage, or choose a policy that has"
+                " one, such as lfu or lfu-weight"
             )
-        uses = self._view("uses")
-        return (
-            uses
-            if self.usage == "count"
-            else uses.to(most_exact_float(uses.device)) / _WEIGHT_UNITS
-        )
+        uses = self._tables.in_use("uses")
+        if self.usage == "count":
+            return uses
+        return uses.to(most_exact_float(uses.device)) / _UNITS_PER_WEIGHT
 
     @property
     def frame_indices(self) -> list[int]:
-        """Frames of which elements are held, in order of time."""
+        """The frames of which elements are held, in order."""
         return self.frames.unique(sorted=True).tolist()
 
     @property
     def element_bytes(self) -> int:
         """Bytes that one element takes in all tables."""
-        return sum(table.element_size() * math.prod(table.shape[1:]) for table in self._tables())
+        return self._tables.element_bytes
 
     @property
     def megabytes(self) -> float:
-        """Memory of the tables, in 10^6 bytes."""
-        return sum(table.numel() * table.element_size() for table in self._tables()) / 1e6
+        """Memory that the tables take, in 10^6 bytes."""
+        return self._tables.megabytes
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """Every table with all its rows, used or reserved; to be measured, not to be changed."""
+        return tuple(self._tables.all())
+
+    def first_element(self, object_id: int) -> int:
+        """The first row that an object reads."""
+        return self._members[object_id].first_element
+
+    def values(self, object_id: int) -> Tensor:
+        """The values of an object in the rows that it reads, [N - first_element, C^v].
+
+        A view, not to be changed.
+        """
+        return self._tables.values[object_id][self.first_element(object_id) : self.size]
 
     def prepare(self, key: Tensor, values: Mapping[int, Tensor]) -> None:
-        """Take note of what a write is about to bring, as given to `write`: `element_bytes` then counts it."""
-        if not self._shared:
-            whole = {"dtype": torch.int64, "device": key.device}
-            self._shared = {
+        """Create the tables for a write, so that `element_bytes` counts its new objects.
+
+        key, values: as given to `write`.
+        """
+        if not self._tables.shared:
+            whole = torch.empty(0, dtype=torch.int64, device=key.device)
+            self._tables.shared = {
                 "keys": key.new_empty(0, key.shape[1]),
                 "norms": key.new_empty(0),
-                "frames": torch.empty(0, **whole),
-                "positions": torch.empty(0, **whole),
+                "frames": whole,
+                "positions": whole.clone(),
             }
             if self.usage is not None:
-                self._shared["uses"] = torch.empty(0, **whole)
+                self._tables.shared["uses"] = whole.clone()
         for object_id, value in values.items():
-            if object_id not in self._values:
-                self._values[object_id] = value.new_empty(0, value.shape[1])
-                self._shown[object_id] = torch.empty(0, dtype=torch.bool, device=value.device)
+            if object_id not in self._tables.values:
+                self._tables.add_object(object_id, value)
 
     def write(
         self,
@@ -193,70 +191,69 @@ class MemoryBank:
         temporary: bool = False,
         shown: Mapping[int, Tensor] | None = None,
     ) -> None:
-        """Append the elements of a frame: key [N, C^k], values {object id: [N, C^v]}; a new id joins at this frame.
+        """Append the elements of a frame; the next write replaces them if they are temporary.
 
-        shown: {object id: bool [N]}, which elements show an object; None: all do, as far as is known.
-        Temporary elements are replaced by the next write. Every object in the bank must have values, and there must be room below the limit (assertions).
+        key: [M, C^k]. values: {object id: [M, C^v]}, for every object of the bank; a new id joins
+        at this frame. shown: {object id: bool [M]}, whether an element shows an object; None: not
+        known, so that no object can be lost by eviction of what showed it.
+        There must be room below the limit (assertion).
         """
-        assert set(values) >= set(self._values), (
+        assert set(values) >= set(self._tables.values), (
             "an object without values would read rows never written"
         )
         self.drop_temporary()
         if temporary:
             self._temporary_from = self.size
         self._append(frame_index, key, values, shown)
-        for object_id, member in self._members.items():
-            member.shown = member.shown or (
-                shown is not None and not temporary and bool(shown[object_id].any())
-            )
+        if shown is not None and not temporary:
+            for object_id, member in self._members.items():
+                member.was_shown = member.was_shown or bool(shown[object_id].any())
 
     def drop_temporary(self) -> None:
-        """Forget the temporary elements, if any."""
+        """Drop the temporary elements, if there are any."""
         if self._temporary_from is not None:
-            self._lost = None
-            self.size, self._temporary_from = self._temporary_from, None
+            self._truncate(self._temporary_from)
+            self._temporary_from = None
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all elements but `rows`, int64 and ascending: one index operation a table, in place, so that rows stay in order of time."""
-        starts = [member.first_element for member in self._members.values()] + [
-            self.size if self._temporary_from is None else self._temporary_from
-        ]
-        *firsts, temporary_from = torch.searchsorted(
-            rows, torch.tensor(starts, device=rows.device)
-        ).tolist()
-        for member, first in zip(self._members.values(), firsts, strict=True):
-            member.first_element = first
+        """Evict all elements but `rows`, int64 and ascending: one indexing operation per table."""
+        temporary_from = self.size if self._temporary_from is None else self._temporary_from
+        starts = [*(member.first_element for member in self._members.values()), temporary_from]
+        starts = torch.searchsorted(rows, torch.tensor(starts, device=rows.device)).tolist()
+        for member, start in zip(self._members.values(), starts[:-1], strict=True):
+            member.first_element = start
         if self._temporary_from is not None:
-            self._temporary_from = temporary_from
-        for table in self._tables():
-            if len(table):  # an object that is about to join has no rows yet
-                table[: len(rows)] = table[rows]
-        self.size, self._lost = len(rows), None
+            self._temporary_from = starts[-1]
+        self._tables.keep(rows)
+        self._lost = None
 
     def merge(
         self,
         rows: Tensor,
-        of_keys: Callable[[Tensor], Tensor],
-        of_values: Callable[[Tensor], Tensor],
+        merge_keys: Callable[[Tensor], Tensor],
+        merge_values: Callable[[Tensor], Tensor],
     ) -> None:
-        """Make one frame of several, for G groups of T frames with M elements each: rows int64 [G, T, M], in order of time, of_keys and of_values make [G, M, C] of [G, T, M, C].
+        """Merge groups of frames into one frame each.
 
-        The new elements take the place, the frame and the position of the last frame's, the others leave; their uses add up. No group may reach across an object's
-        first element (assertion), since nothing of the object was there before.
+        rows: int64 [G, T, M], in order of time: G groups of T frames with M elements.
+        merge_keys, merge_values: make [G, M, C] of [G, T, M, C].
+        The merged elements take row, frame and position of the last frame of their group; uses add
+        up. No group may contain frames from before and after an object joined (assertion).
         """
         for member in self._members.values():
-            assert ((rows < member.first_element).flatten(1).sum(1) % rows[0].numel() == 0).all(), (
-                "a merged frame would be half of a time before an object"
+            before = (rows < member.first_element).flatten(1).sum(1)
+            assert (before % rows[0].numel() == 0).all(), (
+                "a merged frame would mix frames from before and after an object joined"
             )
-        last = rows[:, -1]
-        self._shared["keys"][last] = of_keys(self._shared["keys"][rows])
-        self._shared["norms"][last] = squared_norm(self._shared["keys"][last])
+        last, tables = rows[:, -1], self._tables
+        tables.shared["keys"][last] = merge_keys(tables.shared["keys"][rows])
+        tables.shared["norms"][last] = squared_norm(tables.shared["keys"][last])
         if self.usage is not None:
-            self._shared["uses"][last] = self._shared["uses"][rows].sum(1)
-        for values in self._values.values():
+            tables.shared["uses"][last] = tables.shared["uses"][rows].sum(1)
+        for values in tables.values.values():
             if len(values):  # an object that is about to join has no rows yet
-                values[last] = of_values(values[rows])
-        for shown in self._shown.values():
+                values[last] = merge_values(values[rows])
+        for shown in tables.shown.values():
             if len(shown):
                 shown[last] = shown[rows].any(1)
         stays = torch.ones(self.size, dtype=torch.bool, device=rows.device)
@@ -264,51 +261,50 @@ class MemoryBank:
         self.keep(stays.nonzero().squeeze(1))
 
     def limit(self, capacity: int) -> None:
-        """From now on the tables have room for `capacity` elements at most; larger ones shrink. No fewer than are held (assertion)."""
-        assert self.size <= capacity, "elements must leave before their room does"
-        self._limit = capacity
-        if self._capacity > capacity:
-            self._resize(capacity)
+        """Hold at most `capacity` elements from now on, and free the memory beyond.
+
+        No more may be held already (assertion).
+        """
+        self._tables.limit(capacity)
 
     def remove_object(self, object_id: int) -> None:
         """Forget an object and free its values."""
-        del self._values[object_id], self._shown[object_id], self._members[object_id]
+        self._tables.remove_object(object_id)
+        del self._members[object_id]
         self._lost = None
 
     def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
-        """Readout [K, M, C^v] of `object_ids` for query_key [M, C^k]: softmax over the top_k most similar memory elements since each object's first frame.
+        """Read the values of objects for the positions of queries.
 
-        Of an object that reads no element, zeros. Similarities are computed once for all objects, in chunks of bounded size. Source: STCN, section 3.2; MiVOS, section 3.2.
+        query_key: [M, C^k]. Each position takes a softmax over the top_k most similar elements
+        since the first frame of an object. Similarities are computed once for all objects, in
+        chunks of bounded size. Returns readouts [K, M, C^v]; zeros for an object without elements.
+        Source: STCN, section 3.2; MiVOS, section 3.2.
         """
-        readout = query_key.new_empty(
-            len(object_ids), query_key.shape[0], self._values[object_ids[0]].shape[1]
-        )
-        slot = {object_id: number for number, object_id in enumerate(object_ids)}
+        positions, value_channels = len(query_key), self._tables.values[object_ids[0]].shape[1]
+        readout = query_key.new_empty(len(object_ids), positions, value_channels)
+        number_of = {object_id: number for number, object_id in enumerate(object_ids)}
         for object_id in object_ids:
-            if self._is_unread(object_id):
-                readout[slot[object_id]] = 0
+            if self._has_no_element(object_id):
+                readout[number_of[object_id]] = 0
         groups = self._groups(object_ids)
-        chunk = max(
-            _CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_OF_GPU) // max(self.size, 1),
-            1,
-        )
-        with torch.autocast(
-            query_key.device.type, enabled=False
-        ):  # differences of squares need the keys' own precision
-            for start in range(0, query_key.shape[0] if groups else 0, chunk):
+        if not groups:
+            return readout
+        chunk_elements = _CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_ON_GPU)
+        chunk = max(chunk_elements // self.size, 1)
+        # differences of squares need the precision of the keys
+        with torch.autocast(query_key.device.type, enabled=False):
+            for start in range(0, positions, chunk):
                 queries = slice(start, start + chunk)
-                scores = similarity(
-                    self._view("keys"),
-                    query_key[queries],
-                    self._view("norms"),
-                    self.similarity_kind,
-                )
+                scores = similarity(self.keys, query_key[queries], self.norms, self.similarity_kind)
                 for group in groups:
                     weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
                     self._count(group, weights, indices)
                     for object_id in group.object_ids:
-                        values = self._values[object_id][group.first_element : self.size]
-                        readout[slot[object_id], queries] = sparse_readout(values, weights, indices)
+                        values = self.values(object_id)
+                        readout[number_of[object_id], queries] = sparse_readout(
+                            values, weights, indices
+                        )
         return readout
 
     def read_progressively(
@@ -320,63 +316,57 @@ class MemoryBank:
         frame_indices: Sequence[int],
         segment_frames: int,
     ) -> Tensor:
-        """Readout [K, L * M, C^v] of `object_ids` for the keys [L, M, C^k] of a clip's frames, segment by segment of `segment_frames`.
+        """Read for the frames of a clip, segment by segment of `segment_frames` frames.
 
-        Of each segment the last frame's key, with its readout as value, is read by the segments after it, and leaves with the clip. `object_ids` are all that
-        are here. Source: PCVOS, progressive matching.
+        query_key: [L, M, C^k] of the frames `frame_indices`. object_ids: all that are here. The key
+        of the last frame of each segment, with its readout as value, is read by the segments after
+        it, and dropped with the clip. Returns readouts [K, L * M, C^v].
+        Source: PCVOS, progressive matching.
         """
-        size = self.size
+        size, elements = self.size, query_key.shape[1]
         first, *others = query_key.split(segment_frames)
         readouts = [self.read(first.flatten(0, 1), object_ids, top_k)]
         try:
             for number, segment in enumerate(others, start=1):
                 latest = number * segment_frames - 1
-                values = readouts[-1][:, -query_key.shape[1] :]
-                self._append(
-                    frame_indices[latest],
-                    query_key[latest],
-                    dict(zip(object_ids, values, strict=True)),
-                )
+                values = zip(object_ids, readouts[-1][:, -elements:], strict=True)
+                self._append(frame_indices[latest], query_key[latest], dict(values))
                 readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
         finally:
-            self.size, self._lost = size, None
+            self._truncate(size)
         return torch.cat(readouts, dim=1) if others else readouts[0]
 
-    @property
-    def _capacity(self) -> int:
-        return len(self._shared["keys"]) if self._shared else 0
-
-    def _tables(self) -> list[Tensor]:
-        return [*self._shared.values(), *self._values.values(), *self._shown.values()]
-
-    def _view(self, name: str) -> Tensor:
-        return (
-            self._shared[name][: self.size] if self._shared else torch.empty(0, dtype=torch.int64)
-        )
-
-    def _is_unread(self, object_id: int) -> bool:
+    def _has_no_element(self, object_id: int) -> bool:
         return self._members[object_id].first_element >= self.size
 
-    def _groups(self, object_ids: Sequence[int]) -> list[ObjectGroup]:
+    def _is_lost(self, object_id: int) -> bool:
+        member = self._members[object_id]
+        if self._has_no_element(object_id):
+            return True
+        shown = self._tables.shown[object_id][member.first_element : self.size]
+        return member.was_shown and not bool(shown.any())
+
+    def _groups(self, object_ids: Iterable[int]) -> list[_ObjectGroup]:
         by_first: dict[int, list[int]] = {}
         for object_id in object_ids:
-            if not self._is_unread(object_id):
-                by_first.setdefault(self._members[object_id].first_element, []).append(object_id)
+            if not self._has_no_element(object_id):
+                by_first.setdefault(self.first_element(object_id), []).append(object_id)
         return [
-            ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids}))
+            _ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids}))
             for first, ids in by_first.items()
         ]
 
-    def _count(self, group: ObjectGroup, weights: Tensor, indices: Tensor) -> None:
-        """Add a read's weights [M, k], or ones, to the uses of the elements indices [M, k], counted from the group's first."""
+    def _count(self, group: _ObjectGroup, weights: Tensor, indices: Tensor) -> None:
+        """Add the uses of a read: weights, indices [M, k], counted from the group's first row."""
         if self.usage is None:
             return
-        uses = self._view("uses")[group.first_element :]
+        uses = self._tables.in_use("uses")[group.first_element :]
         if self.usage == "count":
             amount = torch.ones_like(indices)
         else:
-            amount = (weights.to(most_exact_float(weights.device)) * _WEIGHT_UNITS).round().long()
-        uses.scatter_add_(0, indices.flatten(), (amount * group.joined_at).flatten())
+            exact_weights = weights.to(most_exact_float(weights.device))
+            amount = (exact_weights * _UNITS_PER_WEIGHT).round().long()
+        uses.scatter_add_(0, indices.flatten(), (amount * group.first_frames).flatten())
 
     def _append(
         self,
@@ -386,36 +376,20 @@ class MemoryBank:
         shown: Mapping[int, Tensor] | None = None,
     ) -> None:
         self.prepare(key, values)
-        rows = slice(self.size, self.size + key.shape[0])
-        self._ensure_room(rows.stop)
-        content = {
+        first_element = self.size
+        shared = {
             "keys": key,
             "norms": squared_norm(key),
             "frames": frame_index,
-            "positions": torch.arange(key.shape[0], device=key.device),
+            "positions": torch.arange(len(key), device=key.device),
             "uses": 0,
         }
-        for name, table in self._shared.items():
-            table[rows] = content[name]
-        for object_id, value in values.items():
-            self._values[object_id][rows] = value
-            self._shown[object_id][rows] = True if shown is None else shown[object_id]
-            self._members.setdefault(object_id, _Membership(frame_index, rows.start))
-        self.size, self._lost = rows.stop, None
+        self._tables.append(len(key), shared, values, shown)
+        for object_id in values:
+            self._members.setdefault(object_id, _Membership(frame_index, first_element))
+        self._lost = None
 
-    def _ensure_room(self, needed: int) -> None:
-        assert self._limit is None or needed <= self._limit, "room must be made before a write"
-        capacity = self._capacity
-        if needed > capacity:
-            capacity = max(needed, int(capacity * _GROWTH), self._reserved)
-            capacity = capacity if self._limit is None else min(capacity, self._limit)
-        self._resize(capacity)
-
-    def _resize(self, capacity: int) -> None:
-        """Give every table `capacity` rows: one at a time, so that only one old table lives beside its successor."""
-        for tables in (self._shared, self._values, self._shown):
-            for name, table in tables.items():
-                if len(table) != capacity:
-                    tables[name] = table.new_empty(capacity, *table.shape[1:])
-                    held = min(self.size, len(table))
-                    tables[name][:held] = table[:held]
+    def _truncate(self, size: int) -> None:
+        """Drop the rows from `size` on."""
+        self._tables.size = size
+        self._lost = None

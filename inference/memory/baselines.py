@@ -1,22 +1,22 @@
-"""What a bounded memory that weighs the use of its elements is compared with. Legend: N memory elements (pixels at stride 16)."""
+"""Baselines for bounded policies that consider the use of elements. Legend: N elements."""
 
 import torch
 from torch import Tensor
 
-from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
 from inference.memory.bounded import BoundedMemory
+from inference.memory.config import MemoryConfig
 
 
 class FirstInFirstOut(BoundedMemory):
-    """The oldest elements leave: a window of the latest frames written."""
+    """Evicts the oldest elements: the memory is a window of the latest frames written."""
 
     def rank(self, bank: MemoryBank) -> Tensor:
         return bank.frames
 
 
 class RandomEviction(BoundedMemory):
-    """Any elements leave, the same ones in every run with the same `memory.seed`."""
+    """Evicts elements at random, the same ones in every run with the same `memory.seed`."""
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Memories of a fixed capacity: what they share. Legend: N memory elements (pixels at stride 16), K objects."""
+"""What policies with a fixed capacity share. Legend: N elements (pixels at stride 16)."""
 
 import abc
 import logging
@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
+from inference.memory.config import MemoryConfig
 from inference.memory.every_k import EveryK
 from inference.memory.policy import Write
 from util.errors import InputError
@@ -19,12 +19,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class BoundedMemory(EveryK):
-    """Frames are written as every-k writes them; once the memory is full, exactly as many elements leave as a new frame needs: those ranked lowest, whichever
-    frames they are of. A policy of this kind is its `rank`.
+    """Writes frames as every-k does, and evicts exactly as many elements as a new frame needs.
 
-    Capacity: `capacity_frames` frames' worth of elements, or what `max_megabytes` hold, which depends on how many objects there are: each has values of its own.
-    What progressive matching adds while a clip lasts comes on top of the frames, and out of the megabytes. The frame being written stays in any case.
-    `protect_annotated`: what was written with a given mask leaves only when nothing else is left to.
+    The elements that `rank` gives the lowest numbers are evicted, whichever frames they are from.
+    A policy of this kind is its `rank`.
+
+    Capacity: `capacity_frames` frames' worth of elements, or as many as fit into `max_megabytes`,
+    which depends on the number of objects, since each has values of its own. The frames that
+    progressive matching adds during a clip come on top of the frames, but count in the megabytes.
+    The frame being written is never evicted. With `protect_annotated`, the elements of annotated
+    frames are evicted only if no others are left.
     """
 
     default_capacity_frames = 4
@@ -36,14 +40,15 @@ class BoundedMemory(EveryK):
             self._capacity_frames = self.default_capacity_frames
         if self._capacity_frames == 1 and config.protect_annotated:
             raise InputError(
-                "memory.protect_annotated with memory_frames 1: the frame being written takes it all; give at least 2 frames"
+                "memory.protect_annotated with memory_frames 1: the frame being written takes it"
+                " all; give at least 2 frames"
             )
         self.frame_index = 0  # of the latest processed frame
         self._annotated_frames: list[int] = []
 
     @abc.abstractmethod
     def rank(self, bank: MemoryBank) -> Tensor:
-        """A number for each element [N]: the lowest leave first; of equal ones, the older."""
+        """A number for each element, [N]: the lowest are evicted; ties evict the older element."""
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         super().annotated(frame_index, masks, object_ids)
@@ -67,35 +72,39 @@ class BoundedMemory(EveryK):
     def capacity_elements(self, frame_elements: int, element_bytes: int) -> int:
         if self._capacity_frames is not None:
             return self._capacity_frames * frame_elements
-        megabytes, passing = (
-            self.config.max_megabytes,
-            self.config.progressive_frames * frame_elements,
-        )
-        capacity = int(megabytes * 1e6 // element_bytes) - passing
+        megabytes = self.config.max_megabytes
+        clip_elements = self.config.progressive_frames * frame_elements
+        capacity = int(megabytes * 1e6 // element_bytes) - clip_elements
         if capacity < frame_elements:
-            needed = (frame_elements + passing) * element_bytes
+            needed = (frame_elements + clip_elements) * element_bytes
             raise InputError(
-                f"max_memory_mb is {megabytes:g}, but one frame with its objects takes {needed / 1e6:.3g} MB; give at least {math.ceil(needed / 1e4) / 100:g}"
+                f"max_memory_mb is {megabytes:g}, but one frame with its objects takes"
+                f" {needed / 1e6:.3g} MB; give at least {math.ceil(needed / 1e4) / 100:g}"
             )
         return capacity
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
-            objects = counted(len(bank.object_ids), "object")
-            note_once(
-                _LOGGER,
-                f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements, {capacity / incoming:.1f} frames' worth, with {objects}",
-            )
+            self._note_capacity(capacity, incoming, len(bank.object_ids))
         surplus = bank.size + incoming - capacity
         if surplus > 0:
-            leaving_first = torch.sort(self.rank(bank), stable=True).indices
-            if self.config.protect_annotated:
-                annotated = torch.tensor(self._annotated_frames, device=bank.frames.device)
-                leaving_first = leaving_first[
-                    torch.sort(
-                        torch.isin(bank.frames[leaving_first], annotated), stable=True
-                    ).indices
-                ]
-            bank.keep(leaving_first[surplus:].sort().values)
+            bank.keep(self._eviction_order(bank)[surplus:].sort().values)
         bank.limit(capacity + self.config.progressive_frames * incoming)
+
+    def _eviction_order(self, bank: MemoryBank) -> Tensor:
+        """The rows of the elements in the order in which they are evicted, int64 [N]."""
+        rows = torch.sort(self.rank(bank), stable=True).indices
+        if not self.config.protect_annotated:
+            return rows
+        annotated_frames = torch.tensor(self._annotated_frames, device=bank.frames.device)
+        is_annotated = torch.isin(bank.frames[rows], annotated_frames)
+        return rows[torch.sort(is_annotated, stable=True).indices]
+
+    def _note_capacity(self, capacity: int, frame_elements: int, objects: int) -> None:
+        frames = capacity / frame_elements
+        note_once(
+            _LOGGER,
+            f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements,"
+            f" {frames:.1f} frames' worth, with {counted(objects, 'object')}",
+        )

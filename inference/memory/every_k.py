@@ -1,4 +1,7 @@
-"""Keep every frame that is sampled, every k-th by default. Source: STM, section 3.2; STCN, section 4."""
+"""Keep every frame that is sampled, by default every k-th.
+
+Source: STM, section 3.2; STCN, section 4.
+"""
 
 from torch import Tensor
 
@@ -8,7 +11,7 @@ from inference.memory.sampling import SAMPLINGS
 
 
 class EveryK(MemoryPolicy):
-    """A frame is kept whenever the sampling says so, for good. `include_last` also holds the previous frame for now."""
+    """Keeps sampled frames for good; with `include_last`, holds the previous frame temporarily."""
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)

@@ -1,4 +1,7 @@
-"""Memorise the annotated frames and the previous frame. Source: STM, section 4.3 (Table 4: first & previous)."""
+"""Hold the annotated frames and the previous frame.
+
+Source: STM, section 4.3 (Table 4: first & previous).
+"""
 
 from torch import Tensor
 
@@ -8,7 +11,10 @@ from util.errors import InputError
 
 
 class FirstAndLatest(MemoryPolicy):
-    """Annotated frames are kept; the previous frame is held for now, rewritten every frame. Two frames' worth of memory with one annotated frame."""
+    """Keeps annotated frames; every frame replaces the one before it.
+
+    With one annotated frame, two frames' worth of memory.
+    """
 
     samples = False
     needs_every_frame = True
@@ -21,7 +27,8 @@ class FirstAndLatest(MemoryPolicy):
             )
         if config.sampling != "every":
             raise InputError(
-                f"memory first-and-latest writes every frame; leave sampling {config.sampling!r} out"
+                f"memory first-and-latest writes every frame; leave sampling {config.sampling!r}"
+                " out"
             )
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:

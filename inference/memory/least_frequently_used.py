@@ -1,4 +1,4 @@
-"""Keep what is read most often. Legend: N memory elements (pixels at stride 16).
+"""Keep the elements that are read most often. Legend: N memory elements (pixels at stride 16).
 
 Source: adaptive memory management (Pourganjalikhan, MSc thesis, Concordia 2022).
 """
@@ -10,8 +10,11 @@ from inference.memory.bounded import BoundedMemory
 
 
 class LeastFrequentlyUsed(BoundedMemory):
-    """The elements with the lowest LFU = index / age leave. index: how often an element was among the top-k of a query position; age: frames processed since it
-    was written. Published with a capacity of 2 frames; the default is 4, the thesis's best trade of accuracy for speed.
+    """Evicts the elements with the lowest LFU = index / age.
+
+    index: how often an element was among the top-k of a query position. age: frames processed
+    since it was written. Published with a capacity of 2 frames; the default, 4, is the best
+    trade-off of accuracy and speed in the thesis.
     """
 
     usage = "count"
@@ -22,6 +25,9 @@ class LeastFrequentlyUsed(BoundedMemory):
 
 
 class LeastFrequentlyUsedByWeight(LeastFrequentlyUsed):
-    """The same with index as the sum of the softmax weights with which an element was read: the ablation that loses in the thesis."""
+    """The same with the sum of an element's softmax weights as index.
+
+    This is the ablation that is less accurate in the thesis.
+    """
 
     usage = "weight"

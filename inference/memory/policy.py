@@ -1,4 +1,4 @@
-"""What a memory policy answers. Legend: K objects, H W frame size, h w at stride 16."""
+"""What a memory policy decides. Legend: K objects, N elements, h w at stride 16."""
 
 import abc
 import enum
@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from inference.memory.bank import MemoryBank
 from inference.memory.config import MemoryConfig
-from inference.memory.bank import MemoryBank, Usage
+from inference.memory.tables import Usage
 from model import VOSNetwork
 
 
@@ -15,68 +16,86 @@ class Write(enum.Enum):
     """Whether a frame enters the memory."""
 
     NO = "no"
-    TEMPORARY = "for now"  # until the next write
-    KEEP = "for good"  # until the policy makes room
+    TEMPORARY = "until the next write"
+    KEEP = "until the policy evicts it"
 
 
 class MemoryPolicy(abc.ABC):
-    """Decides; the bank obeys. One instance lives for one video.
+    """Decides which frames are written and which elements are evicted; the bank obeys.
 
-    The engine asks `memorise` of each frame that may enter the memory, in order: the last of those predicted together, and others that are scheduled. Annotated frames
-    are always kept, and the policy hears of them through `annotated`. Both get the frame's masks, probabilities [K, 16h, 16w] of the objects `object_ids`. Frames are
-    counted by their own indices in the video: some may be left out, or skipped.
+    One instance lives for one video. The session asks `memorise` of each frame that may enter the
+    memory, in order: the last one of those predicted together, and others that are scheduled.
+    Annotated frames are always kept; `annotated` tells the policy of them. Both get the masks of
+    the frame, probabilities [K, 16h, 16w] of the objects `object_ids`, and its index in the video:
+    frames may be left out or skipped.
+
+    The constructor raises InputError for settings that the policy does not take.
     """
 
-    usage: ClassVar[Usage | None] = (
-        None  # what the bank counts of its reads: how often an element is read, or with what weight; None: nothing
-    )
-    slot: ClassVar[str | None] = (
-        None  # of the network (model.network.SLOTS), whose weights it decides with
-    )
-    samples: ClassVar[bool] = True  # writes the frames that the sampling chooses
-    default_capacity_frames: ClassVar[int | None] = (
-        None  # where no bound is set; None: a policy that takes none
-    )
+    # what the bank counts of its reads: how often, or with what weight, an element is read
+    usage: ClassVar[Usage | None] = None
+    # a slot of the network (model.network.SLOTS) that the policy decides with
+    slot: ClassVar[str | None] = None
+    # whether it writes the frames that the sampling of the settings chooses
+    samples: ClassVar[bool] = True
+    # the bound if none is set; None: the policy is not bounded
+    default_capacity_frames: ClassVar[int | None] = None
 
     def __init__(self, config: MemoryConfig):
         self.config = config
 
-    def use_network(self, network: VOSNetwork) -> None:  # noqa: B027 most decide without
-        """Before the first frame: the network that runs, which has the policy's slot."""
+    def use_network(self, network: VOSNetwork) -> None:  # noqa: B027 most policies need none
+        """Take the network that runs, which has the policy's slot, before the first frame."""
 
     @property
     def needs_every_frame(self) -> bool:
-        """Whether frames that are neither wanted nor written change what is kept, by what they read or by their masks: then none is skipped."""
+        """Whether frames that are neither wanted nor written change what is kept.
+
+        They do by their reads or by their masks; then none is skipped.
+        """
         return self.usage is not None
 
     @property
     def capacity_frames(self) -> int | None:
-        """How many frames' worth of elements are held before any must leave, with this network; None: no bound in frames."""
+        """Frames' worth of elements held before any is evicted; None: no bound in frames."""
         return None
 
     @abc.abstractmethod
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
-        """A frame was kept since masks were given for it."""
+        """Note a frame that is kept since masks were given for it."""
 
     @abc.abstractmethod
     def memorise(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> Write:
-        """Whether this predicted frame enters the memory."""
+        """Decide whether a predicted frame enters the memory."""
 
     def is_scheduled(self, frame_index: int) -> bool:
-        """Whether this predicted frame is kept whatever its masks are."""
+        """Whether a predicted frame is kept whatever its masks are."""
         return False
 
     @abc.abstractmethod
     def frames_until_write(self, frame_index: int) -> int:
-        """How many frames from `frame_index` on may be predicted from the memory as it is: the last of them is the next that may enter it. At least 1."""
+        """How many frames from `frame_index` on may be predicted from the present memory.
+
+        The last of them is the next that may enter it. At least 1.
+        """
 
     @abc.abstractmethod
     def frames_held(self, frame_count: int | None) -> int | None:
-        """At most how many frames' worth of elements are held at a time in a video of `frame_count` frames (None: unknown) with one annotated frame; None: no bound."""
+        """At most how many frames' worth of elements are held at a time; None: no bound.
+
+        frame_count: of a video with one annotated frame; None: unknown.
+        """
 
     def capacity_elements(self, frame_elements: int, element_bytes: int) -> int | None:
-        """How many elements are held at most, of frames of `frame_elements` and `element_bytes` each; None: no bound. Raises InputError where a frame's do not fit."""
+        """How many elements are held at most, besides temporary clip frames; None: no bound.
+
+        frame_elements: of a frame. element_bytes: of each element.
+        Raises InputError if the elements of one frame do not fit.
+        """
         return None
 
-    def make_room(self, bank: MemoryBank, incoming: int) -> None:  # noqa: B027 a policy without bound has nothing to do
-        """Before `incoming` elements are written: decide which rows stay, by `bank.keep(rows)`. Elements held for now are gone already."""
+    def make_room(self, bank: MemoryBank, incoming: int) -> None:  # noqa: B027 most are unbounded
+        """Evict elements by `bank.keep(rows)` before `incoming` ones are written.
+
+        Temporary elements are dropped already.
+        """

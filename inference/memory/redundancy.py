@@ -1,8 +1,12 @@
-"""Make a full memory shorter by what the network has learned of its redundancy. Legend: T frames, M elements of a frame, C channels.
+"""Merge frames of a full memory by the network's redundancy reduction.
 
-Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, these become T / 2^(S+1), by the network's gate and convolutions
-(model/redundancy_reduction.py). Ours: N = 12; the frames at which objects joined are exempt and come on top of N; groups of frames that become one lie between two of
-these, so that none is made of what was before an object's first frame and what came after; what is left of a stretch between two, the newest frames, stays.
+Legend: G groups, T frames, M elements of a frame, C channels.
+
+Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, they become
+T / 2^(S+1) frames, by the network's gate and convolutions (model/redundancy_reduction.py).
+Ours: N = 12. The frames at which objects joined are exempt and come on top of N. Merged frames lie
+between two exempt ones, so that none mixes frames from before and after an object joined. Of a
+stretch between two exempt frames, the newest frames stay unmerged if they do not fill a group.
 """
 
 import itertools
@@ -11,8 +15,8 @@ from collections.abc import Collection
 
 import torch
 
-from inference.memory.config import MemoryConfig
 from inference.memory.bank import MemoryBank
+from inference.memory.config import MemoryConfig
 from inference.memory.every_k import EveryK
 from model import VOSNetwork
 from util.errors import InputError
@@ -22,10 +26,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class RedundancyReduced(EveryK):
-    """Frames are written as every-k writes them; where `capacity_frames` of them are held beside those at which objects joined, every 2 or every 4 in a row become one.
+    """Writes frames as every-k does; when the memory is full, merges every 2 or every 4 frames.
 
-    The capacity is rounded to a multiple of the largest reduction, which is said. A reduced frame counts as its newest, and may be reduced again. Frames that are alone
-    between two at which objects joined stay: with a great many of these the memory is larger.
+    It is full when it holds `capacity_frames` frames besides those at which objects joined. The
+    capacity is rounded to a multiple of the largest reduction, with a note. A merged frame counts
+    as its newest one, and may be merged again. A frame that is alone between two exempt ones stays:
+    with very many of these, the memory is larger.
     """
 
     default_capacity_frames = 12
@@ -35,18 +41,20 @@ class RedundancyReduced(EveryK):
         super().__init__(config)
         if config.max_megabytes is not None or config.protect_annotated:
             raise InputError(
-                "memory redundancy is bounded in frames (memory_frames), objects' first ones come on top; leave max_memory_mb and memory.protect_annotated out"
+                "memory redundancy is bounded in frames (memory_frames), besides those at which"
+                " objects join; leave max_memory_mb and memory.protect_annotated out"
             )
         self._capacity_frames = config.capacity_frames or self.default_capacity_frames
 
     def use_network(self, network: VOSNetwork) -> None:
         self._reduction = network.redundancy_reduction
-        largest, asked = self._reduction.factors[-1], self._capacity_frames
-        self._capacity_frames = max(asked // largest, 1) * largest
-        if asked != self._capacity_frames:
+        largest, asked_for = self._reduction.factors[-1], self._capacity_frames
+        self._capacity_frames = max(asked_for // largest, 1) * largest
+        if asked_for != self._capacity_frames:
             note_once(
                 _LOGGER,
-                f"memory redundancy: memory_frames is {asked}, {self._capacity_frames} are held beside objects' first ones: up to {largest} frames become one",
+                f"memory redundancy: memory_frames is {asked_for}, but {self._capacity_frames} are"
+                f" held besides those at which objects join: up to {largest} frames become one",
             )
 
     @property
@@ -54,45 +62,41 @@ class RedundancyReduced(EveryK):
         return self._capacity_frames
 
     def frames_held(self, frame_count: int | None) -> int | None:
-        needed = super().frames_held(frame_count)
-        return (
-            self._capacity_frames + 1 if needed is None else min(self._capacity_frames + 1, needed)
-        )
+        needed, most = super().frames_held(frame_count), self._capacity_frames + 1
+        return most if needed is None else min(most, needed)
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
-        rows = {
-            int(frame): slice(start, start + incoming)
-            for start, frame in zip(
-                range(0, bank.size, incoming), bank.frames[::incoming].tolist(), strict=True
-            )
-        }
-        exempt = bank.first_frames
-        reducible = [frame for frame in rows if frame not in exempt]
-        if len(reducible) < self._capacity_frames:
+        # all frames have as many elements as the incoming one
+        frames, exempt = bank.frames[::incoming].tolist(), bank.first_frames
+        starts = [number * incoming for number, frame in enumerate(frames) if frame not in exempt]
+        if len(starts) < self._capacity_frames:
             return
-        keys = torch.stack([bank.keys[rows[frame]] for frame in reducible])
-        groups = self._groups(list(rows), exempt, self._reduction.choose(keys))
+        keys = torch.stack([bank.keys[start : start + incoming] for start in starts])
+        groups = self._groups(frames, exempt, self._reduction.choose(keys))
         for factor in sorted({len(group) for group in groups}):
             self._merge(bank, [group for group in groups if len(group) == factor], incoming, factor)
 
     def _groups(self, frames: list[int], exempt: Collection[int], factor: int) -> list[list[int]]:
-        """Frames that become one: `factor` of them in a row, from the oldest of each stretch between exempt frames on; fewer of a stretch that is shorter."""
+        """The frames that become one, as lists of `factor` frames in a row.
+
+        Groups begin at the oldest frame of each stretch between exempt ones. A stretch shorter than
+        the factor is merged by the largest factor that fits.
+        """
         groups = []
         for is_exempt, stretch in itertools.groupby(frames, key=exempt.__contains__):
             run = list(stretch)
             fitting = [size for size in self._reduction.factors if size <= min(factor, len(run))]
             if not is_exempt and fitting:
+                size = fitting[-1]
                 groups += [
-                    run[start : start + fitting[-1]]
-                    for start in range(0, len(run) - fitting[-1] + 1, fitting[-1])
+                    run[start : start + size] for start in range(0, len(run) - size + 1, size)
                 ]
         return groups
 
     def _merge(self, bank: MemoryBank, groups: list[list[int]], elements: int, factor: int) -> None:
-        """The frames of each group, `factor` in number, become one."""
-        starts = torch.searchsorted(
-            bank.frames, torch.tensor(groups, device=bank.frames.device)
-        )  # [groups, T]
+        """Merge groups of `factor` frames with so many elements each."""
+        frames = torch.tensor(groups, device=bank.frames.device)
+        starts = torch.searchsorted(bank.frames, frames)  # [G, T]
         rows = starts.unsqueeze(-1) + torch.arange(elements, device=starts.device)
         bank.merge(
             rows,

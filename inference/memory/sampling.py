@@ -1,4 +1,7 @@
-"""When a predicted frame is written: one question, asked by the policies. A new answer is a row of SAMPLINGS. Legend: K objects, h w at stride 16."""
+"""Which predicted frames are written. Legend: K objects, h w at stride 16.
+
+A new choice is a class here and a row of SAMPLINGS; policies ask it.
+"""
 
 import abc
 from typing import ClassVar
@@ -10,47 +13,54 @@ from inference.memory.mask_difference import Regions
 
 
 class Sampling(abc.ABC):
-    """Chooses the frames that are written for good. One instance lives for one video; it is told of frames as a MemoryPolicy is.
+    """Chooses the frames that are kept. One instance lives for one video.
 
-    needs_every_frame: it looks at the masks of frames that it then does not choose.
+    It is told of frames as a MemoryPolicy is: masks are probabilities [K, 16h, 16w] of the objects
+    `object_ids`.
     """
 
+    # whether it looks at the masks of frames that it then does not choose
     needs_every_frame: ClassVar[bool]
 
     def __init__(self, config: MemoryConfig):
         self.config = config
+        self._last_written = 0
 
     @abc.abstractmethod
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
-        """A frame is written since masks were given for it."""
+        """Note a frame that is written since masks were given for it."""
 
     @abc.abstractmethod
     def is_due(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> bool:
-        """Whether this predicted frame is to be written; it is, where this says so. masks: probabilities [K, 16h, 16w] of `object_ids`."""
+        """Whether to write a predicted frame; if so, it is noted as written."""
 
     @abc.abstractmethod
     def is_scheduled(self, frame_index: int) -> bool:
-        """Whether this predicted frame is written whatever its masks are."""
+        """Whether a predicted frame is written whatever its masks are."""
 
     @abc.abstractmethod
     def frames_until_write(self, frame_index: int) -> int:
-        """How many frames from `frame_index` on there are up to the next that may be due, itself counted. At least 1."""
+        """How many frames there are from `frame_index` to the next that may be due, both counted.
+
+        At least 1.
+        """
 
     @abc.abstractmethod
     def frames_written(self, frame_count: int) -> int | None:
-        """At most how many frames of a video of `frame_count` are written, the annotated first one counted; its last frame is not, as no frame would read it. None:
-        nothing near the truth is known beforehand."""
+        """At most how many frames of a video are written; None: no useful bound is known.
+
+        The annotated first frame counts; the last frame is not written, as no frame would read it.
+        """
 
 
 class Every(Sampling):
-    """Whenever `write_every_frames` of the video have passed since the last frame written, also where some were left out or skipped; the count starts anew at an
-    annotated frame. Source: STM, section 3.2; STCN, section 4."""
+    """Writes once `write_every_frames` of the video have passed since the last frame written.
+
+    Frames that are left out or skipped count; the count restarts at annotated frames.
+    Source: STM, section 3.2; STCN, section 4.
+    """
 
     needs_every_frame = False
-
-    def __init__(self, config: MemoryConfig):
-        super().__init__(config)
-        self._last_written = 0
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         self._last_written = frame_index
@@ -72,26 +82,28 @@ class Every(Sampling):
 
 
 class Adaptive(Sampling):
-    """When a frame's masks differ enough from those of the latest frame written, by more than `sampling_threshold` (see mask_difference.py), but no
-    sooner than `min_gap_frames` after it, and after `max_gap_frames` in any case. Annotated frames are written whatever their masks.
+    """Writes a frame whose masks differ enough from those of the latest frame written.
 
-    Source: REMN. The measure, the gaps and the threshold are ours. The threshold, 0.45, is the smallest multiple of 0.05 at which at most one frame in five is written of
-    the 30 training sequences of DAVIS-2016, judged by their truth masks (398 of 2079 frames): `python scripts/choose_sampling_threshold.py DAVIS`.
+    The difference (see mask_difference.py) must exceed `sampling_threshold`. A frame is written no
+    sooner than `min_gap_frames` after the last one, and after `max_gap_frames` in any case.
+    Annotated frames are always written.
+
+    Source: REMN. Ours: the measure, the gaps and the threshold. 0.45 is the smallest multiple of
+    0.05 that writes at most one frame in five of the 30 training sequences of DAVIS-2016, judged by
+    their truth masks (398 of 2079 frames): `python scripts/choose_sampling_threshold.py DAVIS`.
     """
 
     needs_every_frame = True
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
-        self._last_written = 0
-        self._written: Regions | None = None
+        self._written: Regions | None = None  # of the latest frame written
 
     def annotated(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> None:
         self._last_written, self._written = frame_index, Regions(masks, object_ids)
 
     def is_due(self, frame_index: int, masks: Tensor, object_ids: tuple[int, ...]) -> bool:
-        gap = frame_index - self._last_written
-        if gap < self.config.min_gap_frames:
+        if frame_index - self._last_written < self.config.min_gap_frames:
             return False
         regions = Regions(masks, object_ids)
         due = (

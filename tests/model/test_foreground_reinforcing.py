@@ -178,7 +178,7 @@ def test_each_frame_is_given_the_masks_of_the_one_before_and_memory_keys_stay_pl
     assert len(given) == 11, "the first frame is not predicted"
     for before, (_, previous) in zip(results, given):
         torch.testing.assert_close(previous[0], before.probabilities[1:], rtol=0, atol=1e-6)
-    memory_key = session.memory._shared["keys"][-12:].T.reshape(8, 3, 4)
+    memory_key = session.memory.keys[-12:].T.reshape(8, 3, 4)
     assert session.memory.frame_indices == [0, 4, 9]
     torch.testing.assert_close(memory_key, given[8][0][0], rtol=0, atol=1e-6)
 

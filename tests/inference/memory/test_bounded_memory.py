@@ -103,7 +103,7 @@ def assert_same_elements(bank, held, ids):
         [element.uses for element in held], rel=1e-9, abs=1e-7
     )  # weights are summed in whole units
     for object_id in set(ids) & set(bank.object_ids):
-        first = bank._members[object_id].first_element
+        first = bank.first_element(object_id)
         assert [object_id in element.values for element in held] == [
             row >= first for row in range(bank.size)
         ]
@@ -192,14 +192,14 @@ class Driven:
         rows = list(zip(bank.frames.tolist(), bank.positions.tolist()))
         assert rows == sorted(set(rows))
         for name, column in (("keys", 0), *((object_id, 1) for object_id in self.ids)):
-            first = 0 if name == "keys" else bank._members[name].first_element
-            table = bank._view("keys") if name == "keys" else bank._values[name][: bank.size]
+            first = 0 if name == "keys" else bank.first_element(name)
+            table = bank.keys if name == "keys" else bank.values(name)
             for row in range(first, len(rows)):
                 frame, position = rows[row]
                 content = (
                     self.written[frame][0] if name == "keys" else self.written[frame][column][name]
                 )
-                assert torch.equal(table[row], content[position])
+                assert torch.equal(table[row - first], content[position])
 
 
 FRAME_MEGABYTES = (
@@ -291,7 +291,7 @@ def test_a_clips_own_frames_come_beside_the_capacity_in_frames_and_out_of_the_me
         session.step(made_clip.frames[index % 12], made_clip.labels[0] if index == 0 else None)
         if index >= 30:
             sizes.add(session.memory.size)
-            places.add(tuple(table.data_ptr() for table in session.memory._tables()))
+            places.add(tuple(table.data_ptr() for table in session.memory.tables))
             assert session.memory.megabytes <= bound.get("max_memory_mb", 1)
     assert len(places) == 1
     per_element = element_bytes(8, 16, 2, usage="count")
@@ -316,7 +316,7 @@ def test_the_tables_of_a_full_memory_stay_where_they_are(
         session.step(made_clip.frames[index % 12], made_clip.labels[0] if index == 0 else None)
         if index >= 20:
             places.add(
-                (session.memory.size, tuple(table.data_ptr() for table in session.memory._tables()))
+                (session.memory.size, tuple(table.data_ptr() for table in session.memory.tables))
             )
     assert len(places) == 1
 
@@ -489,7 +489,7 @@ def test_random_eviction_repeats_with_its_seed_and_differs_with_another(make_seg
 def lose(session, object_id):
     """Drop all that was written since an object joined."""
     bank = session.memory
-    bank.keep(torch.arange(bank._members[object_id].first_element))
+    bank.keep(torch.arange(bank.first_element(object_id)))
 
 
 @pytest.mark.parametrize("lookahead", [1, 5])
@@ -665,7 +665,7 @@ def test_a_write_beyond_the_limit_is_an_error_of_the_caller():
     bank.limit(6)
     with pytest.raises(AssertionError, match="room must be made"):
         bank.write(1, torch.randn(4, 3), {1: torch.randn(4, 2)})
-    with pytest.raises(AssertionError, match="before their room"):
+    with pytest.raises(AssertionError, match="before their rows are freed"):
         bank.limit(3)
 
 
