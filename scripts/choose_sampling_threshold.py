@@ -1,11 +1,15 @@
-"""How many frames adaptive sampling writes at each threshold, on the truth masks of training videos: how memory.sampling_threshold was chosen.
+"""Choose memory.sampling_threshold of adaptive sampling on the true masks of training videos.
 
 python scripts/choose_sampling_threshold.py DAVIS_ROOT [--share 0.2] [--step 0.05]
+
+Tries increasing thresholds, prints how many frames each would write into memory, and stops at the
+first one that writes at most the given share of all frames.
 """
 
 if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
+import argparse
 import dataclasses
 import itertools
 import math
@@ -23,26 +27,32 @@ from util.errors import InputError, run_command
 from util.flags import FlagParser
 from util.text import counted
 
-_SMALLEST_STEP = 0.001  # to 1, above which few differences lie, a thousand of them
-_MOST_DECIMALS = 6
+_MIN_STEP = 0.001
+_MIN_DECIMALS, _MAX_DECIMALS = 2, 6
 
 
-def labels_of(video: AnnotatedVideo) -> list[Tensor]:
-    """Ids uint8 [H, W] of every frame. Raises InputError where the first shows no object."""
+def read_labels(video: AnnotatedVideo) -> list[Tensor]:
+    """The ids of every frame, uint8 [H, W].
+
+    Raises: InputError if the first frame shows no object.
+    """
     labels = [torch.from_numpy(read_mask(video.pair(index)[1])) for index in range(len(video))]
     if not labels[0].any():
+        _, first_mask = video.pair(0)
         raise InputError(
-            f"{video.pair(0)[1]}: no object in the first frame; leave the video out of the training list"
+            f"{first_mask}: no object in the first frame; leave the video out of the training list"
         )
     return labels
 
 
-def frames_written(labels: Sequence[Tensor], config: MemoryConfig) -> int:
-    """How many of a video's frames are written, the first one counted; the last one never is. Objects are those of the first frame."""
+def count_frames_written(labels: Sequence[Tensor], config: MemoryConfig) -> int:
+    """Count the frames of a video that adaptive sampling writes into memory.
+
+    The first frame counts; the last one is never written. Objects are those of the first frame.
+    """
     object_ids = [i for i in labels[0].unique().tolist() if i]
-    masks = (
-        (one == torch.tensor(object_ids)[:, None, None]).float() for one in labels[:-1]
-    )  # one frame's at a time: all of DAVIS's take gigabytes
+    # a generator, since the masks of all frames of DAVIS would take gigabytes
+    masks = ((frame == torch.tensor(object_ids)[:, None, None]).float() for frame in labels[:-1])
     sampling = Adaptive(config)
     sampling.annotated(0, next(masks), tuple(object_ids))
     return 1 + sum(
@@ -51,26 +61,26 @@ def frames_written(labels: Sequence[Tensor], config: MemoryConfig) -> int:
 
 
 def thresholds(step: float) -> Iterator[float]:
-    """Multiples of the step."""
-    return (round(number * step, _MOST_DECIMALS) for number in itertools.count(1))
+    """The multiples of the step."""
+    return (round(number * step, _MAX_DECIMALS) for number in itertools.count(1))
 
 
-def decimals_of(step: float) -> int:
-    """How many tell the multiples of the step apart, at least 2."""
-    return next(
-        decimals
-        for decimals in range(2, _MOST_DECIMALS + 1)
-        if decimals == _MOST_DECIMALS or round(step, decimals) == step
-    )
+def count_decimals(step: float) -> int:
+    """The number of decimals, at least 2, that distinguish the multiples of the step."""
+    for decimals in range(_MIN_DECIMALS, _MAX_DECIMALS):
+        if round(step, decimals) == step:
+            return decimals
+    return _MAX_DECIMALS
 
 
-def main() -> None:
+def parse_flags() -> argparse.Namespace:
     parser = FlagParser(
         prog="choose_sampling_threshold.py",
-        description="The smallest threshold at which adaptive sampling writes few enough frames of training videos.",
+        description="Find the smallest threshold at which adaptive sampling writes few enough "
+        "frames of the training videos.",
     )
     parser.add_argument(
-        "root", type=Path, help="DAVIS, or a folder laid out like it; its training list counts"
+        "root", type=Path, help="DAVIS, or a folder in its layout; the training list is used"
     )
     parser.add_argument(
         "--share", type=float, default=0.2, help="of frames written, at most (default: %(default)s)"
@@ -79,26 +89,36 @@ def main() -> None:
         "--step", type=float, default=0.05, help="between thresholds (default: %(default)s)"
     )
     flags = parser.parse_args()
-    if not _SMALLEST_STEP <= flags.step < math.inf:  # nan is neither
-        raise InputError(f"--step {flags.step}: it must be a number, at least {_SMALLEST_STEP}")
-    videos = [labels_of(video) for video in find_videos(flags.root)]
+    if not _MIN_STEP <= flags.step < math.inf:
+        raise InputError(f"--step {flags.step}: it must be a number, at least {_MIN_STEP}")
+    return flags
+
+
+def check_share(share: float, videos: Sequence[Sequence[Tensor]]) -> None:
+    """Refuse a share that no threshold reaches, since there is a largest gap between writes."""
     frames, gap = sum(map(len, videos)), MemoryConfig().max_gap_frames
-    fewest = sum(
-        Every(MemoryConfig(write_every_frames=gap)).frames_written(len(labels)) for labels in videos
-    )
-    if not flags.share * frames >= fewest:
-        every = f"each video's first and every {gap}th"
+    sampling = Every(MemoryConfig(write_every_frames=gap))
+    fewest = sum(sampling.frames_written(len(labels)) for labels in videos)
+    if not share * frames >= fewest:
         raise InputError(
-            f"--share {flags.share}: whatever the threshold, {fewest} of {frames} frames are written, {every}; give at least {fewest / frames:.4f}"
+            f"--share {share}: at any threshold, {fewest} of {frames} frames are written, each "
+            f"video's first and every {gap}th; give at least {fewest / frames:.4f}"
         )
-    decimals = decimals_of(flags.step)
+
+
+def main() -> None:
+    flags = parse_flags()
+    videos = [read_labels(video) for video in find_videos(flags.root)]
+    check_share(flags.share, videos)
+    frames, decimals = sum(map(len, videos)), count_decimals(flags.step)
     for threshold in thresholds(flags.step):
         config = dataclasses.replace(
             MemoryConfig(), sampling="adaptive", sampling_threshold=threshold
         )
-        written = sum(frames_written(labels, config) for labels in videos)
+        written = sum(count_frames_written(labels, config) for labels in videos)
         print(
-            f"threshold {threshold:.{decimals}f}: {written} of {frames} frames in {counted(len(videos), 'video')} are written, one in {frames / written:.1f}",
+            f"threshold {threshold:.{decimals}f}: {written} of {frames} frames in "
+            f"{counted(len(videos), 'video')} are written, one in {frames / written:.1f}",
             flush=True,
         )
         if written <= flags.share * frames:

@@ -1,10 +1,11 @@
-"""Make videos longer: a data set whose videos are those of another, played back and forth, by symbolic links; every command then takes it as any other.
+"""Make a data set of longer videos: those of another one, played back and forth.
 
-python scripts/make_long.py ROOT OUT --frames N       every video N frames long (one of more is cut)
-python scripts/make_long.py ROOT OUT --times K        every video K times its length
+python scripts/make_long.py ROOT OUT --frames N       every video becomes N frames long
+python scripts/make_long.py ROOT OUT --times K        every video becomes K times as long
 
-ROOT is laid out like DAVIS (JPEGImages/480p, Annotations/480p, ImageSets), or as JPEGImages/VIDEO, Annotations/VIDEO and, where there is one, Truth/VIDEO. Masks follow the
-frames. Keep ROOT where it is: OUT holds links to it.
+ROOT has the layout of DAVIS (JPEGImages/480p, Annotations/480p, ImageSets), or JPEGImages/VIDEO,
+Annotations/VIDEO and, optionally, Truth/VIDEO. Masks follow the frames. OUT consists of symbolic
+links into ROOT, so keep ROOT in its location. Every command accepts OUT like any other data set.
 """
 
 if not __package__:  # started by path, not as a module of the project
@@ -21,22 +22,20 @@ from util.text import counted
 
 
 def main() -> None:
-    """Flags, links, a line that says what is there."""
     parser = FlagParser(
         prog="make_long.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the data set")
-    parser.add_argument("out", type=Path, metavar="OUT", help="a folder that is not there yet")
+    parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--frames", type=int, metavar="N", help="of every video")
-    length.add_argument("--times", type=float, metavar="K", help="so many times its length")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="these alone")
+    length.add_argument("--frames", type=int, metavar="N", help="length of every video")
+    length.add_argument("--times", type=float, metavar="K", help="factor of every video's length")
+    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos")
     flags = parser.parse_args()
-    layout = Layout.of(
-        write_played(
-            flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences
-        )
+    out = write_played(
+        flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences
     )
+    layout = Layout.of(out)
     counts = [len(layout.frame_files(name)) for name in layout.names()]
     print(f"{flags.out}: {counted(len(counts), 'video')}, {counted(sum(counts), 'frame')}")
 

@@ -1,8 +1,10 @@
-"""Check training data before a long run: missing pairs and folders, sizes, damaged files, masks without objects, counts against the published ones.
+"""Check training data before a long run.
 
-python scripts/verify_data.py [--static_root DIR …] [--davis_root DIR …] [--yv_root DIR …] [--bl_root DIR …] [--video_root NAME=DIR …] [--fast] [--json FILE]
+python scripts/verify_data.py [--static_root DIR ...] [--davis_root DIR ...] [--yv_root DIR ...]
+    [--bl_root DIR ...] [--video_root NAME=DIR ...] [--fast] [--json FILE]
 
-Exit code 0 where there is nothing to mend, 2 where there is.
+Reports missing pairs and folders, sizes that differ, damaged files, masks without objects, and
+counts that differ from the published ones. The exit code is 0 without problems, otherwise 2.
 """
 
 if not __package__:  # started by path, not as a module of the project
@@ -12,29 +14,32 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from scripts.data_tools.reports import (
+    SetPlan,
+    SetReport,
+    TaskResult,
+    build_report,
+    format_reports,
+)
 from scripts.data_tools.verification import (
     BL30K,
     DAVIS,
     YOUTUBE,
-    SetPlan,
-    SetReport,
-    TaskResult,
     VideoKind,
-    as_table,
     plan_static,
     plan_videos,
-    report,
 )
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError, run_command
 from util.files import atomic_write
-from util.flags import FlagParser, output_text_path
+from util.flags import FlagParser, at_least, output_text_path
 from util.progress import Progress
+from util.text import counted
 
-SHOWN = 20  # problems and notes of a data set; --json has all
+MAX_SHOWN = 20
 _FOLDERS = {"nargs": "+", "type": Path, "default": [], "metavar": "DIR"}
 
 
@@ -43,107 +48,110 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument(
         "--static_root", **_FOLDERS, help="still images and masks, in any of the public layouts"
     )
-    parser.add_argument("--davis_root", **_FOLDERS, help="DAVIS, every frame with a mask")
+    parser.add_argument("--davis_root", **_FOLDERS, help="DAVIS; every frame has a mask")
     parser.add_argument("--yv_root", **_FOLDERS, help="YouTube-VOS")
-    parser.add_argument("--bl_root", **_FOLDERS, help="BL30K")
+    parser.add_argument("--bl_root", **_FOLDERS, help="BL30K; every frame has a mask")
     parser.add_argument(
-        "--video_root", nargs="+", default=[], metavar="NAME=DIR", help="folders laid out like them"
+        "--video_root",
+        nargs="+",
+        type=named_root,
+        default=[],
+        metavar="NAME=DIR",
+        help="other folders of videos in one of these layouts",
     )
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="read the files' headers alone: finds no damage further in, and no masks without objects",
+        help="read only the headers of files: misses damage in their pixels and empty masks",
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=at_least(1),
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes (default: one a core)",
+        help="processes (default: one for each core)",
     )
     parser.add_argument(
-        "--json", type=output_text_path, metavar="FILE", help="write everything found here too"
+        "--json", type=output_text_path, metavar="FILE", help="write all findings as JSON, too"
     )
-    flags = parser.parse_args()
-    if flags.workers < 1:
-        raise InputError(f"--workers {flags.workers}: it must be at least 1")
-    return flags
+    return parser.parse_args()
+
+
+def named_root(text: str) -> tuple[VideoKind, Path]:
+    """The type of a --video_root."""
+    name, _, root = text.partition("=")
+    if not name or not root:
+        raise argparse.ArgumentTypeError(f"{text}: write NAME=DIR")
+    return VideoKind(name=name), Path(root)
 
 
 def make_plans(flags: argparse.Namespace) -> list[SetPlan]:
-    """What to look at. Raises InputError where no root is given."""
     plans = [plan for root in flags.static_root for plan in plan_static(root, flags.fast)]
     videos = [
-        (kind, root)
-        for kind, roots in (
-            (DAVIS, flags.davis_root),
-            (YOUTUBE, flags.yv_root),
-            (BL30K, flags.bl_root),
-        )
-        for root in roots
+        *((DAVIS, root) for root in flags.davis_root),
+        *((YOUTUBE, root) for root in flags.yv_root),
+        *((BL30K, root) for root in flags.bl_root),
+        *flags.video_root,
     ]
-    for text in flags.video_root:
-        name, _, root = text.partition("=")
-        if not name or not root:
-            raise InputError(f"--video_root {text}: write NAME=DIR")
-        videos.append((VideoKind(name=name), Path(root)))
     plans += [plan_videos(kind, root, flags.fast) for kind, root in videos]
     if not plans:
         raise InputError(
-            "no root given; name one by --static_root, --davis_root, --yv_root, --bl_root or --video_root NAME=DIR"
+            "no root given; name one by --static_root, --davis_root, --yv_root, --bl_root or "
+            "--video_root NAME=DIR"
         )
     return plans
 
 
 def run_task(task: Callable[[], TaskResult]) -> TaskResult:
-    """In a pool's process."""
+    """Run a task in a process of the pool."""
     return task()
 
 
-def check(plans: list[SetPlan], workers: int) -> Iterator[SetReport]:
-    """A report for each plan, its files read in parallel."""
-    with (
-        ProcessPoolExecutor(workers) as pool,
-        Progress(sum(len(plan.tasks) for plan in plans), "folders") as progress,
-    ):
+def check(plans: Sequence[SetPlan], workers: int) -> Iterator[SetReport]:
+    """Run the tasks of all plans in parallel; yields a report for each plan."""
+    task_count = sum(len(plan.tasks) for plan in plans)
+    with ProcessPoolExecutor(workers) as pool, Progress(task_count, "folders") as progress:
         for plan in plans:
             results = []
             for result in pool.map(run_task, plan.tasks):
                 results.append(result)
                 progress.advance()
-            yield report(plan, results)
+            yield build_report(plan, results)
 
 
-def show(label: str, lines: list[str]) -> None:
-    for line in lines[:SHOWN]:
+def show(label: str, lines: Sequence[str]) -> None:
+    for line in lines[:MAX_SHOWN]:
         print(f"{label}: {line}")
-    if len(lines) > SHOWN:
-        print(f"{label}: … and {len(lines) - SHOWN} more (--json FILE writes all)")
+    if len(lines) > MAX_SHOWN:
+        print(f"{label}: … and {len(lines) - MAX_SHOWN} more (--json FILE writes all)")
+
+
+def write_json(path: Path, reports: Sequence[SetReport], problem_count: int, fast: bool) -> None:
+    content = {
+        "fast": fast,
+        "problems": problem_count,
+        "sets": [dataclasses.asdict(report) for report in reports],
+    }
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def main() -> int:
-    """Flags, checks, table."""
     flags = parse_flags()
     reports = list(check(make_plans(flags), flags.workers))
-    for one in reports:
-        show("note", one.notes)
-        show("problem", one.problems)
-    print(as_table(reports))
-    problems = sum(len(one.problems) for one in reports)
+    for report in reports:
+        show("note", report.notes)
+        show("problem", report.problems)
+    print(format_reports(reports))
+    problem_count = sum(len(report.problems) for report in reports)
     if flags.json:
-        content = {
-            "fast": flags.fast,
-            "problems": problems,
-            "sets": [dataclasses.asdict(one) for one in reports],
-        }
-        with atomic_write(flags.json) as file:
-            file.write((json.dumps(content, indent=2) + "\n").encode())
-    print(
-        f"{problems} to mend, named above"
-        if problems
-        else f"nothing to mend{' by the headers; damage further in shows without --fast' if flags.fast else ''}"
-    )
-    return EXIT_INPUT_ERROR if problems else EXIT_OK
+        write_json(flags.json, reports, problem_count, flags.fast)
+    if problem_count:
+        print(f"{counted(problem_count, 'problem')}, named above")
+        return EXIT_INPUT_ERROR
+    depth = " in the headers; without --fast, damage in the pixels is found, too"
+    print(f"no problems{depth if flags.fast else ''}")
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the data scripts are made of."""
+"""The parts of the scripts that check, resize and extend data sets."""

@@ -1,11 +1,11 @@
-"""Videos of frames and masks, written again with a smaller shorter side: training on 480 lines need not decode 1080.
+"""Writes smaller copies of videos and their masks, so that training need not decode large frames.
 
 Legend: H W height and width in pixels.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,18 +13,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dataset.folders import MASK_SUFFIXES, list_files
+from dataset.folders import MASK_SUFFIXES, list_files, list_folders
 from dataset.image_file import image_sizes, load_image, read_image
+from dataset.layout import FRAMES, MASKS
 from util.errors import InputError
 from util.files import atomic_write, remove_unfinished
 
 JPEG_QUALITY = 95
-_ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}  # what a whole file ends with
+_LAST_BYTES = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeTask:
-    """One folder of one video. masks: whether it holds masks, or frames."""
+    """One folder of one video. masks: whether it holds masks; otherwise it holds frames."""
 
     source: Path
     target: Path
@@ -34,7 +35,7 @@ class ResizeTask:
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeResult:
-    """How many files were written, how many were there already, and a line for each that cannot be read."""
+    """The numbers of files written and present before, and a line for each unreadable file."""
 
     written: int = 0
     present: int = 0
@@ -42,44 +43,38 @@ class ResizeResult:
 
 
 def resize_tasks(
-    source: Path, target: Path, short_side: int, splits: tuple[str, ...] = ("train",)
+    source: Path, target: Path, short_side: int, splits: Sequence[str] = ("train",)
 ) -> list[ResizeTask]:
-    """The folders to do. source: holds JPEGImages/VIDEO and Annotations/VIDEO itself, or in a folder for each split. Copies the split's meta.json.
+    """List the folders to resize, and copy the meta.json of each split.
 
-    Raises InputError where neither is so, or where the target is the source.
+    source: holds JPEGImages/VIDEO and Annotations/VIDEO, or a folder with both for each split.
+    Raises: InputError if it holds neither, has no video, or is the target itself.
     """
     if source.resolve() == target.resolve():
         raise InputError(
-            f"{target}: is the source itself; name another folder, which then holds the smaller copy"
+            f"{target}: is the source itself; name another folder for the smaller copy"
         )
-    parts = (
-        [("", source)]
-        if (source / "JPEGImages").is_dir()
-        else [(split, source / split) for split in splits]
-    )
+    is_split = (source / FRAMES).is_dir()
     tasks = []
-    for split, folder in parts:
-        for kind, masks in (("JPEGImages", False), ("Annotations", True)):
-            if not (folder / kind).is_dir():
+    for split in [""] if is_split else splits:
+        for kind, masks in ((FRAMES, False), (MASKS, True)):
+            folder = source / split / kind
+            if not folder.is_dir():
                 raise InputError(
-                    f"{folder / kind}: no such folder; expected {source}/JPEGImages/VIDEO and Annotations/VIDEO, or both in {source}/{splits[0]}"
+                    f"{folder}: no such folder; expected {source}/JPEGImages/VIDEO and "
+                    f"Annotations/VIDEO, or both in {source}/{splits[0]}"
                 )
-            videos = sorted(
-                path
-                for path in (folder / kind).iterdir()
-                if path.is_dir() and not path.name.startswith(".")
-            )
             tasks += [
                 ResizeTask(
-                    source=video,
-                    target=target / split / kind / video.name,
+                    source=folder / video,
+                    target=target / split / kind / video,
                     masks=masks,
                     short_side=short_side,
                 )
-                for video in videos
+                for video in list_folders(folder)
             ]
-        if (folder / "meta.json").is_file():
-            _copy(folder / "meta.json", target / split / "meta.json")
+        if (source / split / "meta.json").is_file():
+            _copy(source / split / "meta.json", target / split / "meta.json")
     if not tasks:
         raise InputError(
             f"{source}: no folder of a video in JPEGImages or Annotations; check the source"
@@ -88,69 +83,78 @@ def resize_tasks(
 
 
 def smaller_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(H, W) with the shorter side at most `short_side`, the longer in proportion and rounded. Never larger."""
+    """(H, W) in the same proportion, with a shorter side of at most `short_side`; never larger."""
     shorter = min(size)
-    return (
-        size
-        if shorter <= short_side
-        else (round(size[0] * short_side / shorter), round(size[1] * short_side / shorter))
-    )
+    if shorter <= short_side:
+        return size
+    return round(size[0] * short_side / shorter), round(size[1] * short_side / shorter)
 
 
 def resize_video(task: ResizeTask) -> ResizeResult:
-    """Write what is not there whole, or was made before its source was changed. A file that cannot be read is a problem and does not end the rest."""
+    """Write the files that are missing, incomplete, or older than their source.
+
+    Unreadable files are reported as problems; the other files are written.
+    """
     remove_unfinished(task.target)
     written = present = 0
     problems = []
     for path, target in _files(task):
         try:
-            stored, shown = image_sizes(path)
-            size = smaller_size(stored if task.masks else shown, task.short_side)
-            if _is_whole(target, size) and target.stat().st_mtime >= path.stat().st_mtime:
-                present += 1
-                continue
-            if size == stored and path.suffix.lower() == target.suffix:
-                load_image(path)  # copied as it is, but not if it is damaged
-                _copy(path, target)
-            elif task.masks:
-                _write_mask(path, target, size)
+            if _resize_file(path, target, task):
+                written += 1
             else:
-                _write_frame(path, target, size)
-            written += 1
+                present += 1
         except InputError as error:
             problems.append(f"{path.parent}: {error}")
     return ResizeResult(written=written, present=present, problems=problems)
 
 
 def _files(task: ResizeTask) -> Iterator[tuple[Path, Path]]:
+    """Each file of the source, and its copy."""
     suffix = ".png" if task.masks else ".jpg"
     for path in list_files(task.source, MASK_SUFFIXES) if task.masks else list_files(task.source):
         yield path, task.target / f"{path.stem}{suffix}"
 
 
-def _is_whole(path: Path, size: tuple[int, int]) -> bool:
-    """Whether a file of this size (H, W) is there to its last byte. A smaller copy of another size is made anew."""
+def _resize_file(path: Path, target: Path, task: ResizeTask) -> bool:
+    """Write the copy of a file. Returns False if it is complete already."""
+    stored, shown = image_sizes(path)
+    size = smaller_size(stored if task.masks else shown, task.short_side)
+    if _is_complete(target, size) and target.stat().st_mtime >= path.stat().st_mtime:
+        return False
+    if size == stored and path.suffix.lower() == target.suffix:
+        load_image(path)  # refuses damaged files, which would be copied otherwise
+        _copy(path, target)
+    elif task.masks:
+        _write_mask(path, target, size)
+    else:
+        _write_frame(path, target, size)
+    return True
+
+
+def _is_complete(path: Path, size: tuple[int, int]) -> bool:
+    """Whether the file is an image of this (H, W) that ends as it should."""
     if not path.is_file():
         return False
     try:
-        stored = image_sizes(path)[0]
+        stored, _ = image_sizes(path)
     except InputError:
         return False
-    ending = _ENDINGS[path.suffix]
+    ending = _LAST_BYTES[path.suffix]
     with path.open("rb") as file:
         file.seek(-len(ending), os.SEEK_END)
         return stored == size and file.read() == ending
 
 
 def _write_frame(path: Path, target: Path, size: tuple[int, int]) -> None:
-    """Averaged over areas. Upright, as training reads it: the copy has no EXIF data to turn it by."""
+    """Average a frame over areas. EXIF data is not copied, so the frame is turned upright."""
     pixels = cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_AREA)
     with atomic_write(target) as file:
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=JPEG_QUALITY)
 
 
 def _write_mask(path: Path, target: Path, size: tuple[int, int]) -> None:
-    """Nearest, in the mask's own mode: ids and palette stay."""
+    """Resize a mask to the nearest pixel, which keeps its ids, mode and palette."""
     mask = load_image(path).resize(size[::-1], Image.Resampling.NEAREST)
     with atomic_write(target) as file:
         mask.save(file, "PNG")

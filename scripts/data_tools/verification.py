@@ -1,78 +1,35 @@
-"""Is a root whole? What training would meet, looked at before a long run: missing pairs and folders, sizes, damage, masks without objects, counts.
+"""Checks training data before a long run.
 
-A root becomes plans, one a data set: what its folders show at once, and tasks that read the files (for a pool of processes).
-Legend: H W height and width in pixels.
+Looks for missing pairs and folders, sizes that differ, damage, masks without objects, and counts
+that differ from the published ones. A root becomes plans, one for each data set.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from dataset.folders import MASK_SUFFIXES, list_files, short_path
-from dataset.image_file import image_sizes, load_image, open_image, read_image, size_text
-from dataset.label_map import BINARY_ID, present_ids
-from dataset.training.masks import decode_mask
-from dataset.training.skipped_files import MAX_DAMAGED_SHARE
-from dataset.training.still_layouts import KNOWN_SETS, scan_static_root
+from dataset.folders import MASK_SUFFIXES, list_files, list_folders
+from dataset.image_file import size_text
+from dataset.training.still_layouts import KNOWN_SETS, StaticFolder, scan_static_root
 from dataset.training.video_layouts import TrainingLayout, find_layout, find_masks_not_png
+from scripts.data_tools.pair_checks import PairCheck, check_pair
+from scripts.data_tools.reports import Finding, SetPlan, TaskResult
 from util.errors import InputError
 from util.files import read_json
 
-FRAMES_NEEDED = 3
-PAIRS_A_TASK = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """text: where, what. problem: it wants mending; otherwise good to know. damaged: training would skip and count the file."""
-
-    text: str
-    problem: bool = True
-    damaged: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskResult:
-    """files: how many were looked at."""
-
-    files: int
-    findings: list[Finding]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetPlan:
-    """One data set of one root. found: how many `unit`s (pairs or videos) there are; published: how many there should be, where that is known."""
-
-    name: str
-    root: Path
-    unit: str
-    found: int
-    published: int | None = None
-    findings: list[Finding] = field(default_factory=list)
-    tasks: list[Callable[[], TaskResult]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetReport:
-    """What was found in one data set."""
-
-    name: str
-    root: str
-    unit: str
-    found: int
-    published: int | None
-    files: int
-    problems: list[str]
-    notes: list[str]
+FRAMES_OF_A_SAMPLE = 3
+PAIRS_OF_A_TASK = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoKind:
-    """A data set of videos. published: its training videos; used: how many of them the published training used; every_frame: each has a mask."""
+    """A data set of videos.
+
+    published: the number of its training videos. used: how many of them published training used.
+    every_frame: whether each frame has a mask.
+    """
 
     name: str
     published: int | None = None
@@ -86,150 +43,119 @@ BL30K = VideoKind(name="BL30K", published=29_989, every_frame=True)
 
 
 def plan_static(root: Path, fast: bool) -> list[SetPlan]:
-    """A plan for each data set of still images under `root`."""
+    """Plan the check of each data set of still images under `root`.
+
+    fast: read the headers of files only. The findings of the whole root are in the first plan.
+    """
     try:
         folder = scan_static_root(root)
     except InputError as error:
-        return [
-            SetPlan(
-                name="static", root=root, unit="pairs", found=0, findings=[Finding(text=str(error))]
-            )
-        ]
-    alone = [
-        Finding(
-            text=f"{path}: {'no image' if path.suffix.lower() in MASK_SUFFIXES else 'no mask'} that belongs to it"
-        )
-        for path in folder.unpaired
-    ]
-    sizes = {known.name: known.published_pairs for known in KNOWN_SETS}
-    groups = {
-        name: [pair for pair in folder.pairs if pair.group == name]
-        for name in sorted({pair.group for pair in folder.pairs})
-    }
-    absent = [name for name in sizes if name not in groups]
-    if absent and len(absent) < len(sizes):
-        alone.append(
-            Finding(
-                text=f"{root}: the published stage 0 also uses {', '.join(absent)}", problem=False
-            )
-        )
-    plans = []
-    for name, pairs in groups.items():
-        paths = [(pair.image, pair.mask) for pair in pairs]
-        tasks = [
-            StillsTask(pairs=tuple(paths[first : first + PAIRS_A_TASK]), fast=fast)
-            for first in range(0, len(paths), PAIRS_A_TASK)
-        ]
-        plan = SetPlan(
+        findings = [Finding(text=str(error))]
+        return [SetPlan(name="static", root=root, unit="pairs", found=0, findings=findings)]
+    pairs_by_set: dict[str, list[tuple[Path, Path]]] = {}
+    for pair in sorted(folder.pairs, key=lambda pair: pair.group):
+        pairs_by_set.setdefault(pair.group, []).append((pair.image, pair.mask))
+    published = {known.name: known.published_pairs for known in KNOWN_SETS}
+    plans = [
+        SetPlan(
             name=name,
             root=root,
             unit="pairs",
             found=len(pairs),
-            published=sizes.get(name),
-            findings=alone,
-            tasks=tasks,
+            published=published.get(name),
+            tasks=[
+                StillsTask(pairs=tuple(pairs[first : first + PAIRS_OF_A_TASK]), fast=fast)
+                for first in range(0, len(pairs), PAIRS_OF_A_TASK)
+            ],
         )
-        plans.append(plan)
-        alone = []  # told once, with the first
+        for name, pairs in pairs_by_set.items()
+    ]
+    plans[0].findings.extend(_find_in_static_folder(root, folder))
     return plans
 
 
+def _find_in_static_folder(root: Path, folder: StaticFolder) -> list[Finding]:
+    """Unpaired images, and published data sets that are missing beside others."""
+    findings = []
+    for path in folder.unpaired:
+        missing = "no image" if path.suffix.lower() in MASK_SUFFIXES else "no mask"
+        findings.append(Finding(text=f"{path}: {missing} that belongs to it"))
+    groups = {pair.group for pair in folder.pairs}
+    absent = [known.name for known in KNOWN_SETS if known.name not in groups]
+    if absent and len(absent) < len(KNOWN_SETS):
+        text = f"{root}: the published stage 0 also uses {', '.join(absent)}"
+        findings.append(Finding(text=text, is_problem=False))
+    return findings
+
+
 def plan_videos(kind: VideoKind, root: Path, fast: bool) -> SetPlan:
-    """A plan for the training videos under `root`."""
+    """Plan the check of the training videos under `root`. fast: read the headers of files only."""
+    plan = {"name": kind.name, "root": root, "unit": "videos", "published": kind.published}
     try:
         layout = find_layout(root)
     except InputError as error:
-        return SetPlan(
-            name=kind.name,
-            root=root,
-            unit="videos",
-            found=0,
-            published=kind.published,
-            findings=[Finding(text=str(error))],
-        )
-    missing = _missing_folders(layout)
-    names = [
-        name
-        for name in layout.names
-        if (layout.folders.frames / name).is_dir() and (layout.folders.masks / name).is_dir()
-    ]
+        return SetPlan(**plan, found=0, findings=[Finding(text=str(error))])
+    findings = _find_missing_folders(layout)
     if kind.used is not None:
-        missing.append(
-            Finding(
-                text=f"{root}: published training used {kind.used} of the {kind.published} videos (a list for --subset)",
-                problem=False,
-            )
-        )
+        text = f"published training used {kind.used} of the {kind.published} videos"
+        text = f"{root}: {text} (a list for --subset)"
+        findings.append(Finding(text=text, is_problem=False))
     tasks = [
-        VideoTask(
-            images=layout.folders.frames / name,
-            labels=layout.folders.masks / name,
-            every_frame=kind.every_frame,
-            fast=fast,
+        VideoTask(images=images, labels=labels, every_frame=kind.every_frame, fast=fast)
+        for images, labels in (
+            (layout.folders.frames / name, layout.folders.masks / name) for name in layout.names
         )
-        for name in names
+        if images.is_dir() and labels.is_dir()
     ]
-    return SetPlan(
-        name=kind.name,
-        root=root,
-        unit="videos",
-        found=len(names),
-        published=kind.published,
-        findings=missing,
-        tasks=tasks,
-    )
+    return SetPlan(**plan, found=len(tasks), findings=findings, tasks=tasks)
 
 
-def _missing_folders(layout: TrainingLayout) -> list[Finding]:
-    """Videos that the list, meta.json or the other folder names and that are not there."""
-    named = dict.fromkeys(layout.names, layout.list_file or layout.folders.masks)
-    meta = layout.folders.masks.parent / "meta.json"
+def _find_missing_folders(layout: TrainingLayout) -> list[Finding]:
+    """Folders of videos that the list, meta.json or the other folder names but that are missing."""
+    frames, masks = layout.folders.frames, layout.folders.masks
+    source_of_name = dict.fromkeys(layout.names, layout.list_file or masks)
     if layout.list_file is None:
-        named |= {name: meta for name in _meta_names(meta) if name not in named}
-        if layout.folders.frames.is_dir():
-            named |= {
-                path.name: layout.folders.frames
-                for path in sorted(layout.folders.frames.iterdir())
-                if path.is_dir() and not path.name.startswith(".") and path.name not in named
-            }
+        meta = masks.parent / "meta.json"
+        for name in _names_in_meta(meta):
+            source_of_name.setdefault(name, meta)
+        for name in list_folders(frames) if frames.is_dir() else ():
+            source_of_name.setdefault(name, frames)
     return [
         Finding(text=f"{folder / name}: no such folder, but {source} names this video")
-        for name, source in named.items()
-        for folder in (layout.folders.frames, layout.folders.masks)
+        for name, source in source_of_name.items()
+        for folder in (frames, masks)
         if not (folder / name).is_dir()
     ]
 
 
-def _meta_names(meta: Path) -> list[str]:
+def _names_in_meta(meta: Path) -> list[str]:
+    """The videos in a meta.json. If it is missing or broken, none: training does not use it."""
     try:
         return [str(name) for name in read_json(meta)["videos"]] if meta.is_file() else []
     except (ValueError, KeyError, TypeError):
-        return []  # training does not read it
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
 class StillsTask:
-    """Some pairs of still images. fast: their headers alone."""
+    """Checks some pairs of still images. fast: read their headers only."""
 
     pairs: tuple[tuple[Path, Path], ...]
     fast: bool
 
     def __call__(self) -> TaskResult:
-        checks = [check_pair(image, mask, self.fast) for image, mask in self.pairs]
-        empty = [
-            Finding(text=f"{mask}: mask without objects")
-            for (_, mask), check in zip(self.pairs, checks, strict=True)
-            if check.objects is False
-        ]
-        return TaskResult(
-            files=2 * len(checks),
-            findings=[finding for check in checks for finding in check.findings] + empty,
-        )
+        findings, empty = [], []
+        for image, mask in self.pairs:
+            check = check_pair(image, mask, self.fast)
+            findings += check.findings
+            if check.has_objects is False:
+                empty.append(Finding(text=f"{mask}: mask without objects"))
+        return TaskResult(files=2 * len(self.pairs), findings=findings + empty)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoTask:
-    """One video's frames and masks."""
+    """Checks the frames and masks of one video. fast: read their headers only."""
 
     images: Path
     labels: Path
@@ -241,189 +167,76 @@ class VideoTask:
             images, labels = list_files(self.images), list_files(self.labels, MASK_SUFFIXES)
         except InputError as error:
             return TaskResult(files=0, findings=[Finding(text=str(error))])
-        by_stem, annotated = {path.stem: path for path in images}, {path.stem for path in labels}
-        findings = [
-            Finding(text=f"{path}: no frame of this name in {self.images}")
-            for path in labels
-            if path.stem not in by_stem
-        ]
-        findings += [
-            Finding(text=f"{path}: no mask of this name in {self.labels}")
-            for path in self._unmasked(images, annotated)
-        ]
-        findings += [
-            Finding(text=f"{path}: a mask that is no PNG, which training does not read")
-            for path in find_masks_not_png(self.labels, labels, by_stem)
-        ]
-        if len(labels) < FRAMES_NEEDED:
-            findings.append(
-                Finding(
-                    text=f"{self.labels}: {len(labels)} annotated frames, of which a sample needs {FRAMES_NEEDED}; the video is left out",
-                    problem=False,
-                )
-            )
+        by_stem = {path.stem: path for path in images}
         pairs = [(by_stem[path.stem], path) for path in labels if path.stem in by_stem]
         checks = [check_pair(image, mask, self.fast) for image, mask in pairs]
-        findings += [finding for check in checks for finding in check.findings]
-        return TaskResult(
-            files=2 * len(pairs),
-            findings=findings + self._odd_sizes(pairs, checks) + self._empty_masks(checks),
-        )
+        findings = self._find_in_names(images, labels)
+        for check in checks:
+            findings += check.findings
+        findings += self._find_odd_sizes(pairs, checks) + self._find_empty_masks(checks)
+        return TaskResult(files=2 * len(pairs), findings=findings)
 
-    def _unmasked(self, images: Sequence[Path], annotated: set[str]) -> list[Path]:
-        """Frames whose mask is missing: all without one where every frame should have one, else holes in the regular steps between the first and last."""
+    def _find_in_names(self, images: Sequence[Path], labels: Sequence[Path]) -> list[Finding]:
+        """Frames and masks without each other, masks that are not read, and too few masks."""
+        stems, annotated = {path.stem for path in images}, {path.stem for path in labels}
+        texts = [
+            f"{path}: no frame of this name in {self.images}"
+            for path in labels
+            if path.stem not in stems
+        ]
+        texts += [
+            f"{path}: no mask of this name in {self.labels}"
+            for path in self._frames_without_mask(images, annotated)
+        ]
+        texts += [
+            f"{path}: a mask that is no PNG, which training does not read"
+            for path in find_masks_not_png(self.labels, labels, stems)
+        ]
+        findings = [Finding(text=text) for text in texts]
+        if len(labels) < FRAMES_OF_A_SAMPLE:
+            text = (
+                f"{self.labels}: {len(labels)} annotated frames, but a sample needs "
+                f"{FRAMES_OF_A_SAMPLE}; the video is left out"
+            )
+            findings.append(Finding(text=text, is_problem=False))
+        return findings
+
+    def _frames_without_mask(self, images: Sequence[Path], annotated: set[str]) -> list[Path]:
+        """Frames whose mask is missing.
+
+        If not every frame should have a mask, those are the holes in the regular steps between the
+        first and the last mask.
+        """
         if self.every_frame:
             return [path for path in images if path.stem not in annotated]
         positions = [position for position, path in enumerate(images) if path.stem in annotated]
+        if not positions:
+            return []
         gaps = Counter(later - earlier for earlier, later in itertools.pairwise(positions))
         step = gaps.most_common(1)[0][0] if gaps else 1
-        return (
-            [
-                images[position]
-                for position in range(positions[0], positions[-1], step)
-                if position not in set(positions)
-            ]
-            if positions
-            else []
-        )
+        expected = range(positions[0], positions[-1], step)
+        return [images[position] for position in expected if position not in set(positions)]
 
-    def _odd_sizes(
-        self, pairs: Sequence[tuple[Path, Path]], checks: Sequence["PairCheck"]
+    def _find_odd_sizes(
+        self, pairs: Sequence[tuple[Path, Path]], checks: Sequence[PairCheck]
     ) -> list[Finding]:
+        """Images of another size than most of the video."""
         sizes = Counter(check.size for check in checks if check.size is not None)
         usual = sizes.most_common(1)[0][0] if sizes else None
         return [
             Finding(
                 text=f"{image}: {size_text(check.size)} in a video of {size_text(usual)}",
-                damaged=True,
+                is_damage=True,
             )
             for (image, _), check in zip(pairs, checks, strict=True)
             if check.size not in (None, usual)
         ]
 
-    def _empty_masks(self, checks: Sequence["PairCheck"]) -> list[Finding]:
-        """In a video objects come and go: masks without any are worth a note, unless there is no other."""
-        known = [check.objects for check in checks if check.objects is not None]
+    def _find_empty_masks(self, checks: Sequence[PairCheck]) -> list[Finding]:
+        """A note if some masks have no objects, which is usual in videos; a problem if all do."""
+        known = [check.has_objects for check in checks if check.has_objects is not None]
         empty = known.count(False)
-        return (
-            [
-                Finding(
-                    text=f"{self.labels}: {empty} of {len(known)} masks without objects",
-                    problem=empty == len(known),
-                )
-            ]
-            if empty
-            else []
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairCheck:
-    """size (H, W) of the image, where it could be read; objects: whether the mask holds any, None where that was not looked at."""
-
-    findings: list[Finding]
-    size: tuple[int, int] | None = None
-    objects: bool | None = None
-
-
-def check_pair(image: Path, mask: Path, fast: bool) -> PairCheck:
-    """An image and its mask, decoded, or by their headers alone where `fast`."""
-    findings: list[Finding] = []
-    size = _attempt(
-        image, findings, lambda: image_sizes(image)[1] if fast else read_image(image).shape[:2]
-    )
-    found = _attempt(
-        mask, findings, lambda: _mask_header(mask) if fast else _mask_content(mask, findings)
-    )
-    if size is not None and found is not None and found[0] != size:
-        findings.append(
-            Finding(
-                text=f"{mask}: mask of {size_text(found[0])} for an image of {size_text(size)}",
-                damaged=True,
-            )
-        )
-    return PairCheck(findings=findings, size=size, objects=None if found is None else found[1])
-
-
-def _attempt(path: Path, findings: list[Finding], read: Callable[[], tuple]) -> tuple | None:
-    try:
-        return read()
-    except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
-        findings.append(Finding(text=f"{path}: {reason}", damaged=True))
-        return None
-
-
-def _mask_header(path: Path) -> tuple[tuple[int, int], None]:
-    with open_image(path) as image:
-        if image.mode.startswith(("I", "F")):
-            raise InputError(
-                f"{path}: mask of more than 8 bits; save it as an 8-bit indexed PNG of ids 1..254"
-            )
-        return (image.height, image.width), None
-
-
-def _mask_content(path: Path, findings: list[Finding]) -> tuple[tuple[int, int], bool]:
-    image = load_image(path)
-    labels = decode_mask(image, path)
-    stored_ids = present_ids(np.asarray(image)) if image.mode == "P" else ()
-    if BINARY_ID in stored_ids and len(stored_ids) > 1:
-        findings.append(
-            Finding(text=f"{path}: id {BINARY_ID} beside others counts as void", problem=False)
-        )
-    return labels.shape, bool(labels.any())
-
-
-def report(plan: SetPlan, results: Iterable[TaskResult]) -> SetReport:
-    """A plan and what its tasks gave."""
-    files, findings = 0, list(plan.findings)
-    for result in results:
-        files += result.files
-        findings += result.findings
-    if plan.published is not None and plan.found != plan.published:
-        findings.append(
-            Finding(
-                text=f"{plan.root}: {plan.found} {plan.unit} of {plan.name}; published: {plan.published}",
-                problem=False,
-            )
-        )
-    damaged = sum(finding.damaged for finding in findings)
-    if damaged > MAX_DAMAGED_SHARE * files:
-        findings.append(
-            Finding(
-                text=f"{plan.root}: {damaged} of {files} files are damaged; training stops at more than {MAX_DAMAGED_SHARE:.0%}"
-            )
-        )
-    return SetReport(
-        name=plan.name,
-        root=str(plan.root),
-        unit=plan.unit,
-        found=plan.found,
-        published=plan.published,
-        files=files,
-        problems=[finding.text for finding in findings if finding.problem],
-        notes=[finding.text for finding in findings if not finding.problem],
-    )
-
-
-def as_table(reports: Sequence[SetReport]) -> str:
-    """Aligned text, a line per data set."""
-    header = ("data set", "found", "", "published", "files read", "problems", "notes", "root")
-    rows = [
-        (
-            r.name,
-            str(r.found),
-            r.unit,
-            str(r.published or "-"),
-            str(r.files),
-            str(len(r.problems)),
-            str(len(r.notes)),
-            r.root,
-        )
-        for r in reports
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    )
+        if not empty:
+            return []
+        text = f"{self.labels}: {empty} of {len(known)} masks without objects"
+        return [Finding(text=text, is_problem=empty == len(known))]

@@ -1,20 +1,14 @@
 """When a frame is written: decisions on masks made by hand. Legend: K objects, H W frame size."""
 
 import dataclasses
-import itertools
 import math
-import weakref
 
-import numpy as np
 import pytest
 import torch
-from toy_trees import write_davis, write_png
 
 from inference import MemoryConfig, system_config
 from inference.memory import POLICIES, SAMPLINGS, Write
-from inference.memory import sampling as sampling_module
 from inference.memory.mask_difference import MaskDifference, Regions
-from scripts import choose_sampling_threshold
 from util.errors import InputError
 
 SIZE = 60, 80
@@ -216,85 +210,6 @@ def test_counting_frames_and_looking_at_masks_are_not_asked_for_together():
         InputError, match="sampling 'often' is not known; choose one of every, adaptive"
     ):
         system_config("stcn", sampling="often")
-
-
-def test_the_threshold_is_the_smallest_that_writes_few_enough_frames(tmp_path, monkeypatch, capsys):
-    root = write_davis(tmp_path, {"bear": 30, "dog": 25}, "2017/train.txt")
-    monkeypatch.setattr(
-        "sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3", "--step", "0.02"]
-    )
-    monkeypatch.setattr(
-        choose_sampling_threshold,
-        "labels_of",
-        lambda video: [box(20, t, 10, 10).byte() for t in range(len(video))],
-    )  # 0.1 a frame
-    choose_sampling_threshold.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert (
-        len(lines) == 15
-        and lines[-1] == "threshold 0.30: 14 of 55 frames in 2 videos are written, one in 3.9"
-    )
-
-
-def test_the_threshold_is_chosen_by_the_masks_of_the_training_list_with_one_frames_made_at_a_time(
-    tmp_path, monkeypatch, capsys
-):
-    root = write_davis(
-        tmp_path / "davis", {"bear": 10, "dog": 10}, "2017/train.txt"
-    )  # squares of 14 pixels that move by 3: 0.21 a frame
-    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.3"])
-    made = []
-
-    class Watched(Regions):
-        def __init__(self, masks, object_ids):
-            made.append((weakref.ref(masks), sum(one() is not None for one, _ in made)))
-            super().__init__(masks, object_ids)
-
-    monkeypatch.setattr(sampling_module, "Regions", Watched)
-    choose_sampling_threshold.main()
-    written = {"0.20": 18, "0.25": 10, "0.30": 10, "0.35": 10, "0.40": 10, "0.45": 6}
-    said = [
-        f"threshold {threshold}: {count} of 20 frames in 2 videos are written, one in {20 / count:.1f}"
-        for threshold, count in written.items()
-    ]
-    assert capsys.readouterr().out.splitlines()[3:] == said
-    assert max(others for _, others in made) <= 1, "masks of a whole data set would not fit"
-
-
-def test_a_share_that_no_threshold_reaches_is_refused(tmp_path, monkeypatch):
-    root = write_davis(tmp_path, {"bear": 4, "dog": 6}, "2017/train.txt")
-    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root), "--share", "0.15"])
-    with pytest.raises(
-        InputError,
-        match=r"--share 0\.15: whatever the threshold, 2 of 10 frames are written, .* give at least 0\.2000",
-    ):
-        choose_sampling_threshold.main()
-
-
-@pytest.mark.parametrize("step", ["1e-9", "0.0009", "0", "-1", "inf", "nan"])
-def test_steps_that_never_end_or_are_none_are_refused(tmp_path, monkeypatch, step):
-    monkeypatch.setattr(
-        "sys.argv", ["choose_sampling_threshold.py", str(tmp_path), f"--step={step}"]
-    )
-    with pytest.raises(InputError, match=r"--step .*: it must be a number, at least 0\.001"):
-        choose_sampling_threshold.main()
-
-
-@pytest.mark.parametrize(
-    ("step", "decimals"), [(0.05, 2), (1.0, 2), (0.025, 3), (0.001, 3), (0.0125, 4), (1 / 3, 6)]
-)
-def test_thresholds_are_told_apart_by_their_decimals(step, decimals):
-    assert choose_sampling_threshold.decimals_of(step) == decimals
-    first = list(itertools.islice(choose_sampling_threshold.thresholds(step), 50))
-    assert len({f"{threshold:.{decimals}f}" for threshold in first}) == 50
-
-
-def test_a_training_video_without_an_object_at_its_start_is_named(tmp_path, monkeypatch):
-    root = write_davis(tmp_path, {"bear": 3}, "2017/train.txt")
-    write_png(root / "Annotations/480p/bear/00000.png", np.zeros((48, 64), np.uint8))
-    monkeypatch.setattr("sys.argv", ["choose_sampling_threshold.py", str(root)])
-    with pytest.raises(InputError, match=r"bear/00000\.png: no object in the first frame; leave"):
-        choose_sampling_threshold.main()
 
 
 def test_a_policy_that_writes_temporary_frames_is_asked_in_the_same_way():
