@@ -1,65 +1,82 @@
-"""A video file or a folder of frames with its masks."""
+"""Video files as users give them: names and URLs, masks, what is no video, missing PyAV."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from media_trees import HEIGHT, WIDTH, labelled, make_generic, save_mask
+from repository import ROOT
+from toy_videos import H264, moving_bar, write
 
+import dataset.video.pyav
 from dataset import TruncatedVideoError, VideoFile
-from dataset.video.container_end import is_cut_off
+from dataset.video.reader import VideoReader
 from util.errors import InputError
 
+PLAYLISTS = {
+    "list.mp4": "ffconcat version 1.0\nfile a.ts\n",
+    "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n",
+    "net.m3u8": (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    ),
+    "session.mp4": (
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+    ),
+}
+TEXTS = {
+    "text.txt": "a text\n" * 400,
+    "ansi.txt": "\x1b[31mred\x1b[0m text\n" * 400,
+    "empty.mp4": "",
+}
 
-def write_video(path: Path, frames: int = 12) -> None:
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), 10, (WIDTH, HEIGHT)
-    )
+
+def write_mjpeg(path: Path, frames: int = 12) -> None:
+    """A video at 10 frames per second by OpenCV, frame i of the grey value 8 i."""
+    images = [np.full((HEIGHT, WIDTH, 3), 8 * index, np.uint8) for index in range(frames)]
+    write_by_opencv(path, images)
+
+
+def write_by_opencv(path: Path, images: list[np.ndarray]) -> None:
+    """images: blue, green, red [H, W, 3]."""
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, codec, 10, (WIDTH, HEIGHT))
     assert writer.isOpened()
-    for index in range(frames):
-        writer.write(np.full((HEIGHT, WIDTH, 3), 8 * index, np.uint8))  # blue, green, red alike
+    for image in images:
+        writer.write(image)
     writer.release()
 
 
-def test_a_video_file_is_read_in_rgb_with_masks_named_by_frame_number(tmp_path):
+def test_masks_of_a_video_file_are_named_by_frame_number(tmp_path):
     path = tmp_path / "film.avi"
-    write_video(path)
+    write_mjpeg(path)
     save_mask(tmp_path / "masks/00003.png", 5)
     save_mask(tmp_path / "masks/7.png", 5, 9)
     video = VideoFile(path, tmp_path / "masks")
     video.validate()
     frames = list(video.frames())
-    assert (video.name, video.frame_count, video.frames_per_second, video.first_index) == (
-        "film",
-        12,
-        10,
-        3,
-    )
+    assert (video.name, video.frame_count) == ("film", 12)
+    assert (video.frames_per_second, video.first_index) == (10, 3)
     assert [frame.name for frame in frames] == [f"{index:05d}" for index in range(3, 12)]
     assert [round(float(frame.image.mean()) / 8) for frame in frames] == list(range(3, 12))
     assert labelled(video) == {3: [5], 7: [9]}
 
 
-def test_a_video_files_colours_are_rgb(tmp_path):
-    writer = cv2.VideoWriter(
-        str(tmp_path / "red.avi"),
-        cv2.CAP_OPENCV_MJPEG,
-        cv2.VideoWriter_fourcc(*"MJPG"),
-        10,
-        (WIDTH, HEIGHT),
-    )
-    writer.write(np.full((HEIGHT, WIDTH, 3), (0, 0, 255), np.uint8))
-    writer.release()
+def test_the_colours_of_a_video_file_are_rgb(tmp_path):
+    write_by_opencv(tmp_path / "red.avi", [np.full((HEIGHT, WIDTH, 3), (0, 0, 255), np.uint8)])
     save_mask(tmp_path / "mask.png", 1)
     (frame,) = VideoFile(tmp_path / "red.avi", tmp_path / "mask.png").frames()
     np.testing.assert_allclose(frame.image[5, 5], (255, 0, 0), atol=20)
 
 
-def test_a_video_file_that_ends_early_delivers_its_frames_and_then_says_so(tmp_path):
+def test_a_video_file_that_ends_early_yields_its_frames_before_the_error(tmp_path):
     path = tmp_path / "film.avi"
-    write_video(path, frames=30)
+    write_mjpeg(path, frames=30)
     os.truncate(path, path.stat().st_size * 6 // 10)
     save_mask(tmp_path / "mask.png", 1)
     read = []
@@ -70,18 +87,6 @@ def test_a_video_file_that_ends_early_delivers_its_frames_and_then_says_so(tmp_p
     assert 5 < len(read) < 30
 
 
-def test_what_is_no_video_is_refused_without_a_word_from_ffmpeg(tmp_path, capfd):
-    (tmp_path / "film.mp4").write_bytes(b"no video")
-    save_mask(tmp_path / "mask.png", 1)
-    with pytest.raises(InputError, match=r"film\.mp4: cannot be opened"):
-        VideoFile(tmp_path / "film.mp4", tmp_path / "mask.png")
-    with pytest.raises(InputError, match=r"none\.mp4: no such video"):
-        VideoFile(tmp_path / "none.mp4", tmp_path / "mask.png")
-    with pytest.raises(InputError, match="still image"):
-        VideoFile(tmp_path / "mask.png", tmp_path / "mask.png")
-    assert capfd.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("mask_name", "message"),
     [
@@ -89,62 +94,97 @@ def test_what_is_no_video_is_refused_without_a_word_from_ffmpeg(tmp_path, capfd)
         ("12", "no frame 12 in film.avi, which has 12 frames"),
     ],
 )
-def test_masks_of_a_video_file_named_for_no_frame_are_refused(tmp_path, mask_name, message):
-    write_video(tmp_path / "film.avi")
+def test_a_mask_that_names_no_frame_of_a_video_file_is_refused(tmp_path, mask_name, message):
+    write_mjpeg(tmp_path / "film.avi")
     save_mask(tmp_path / f"masks/{mask_name}.png", 1)
     with pytest.raises(InputError, match=message):
         VideoFile(tmp_path / "film.avi", tmp_path / "masks")
 
 
-def test_a_folder_of_frames_takes_one_mask_for_its_first_frame_or_the_frame_of_its_name(tmp_path):
+def test_a_single_mask_belongs_to_the_frame_of_its_name_or_the_first(tmp_path):
     make_generic(tmp_path, {"00000": (1,), "00002": (2,)})
     save_mask(tmp_path / "mine.png", 3)
-    frames = tmp_path / "JPEGImages/clip"
+    frames, masks = tmp_path / "JPEGImages/clip", tmp_path / "Annotations/clip"
     assert labelled(VideoFile(frames, tmp_path / "mine.png")) == {0: [3]}
-    assert labelled(VideoFile(frames, tmp_path / "Annotations/clip/00002.png")) == {2: [2]}
-    assert labelled(
-        VideoFile(frames, tmp_path / "Annotations/clip", corrections=True, name="x")
-    ) == {0: [1], 2: [2]}
+    assert labelled(VideoFile(frames, masks / "00002.png")) == {2: [2]}
+    assert labelled(VideoFile(frames, masks, corrections=True, name="x")) == {0: [1], 2: [2]}
     with pytest.raises(InputError, match="no such mask"):
         VideoFile(frames, tmp_path / "none.png")
 
 
-def test_a_file_that_is_shorter_than_its_container_says_is_cut_off(tmp_path):
-    def box(kind: bytes, content: bytes) -> bytes:
-        return (8 + len(content)).to_bytes(4, "big") + kind + content
+@pytest.mark.parametrize(
+    "name",
+    [
+        "12:30:05.mp4",
+        "a:b.mp4",
+        "-x.mp4",
+        "%05d.mp4",
+        "pipe:",
+        "concat:a|b.mp4",
+        "subfile,,start,0,end,0,,:a.mp4",
+        os.fsdecode(b"a\xff.mp4"),
+        "0",
+    ],
+)
+def test_a_file_name_is_never_taken_for_an_address(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path("plain.mp4"), moving_bar(3, size=(HEIGHT, WIDTH)), options=H264).rename(name)
+    save_mask(tmp_path / "mask.png", 1)
+    video = VideoFile(name, "mask.png")
+    video.validate()
+    assert len(list(video.frames())) == 3
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return kind + len(content).to_bytes(4, "little") + content
 
-    ebml = bytes.fromhex("1a45dfa384") + bytes(4)
-    asf_properties = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(24)
-    asf = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(14) + asf_properties
-    asf += (len(asf) + 8 + 56 + 100).to_bytes(8, "little") + bytes(56 + 100)
-    whole = {
-        "mp4": box(b"ftyp", b"isom")
-        + box(b"moov", box(b"elst", bytes(20)))
-        + box(b"mdat", bytes(100)),
-        "mp4 of 64 bits": box(b"ftyp", b"isom")
-        + (1).to_bytes(4, "big")
-        + b"mdat"
-        + (116).to_bytes(8, "big")
-        + bytes(100),
-        "avi": chunk(b"RIFF", b"AVI " + bytes(100)) + chunk(b"RIFF", b"AVIX" + bytes(50)),
-        "mkv": ebml + bytes.fromhex("18538067") + bytes.fromhex("4064") + bytes(100),
-        "wmv": asf,
-    }
-    for name, content in whole.items():
-        path = tmp_path / "film"
-        path.write_bytes(content)
-        assert not is_cut_off(path), name
-        path.write_bytes(content[:-1])
-        assert is_cut_off(path), name
-    unfinished = {
-        "avi": b"RIFF" + bytes(4) + b"AVI " + bytes(9),
-        "mkv": ebml + bytes.fromhex("18538067") + bytes.fromhex("01ffffffffffffff") + bytes(10),
-        "ts": b"G" * 99,
-        "none": b"",
-    }
-    for name, content in unfinished.items():
-        path.write_bytes(content)
-        assert not is_cut_off(path), name
+def test_a_file_may_be_given_by_its_url(tmp_path):
+    path = write(tmp_path / "a b.mp4", moving_bar(3, size=(HEIGHT, WIDTH)), options=H264)
+    save_mask(tmp_path / "mask.png", 1)
+    assert len(list(VideoFile(path.as_uri(), tmp_path / "mask.png").frames())) == 3
+    with pytest.raises(InputError, match="a file of another machine"):
+        VideoFile("file://host/a.mp4", tmp_path / "mask.png")
+
+
+def test_what_is_no_video_is_refused_without_a_message_of_ffmpeg(tmp_path, capfd):
+    (tmp_path / "film.mp4").write_bytes(b"no video")
+    save_mask(tmp_path / "mask.png", 1)
+    for name, message in (
+        ("film.mp4", r"film\.mp4: cannot be opened"),
+        ("none.mp4", r"none\.mp4: no such video"),
+        ("mask.png", "still image"),
+    ):
+        with pytest.raises(InputError, match=message):
+            VideoFile(tmp_path / name, tmp_path / "mask.png")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("name", "content"), [*PLAYLISTS.items(), *TEXTS.items()])
+def test_playlists_and_texts_are_no_videos_and_open_nothing_else(tmp_path, name, content):
+    write(tmp_path / "a.ts", moving_bar(3), options=H264)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="cannot be opened as a video"):
+        VideoReader.open_file(tmp_path / name)
+
+
+def test_a_sound_file_holds_no_video(tmp_path):
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=8000)
+        for index in range(4):
+            silence = np.zeros((1, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 1024 * index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with pytest.raises(InputError, match="holds no video"):
+        VideoReader.open_file(tmp_path / "sound.m4a")
+
+
+def test_without_pyav_everything_but_video_files_works(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4", moving_bar(3, size=(HEIGHT, WIDTH)), options=H264)
+    save_mask(tmp_path / "mask.png", 1)
+    monkeypatch.setattr(dataset.video.pyav, "av", None)
+    with pytest.raises(InputError, match=r"a\.mp4: .*pip install av"):
+        VideoFile(path, tmp_path / "mask.png")
+    code = (
+        "import sys; sys.modules['av'] = None; import dataset, inference.runner; "
+        "from dataset.video.pyav import DECODING_ERRORS; assert DECODING_ERRORS == ()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
