@@ -1,6 +1,7 @@
-"""Which of the user's own videos eval_generic.py is asked for: a folder of them, one video, or a live source."""
+"""The user's own videos for eval_generic.py: a folder of them, one video, or a live source."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from dataset import (
@@ -13,42 +14,58 @@ from dataset import (
     local_path,
     open_live,
 )
-from inference import cli
+from inference.flags import read_palette_flag
 from util.errors import InputError
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name the videos."""
+    add = parser.add_argument
+    root = "holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png, or VIDEO.mp4 and VIDEO.png"
+    add("--data_path", type=Path, metavar="ROOT", help=root)
+    add("--sequences", nargs="+", metavar="NAME", help="only these videos of --data_path")
+    video = (
+        "a video file, a stack of images, or a folder of frames; or a camera's number or a "
+        "stream's URL (rtsp://…), which is segmented until Ctrl-C"
+    )
+    add("--video", metavar="FILE_OR_FOLDER", help=video)
+    mask = (
+        "the mask of the first frame, or of the frame that it is named after, or a folder of masks "
+        "named after their frames"
+    )
+    add("--mask", type=Path, metavar="PNG_OR_FOLDER", help=mask)
+    frame_range = (
+        "values of 16-bit frames that become black and white (default: each video's own range)"
+    )
+    add("--frame_range", type=int, nargs=2, metavar=("LOW", "HIGH"), help=frame_range)
+    realtime = (
+        "drop frames that arrive while another is segmented; a video file is played at its own rate"
+    )
+    add("--realtime", action="store_true", help=realtime)
+    stall = "end a live source that gives no frame for S seconds (default: %(default)g)"
+    add("--stall_seconds", type=float, default=10.0, metavar="S", help=stall)
+
+
 def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any]]:
-    """The videos asked for, and what config.json says of them beside their root. Raises InputError for flags that do not go together."""
-    if (flags.data_path is None) == (flags.video is None) or (flags.video is None) != (
-        flags.mask is None
-    ):
-        raise InputError("eval_generic.py: give either --data_path, or --video and --mask")
-    colours = cli.palette_of(flags)
+    """The videos that the flags name, and what config.json records of them beside their root.
+
+    Raises InputError for flags that do not go together, and for data that is missing.
+    """
+    _check_combination(flags)
+    colours = read_palette_flag(flags)
     frame_range = None if flags.frame_range is None else FrameRange(*flags.frame_range)
-    scale = {} if frame_range is None else {"frame_range": flags.frame_range}
-    if (live := flags.realtime or is_live_address(flags.video)) and (
-        flags.video is None or flags.truth is not None
-    ):
-        raise InputError(
-            "--realtime and live sources: go with --video alone, without --truth, since frames may be left out"
-        )
-    if live and frame_range is not None:
-        raise InputError(
-            "--frame_range: not for --realtime and live sources, whose 16-bit frames are read by their full range; leave it out"
-        )
+    data = {} if frame_range is None else {"frame_range": flags.frame_range}
     if flags.video is None:
-        return GenericDataset(
+        dataset = GenericDataset(
             flags.data_path,
             flags.sequences,
             flags.corrections,
             colours=colours,
             frame_range=frame_range,
-        ), scale
-    if flags.sequences is not None:
-        raise InputError(
-            "--sequences: chooses among the videos of --data_path; leave it out with --video"
         )
-    if live:
+        return dataset, data
+    data = {"mask": str(flags.mask.resolve()), **data}
+    if _is_live(flags):
         video = open_live(
             flags.video,
             flags.mask,
@@ -57,15 +74,35 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
             corrections=flags.corrections,
             colours=colours,
         )
-        return SingleVideoDataset(video, flags.video), {
-            "mask": str(flags.mask.resolve()),
-            "data_root": video.address,
-            "realtime": flags.realtime,
-        }
+        data |= {"data_root": video.address, "realtime": flags.realtime}
+        return SingleVideoDataset(video, flags.video), data
     video = VideoFile(
         flags.video, flags.mask, flags.corrections, colours=colours, frame_range=frame_range
     )
-    return SingleVideoDataset(video, local_path(flags.video)), {
-        "mask": str(flags.mask.resolve()),
-        **scale,
-    }
+    return SingleVideoDataset(video, local_path(flags.video)), data
+
+
+def _is_live(flags: argparse.Namespace) -> bool:
+    return flags.realtime or is_live_address(flags.video)
+
+
+def _check_combination(flags: argparse.Namespace) -> None:
+    """Raise InputError for flags that do not go together."""
+    one_source = (flags.data_path is None) != (flags.video is None)
+    if not one_source or (flags.video is None) != (flags.mask is None):
+        raise InputError("eval_generic.py: give either --data_path, or --video and --mask")
+    if _is_live(flags):
+        if flags.video is None or flags.truth is not None:
+            raise InputError(
+                "--realtime and live sources: go with --video alone, without --truth, because "
+                "frames may be dropped"
+            )
+        if flags.frame_range is not None:
+            raise InputError(
+                "--frame_range: not for --realtime and live sources, whose 16-bit frames are read "
+                "at their full range; leave it out"
+            )
+    if flags.video is not None and flags.sequences is not None:
+        raise InputError(
+            "--sequences: chooses among the videos of --data_path; leave it out with --video"
+        )

@@ -47,9 +47,9 @@ def require_slots(
     )
 
 
-def shipped_weights(system: str) -> Path:
+def shipped_weights(system: str | SystemConfig) -> Path:
     """The small network shipped for a system. Raises InputError if the file is missing."""
-    path = WEIGHTS_FOLDER / system_config(system).shipped_weights
+    path = WEIGHTS_FOLDER / _resolve(system, {}).shipped_weights
     if not path.is_file():
         raise InputError(
             f"{path}: the shipped weights are missing; restore the file or name a checkpoint"
@@ -58,26 +58,35 @@ def shipped_weights(system: str) -> Path:
     return path
 
 
+def _resolve(system: str | SystemConfig, overrides: Mapping[str, Any]) -> SystemConfig:
+    if isinstance(system, str):
+        return system_config(system, **overrides)
+    if overrides:
+        raise ValueError("overrides change a system given by name; resolved settings take none")
+    return system
+
+
 class VideoSegmenter:
     """Weights, a system's settings and a device. Holds nothing of any video."""
 
     def __init__(
         self,
         network: VOSNetwork,
-        system: str = "stcn",
+        system: str | SystemConfig = "stcn",
         *,
         device: str | torch.device = "auto",
         **overrides: Any,
     ):
         """Make an inference copy of a network.
 
-        network: from build_network or load_network; it is not changed. system: a row of SYSTEMS.
-        device: auto, cpu, cuda, cuda:1 or mps. overrides: settings by short or full name, such as
-        mem_every=3, memory="first-and-latest", top_k=50 or resolution=480.
+        network: from build_network or load_network; it is not changed. system: a row of SYSTEMS, or
+        settings that are resolved already. device: auto, cpu, cuda, cuda:1 or mps. overrides: of
+        the row's settings, by short or full name, such as mem_every=3, memory="first-and-latest",
+        top_k=50 or resolution=480.
         Raises InputError for unknown or contradicting settings, a device that is not there, or a
         network without the slots that the settings use.
         """
-        self.config: SystemConfig = system_config(system, **overrides)
+        self.config: SystemConfig = _resolve(system, overrides)
         require_slots(network.config, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
         dtype = amp_dtype(self.config, self.device) if self.config.amp else None
@@ -88,7 +97,7 @@ class VideoSegmenter:
     @staticmethod
     def from_checkpoint(
         path: str | Path | None = None,
-        system: str = "stcn",
+        system: str | SystemConfig = "stcn",
         *,
         network: str | None = None,
         similarity: Similarity | None = None,
@@ -101,13 +110,14 @@ class VideoSegmenter:
         path: a weights file, a training checkpoint, or a public checkpoint of STCN or PCVOS; None:
         the small network that is shipped for the system. network, similarity, window: the preset,
         the similarity (l2, dot or cosine) and the windows of its refinement (frames, rows,
-        columns), if the file does not state them. device, overrides: see VideoSegmenter.
+        columns), if the file does not state them. system, device, overrides: as VideoSegmenter.
         Raises InputError as VideoSegmenter does, and for a file that is missing or does not fit.
         """
-        path = shipped_weights(system) if path is None else path
+        config = _resolve(system, overrides)
+        path = shipped_weights(config) if path is None else path
         loaded = load_network(path, network, similarity=similarity, window=window)
-        require_slots(loaded.config, system_config(system, **overrides), str(path))
-        return VideoSegmenter(loaded, system, device=device, **overrides)
+        require_slots(loaded.config, config, str(path))
+        return VideoSegmenter(loaded, config, device=device)
 
     def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> SegmentationSession:
         """Start a video.

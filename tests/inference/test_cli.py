@@ -75,7 +75,7 @@ def refused(end: tuple[int, str, str]) -> str:
         (["--top_k", "0"], "top_k is 0"),
         (["--top_k", "many"], "--top_k: invalid int value"),
         (["--resolution", "5"], "resolution is 5"),
-        (["--lookahead", "0"], "--lookahead 0"),
+        (["--lookahead", "0"], "--lookahead: 0: at least 1"),
         (["--clip_length", "5", "--mem_every", "3"], "mem_every is 3 and clip_length 5"),
         (["--clip_length", "0"], "clip_length is 0"),
         (["--system", "pcvos", "--clip_length", "0"], "clip_length is 0"),
