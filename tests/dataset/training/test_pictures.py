@@ -103,7 +103,7 @@ def write_metrics(folder: Path, lines: int, validation: bool) -> None:
 @pytest.mark.parametrize("validation", [False, True])
 def test_curves_are_drawn_of_whatever_there_is(tmp_path, lines, validation):
     write_metrics(tmp_path, lines, validation)
-    draw_curves(tmp_path, "runs/made-up")
+    draw_curves(tmp_path, "runs/toy")
     with Image.open(tmp_path / "curves.png") as image:
         picture = np.asarray(image.convert("RGB"))
     coloured = (picture == COLOURS[1]).all(axis=2).any()
@@ -127,7 +127,7 @@ def test_falling_loss_is_drawn_falling(tmp_path):
 
 
 def test_curves_of_a_run_without_metrics_say_so_in_a_picture(tmp_path):
-    draw_curves(tmp_path, "runs/made-up")
+    draw_curves(tmp_path, "runs/toy")
     assert (tmp_path / "curves.png").is_file()
 
 
