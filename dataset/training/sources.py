@@ -96,9 +96,7 @@ def build_training_data(
         kind: _build_clips(select_videos(found, subset, exclude), config, cache)
         for kind, found in videos.items()
     }
-    file_sources: dict[str, StillClips | VideoClips] = dict(clips)
-    if stills is not None:
-        file_sources = {"static": stills, **clips}
+    file_sources = clips if stills is None else {"static": stills, **clips}
     sources: dict[str, ClipSource] = dict(file_sources)
     if "synthetic" in mix:
         sources["synthetic"] = _build_synthetic(config, stills, clips.get("video"))
