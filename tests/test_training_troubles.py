@@ -1,10 +1,7 @@
 """Training on a machine where things go wrong: other data, loading processes that die or hang, lost processes, a wrong environment, too little memory."""
 
-import errno
-import importlib
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import sys
@@ -17,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from toy_trees import write_davis
-from training_processes import QUICK, TRAIN, Program, assert_same, free_port, read, run_by_hand
+from training_processes import QUICK, TRAIN, Program, assert_same, read, run_by_hand
 
 import train
 from dataset.training.loading import training_batches
@@ -25,10 +22,7 @@ from dataset.training.record import describe_difference, record_files
 from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.scoring import score_folder
-from util import device
-from util.device import select_device
-from util.distributed import default_workers, is_first_of_machine, process_group, rank, world_size
-from util.errors import InputError, explain_out_of_memory, is_out_of_memory, run_command
+from util.errors import InputError
 
 STAGE_3 = (
     "--stage",
@@ -377,121 +371,12 @@ def test_a_lost_process_ends_the_others_with_one_line(tmp_path):
     assert [path.name for path in (tmp_path / "runs/run/checkpoints").iterdir()] == ["000001.pth"]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "ask"),
-    [
-        ("WORLD_SIZE", "two", world_size),
-        ("WORLD_SIZE", "0", world_size),
-        ("WORLD_SIZE", "1.5", world_size),
-        ("WORLD_SIZE", "", world_size),
-        ("WORLD_SIZE", "9" * 5000, world_size),
-        ("RANK", "first", rank),
-        ("RANK", "-1", rank),
-        ("RANK", "1", rank),  # of one process
-        ("LOCAL_RANK", "x", is_first_of_machine),
-        ("LOCAL_RANK", "-1", select_device),
-        ("LOCAL_WORLD_SIZE", "0", default_workers),
-    ],
-)
-def test_an_environment_without_numbers_is_refused_by_name(monkeypatch, name, value, ask):
-    monkeypatch.setenv(name, value)
-    with pytest.raises(
-        InputError,
-        match=f"^{name} is .* in the environment; it must be a whole number of at least .*torchrun",
-    ):
-        ask()
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"RANK": None}, "RANK is not set"),
-        ({"MASTER_ADDR": None}, "MASTER_ADDR is not set"),
-        ({"MASTER_ADDR": ""}, "MASTER_ADDR is not set"),
-        ({"MASTER_PORT": None}, "MASTER_PORT is not set"),
-        ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
-        ({"MASTER_PORT": "65536"}, "MASTER_PORT is '65536'"),
-        ({"MASTER_PORT": "0"}, "MASTER_PORT is '0'"),
-    ],
-)
-def test_a_place_to_meet_that_is_none_is_refused_by_name(monkeypatch, changed, said):
-    places = {
-        "WORLD_SIZE": "2",
-        "RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    } | changed
-    for name, value in places.items():
-        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(
-            name, value
-        )
-    with pytest.raises(InputError, match=re.escape(said)), process_group(torch.device("cpu")):
-        pass
-
-
 def test_a_wrong_environment_is_one_line_for_a_program(tmp_path):
     ended = Program(tmp_path, (*TRAIN, "--stage", "synthetic", "--id", "run"), WORLD_SIZE="x").end()
     assert ended.code == 2 and len(ended.error_lines) == 1 and "Traceback" not in ended.errors
 
 
 # Memory
-
-SAID = [
-    MemoryError(),
-    MemoryError("std::bad_alloc"),
-    RuntimeError("std::bad_alloc"),
-    RuntimeError("Storage size calculation overflowed with sizes=[1, 3, 1000000000, 1333333333]"),
-    RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
-    ),
-    RuntimeError("CUDA error: out of memory"),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
-    RuntimeError("can't start new thread"),
-    OSError(errno.ENOMEM, "Cannot allocate memory"),
-]
-
-
-@pytest.mark.parametrize("error", SAID, ids=str)
-def test_too_little_memory_is_recognised_and_ends_a_program_with_one_line(error, capsys):
-    def main() -> None:
-        raise error
-
-    assert is_out_of_memory(error)
-    with (
-        pytest.raises(InputError, match=r"^cpu has too little memory for a batch; take less$"),
-        explain_out_of_memory("cpu", "take less", "a batch"),
-    ):
-        main()
-    with pytest.raises(SystemExit) as ended:
-        run_command(main)
-    said = capsys.readouterr().err
-    assert (
-        ended.value.code == 2
-        and said.startswith("error: this machine has too little memory (")
-        and said.count("\n") == 1
-    )
-
-
-def test_memory_is_recognised_where_torch_numpy_and_opencv_really_lack_it():
-    for ask in (
-        lambda: torch.empty(2**60),
-        lambda: torch.empty(2**40, 2**40),
-        lambda: np.empty(2**55, np.uint8),
-    ):
-        with pytest.raises((RuntimeError, MemoryError)) as met:
-            ask()
-        assert is_out_of_memory(met.value), met.value
-    assert not any(
-        map(
-            is_out_of_memory,
-            (
-                RuntimeError("shapes differ"),
-                ValueError("out of memory"),
-                OSError(errno.ENOSPC, "No space left"),
-                KeyError("bad_alloc"),
-            ),
-        )
-    )
 
 
 def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkeypatch):
@@ -507,14 +392,3 @@ def test_too_little_memory_in_scoring_is_one_line_with_a_remedy(tmp_path, monkey
         InputError, match="scoring: this machine has too little memory; give fewer --workers"
     ):
         score_folder(tmp_path / "truth", tmp_path / "truth")
-
-
-def test_a_system_without_the_resource_module_knows_less_of_its_memory(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resource", None)
-    try:
-        importlib.reload(device)
-        monkeypatch.setattr(device, "_PROCESS_STATUS", Path("/nowhere"))
-        assert device.peak_resident_mb() == 0 and device.resident_mb() == 0
-    finally:
-        monkeypatch.undo()
-        importlib.reload(device)
