@@ -145,7 +145,7 @@ SOURCES = [*ROOT.glob("*.py")] + [
 ]
 OWN_PATH = re.compile(r"^(dataset|inference|model|util|scripts|tests|weights|docs)/[\w/.-]*$")
 OTHERS_MESSAGES = ("ImportError", "ModuleNotFoundError", "Killed")
-VARIES = re.compile(r"…|\bID\b|\bN on HOST\b|\b0 CUDA devices\b|\bcuda\b")
+VARIES = re.compile(r"…|\bID\b|\(process N on HOST\)|\b0 CUDA devices\b|\bcuda\b")
 
 
 @each_page
