@@ -238,7 +238,7 @@ def test_a_killed_loading_process_is_one_line_at_the_next_batch_and_nowhere_else
     time.sleep(0.5)  # the signal of its death arrives here, where a step would be under way
     with pytest.raises(
         InputError,
-        match=r"loading: a loading process has died \(.*\), most often for want of memory; give fewer --num_workers",
+        match=r"loading: a loading process has died \(.*\), usually for lack of memory; give fewer --num_workers",
     ):
         for _ in range(20):
             next(batches)

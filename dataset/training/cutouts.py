@@ -59,7 +59,7 @@ class CutoutBank:
         """
         return draw_until_usable(
             lambda: self._attempt(rng, side),
-            "masks of the training data drawn, none with an object worth cutting out; check the "
+            "masks of the training data drawn, none with an object that can be cut out; check the "
             "masks",
         )
 

@@ -179,8 +179,8 @@ def _describe_loading_error(error: Exception) -> str | None:
     is_broken_pipe = isinstance(error, (ConnectionError, EOFError))
     if text.startswith("DataLoader worker") or (is_broken_pipe and not text.startswith("Caught")):
         return (
-            f"loading: a loading process has died ({text or type(error).__name__}), most often for "
-            f"want of memory; {_LESS_MEMORY}"
+            f"loading: a loading process has died ({text or type(error).__name__}), usually for "
+            f"lack of memory; {_LESS_MEMORY}"
         )
     return None
 

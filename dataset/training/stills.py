@@ -77,7 +77,7 @@ class StillClips:
             wanted = f"an object of at least {self.min_object_area:.1%} of it"
         return draw_until_usable(
             lambda: self._attempt(rng),
-            f"photographs drawn from {self.pairs[0][0].parent} and beside, none with {wanted}; "
+            f"images drawn from {self.pairs[0][0].parent} and other folders, none with {wanted}; "
             "check the masks",
         )
 

@@ -95,8 +95,8 @@ class VideoClips:
         max_skip = self.config.largest_skip(progress)
         return draw_until_usable(
             lambda: self._attempt(rng, max_skip),
-            f"clips drawn from {self.videos[0].label_folder.parent} and beside, none with an "
-            "object in its first crop; check the masks",
+            f"clips drawn from {self.videos[0].label_folder.parent} and other folders, none with "
+            "an object in its first crop; check the masks",
         )
 
     def _attempt(self, rng: np.random.Generator, max_skip: int) -> Sample | None:

@@ -17,7 +17,6 @@ from dataset.layout import (
     read_sequence_list,
 )
 from util.errors import InputError
-from util.text import counted
 
 YOUTUBE_ANNOTATION_STEP = 5
 EXPECTED_LAYOUTS = (
@@ -171,10 +170,10 @@ def _check_masks(
             )
     ignored = find_masks_not_png(annotations, labels, stems)
     if ignored:
-        verb = "is" if len(ignored) == 1 else "are"
+        noun = "mask is" if len(ignored) == 1 else "masks are"
         raise InputError(
-            f"{ignored[0]}: {counted(len(ignored), 'mask')} of frames that {verb} no PNG; training "
-            "reads only PNG masks, since JPEG blurs object ids: save as indexed PNG, or remove"
+            f"{ignored[0]}: {len(ignored):,} {noun} no PNG; training reads only PNG masks, since "
+            "JPEG blurs object ids: save as indexed PNG, or remove"
         )
 
 

@@ -189,7 +189,7 @@ class VideoTask:
             for path in self._frames_without_mask(images, annotated)
         ]
         texts += [
-            f"{path}: a mask that is no PNG, which training does not read"
+            f"{path}: a mask that is no PNG, so training does not read it"
             for path in find_masks_not_png(self.labels, labels, stems)
         ]
         findings = [Finding(text=text) for text in texts]

@@ -1,4 +1,4 @@
-"""Videos played back and forth: lengths, truth, lists, and that the commands take the result."""
+"""Longer videos, made by playing others back and forth: lengths, masks and lists."""
 
 import math
 import subprocess
@@ -30,7 +30,7 @@ def pixels(path: Path) -> np.ndarray:
         (1, 3, [0, 0, 0]),
     ],
 )
-def test_order_turns_at_both_ends_without_showing_them_twice(frames, length, order):
+def test_order_turns_at_both_ends_without_repeating_them(frames, length, order):
     assert back_and_forth(frames, length) == order
 
 
@@ -53,7 +53,7 @@ def test_truth_follows_the_frames_of_a_davis_tree(tmp_path):
     assert score_folder(out, out / "Annotations/480p").overall.jf_mean == 1
 
 
-def test_sequence_lists_keep_the_chosen_names_alone_whatever_their_form(tmp_path):
+def test_lists_in_the_format_of_davis_2016_keep_only_the_chosen_names(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 3, "dog": 3}, "480p/val.txt")
     lines = [
         f"/JPEGImages/480p/{name}/{index:05d}.jpg /Annotations/480p/{name}/{index:05d}.png"
@@ -84,7 +84,7 @@ def test_masks_and_truth_of_a_generic_tree_follow_its_frames(tmp_path):
     assert GenericDataset(out)[0].first_index == 2
 
 
-def test_a_folder_made_before_is_kept_and_another_one_refused(tmp_path):
+def test_an_earlier_result_is_kept_and_other_folders_are_refused(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 3})
     out = write_played(root, tmp_path / "long", frames=5)
     made = (out / "JPEGImages/480p/bear/00004.jpg").lstat().st_mtime_ns
@@ -101,7 +101,7 @@ def test_a_folder_made_before_is_kept_and_another_one_refused(tmp_path):
     assert file_names(tmp_path) == ["davis", "long"]
 
 
-def test_folders_of_similar_names_are_left_alone_and_a_failure_leaves_nothing(tmp_path):
+def test_folders_with_similar_names_are_kept_and_a_failure_leaves_no_files(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 3})
     (tmp_path / "long.part").mkdir()
     (tmp_path / "long.part/thesis.txt").write_text("mine")
@@ -115,7 +115,7 @@ def test_folders_of_similar_names_are_left_alone_and_a_failure_leaves_nothing(tm
     assert file_names(tmp_path) == ["davis", "long", "long.part"]
 
 
-def test_a_video_that_lost_a_frame_is_refused_as_everywhere(tmp_path):
+def test_a_video_with_a_missing_frame_is_refused(tmp_path):
     lost = (
         write_generic(tmp_path / "data", "clip", {0: (1,)}, count=8) / "JPEGImages/clip/00003.jpg"
     )
@@ -132,7 +132,7 @@ def test_a_video_that_lost_a_frame_is_refused_as_everywhere(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "Truth"])
-def test_a_data_set_is_not_written_into(tmp_path, folder):
+def test_folders_inside_the_data_set_are_refused(tmp_path, folder):
     root = write_generic(tmp_path / "data", "clip", {0: (1,)})
     (root / "Truth").mkdir()
     held = file_names(root / folder)
@@ -149,7 +149,7 @@ def test_a_data_set_is_not_written_into(tmp_path, folder):
 
 
 @pytest.mark.parametrize("record", ["[]", "{}", '"long"', '{"root": 1}', "{"])
-def test_a_folder_with_another_record_is_somebody_elses(tmp_path, record):
+def test_a_folder_with_another_record_is_refused(tmp_path, record):
     (tmp_path / "long").mkdir()
     (tmp_path / "long/played.json").write_text(record)
     with pytest.raises(InputError, match="was not made by playing videos"):
@@ -178,12 +178,12 @@ def test_a_data_set_without_videos_is_refused(tmp_path, folder):
         {"times": 1e5},
     ],
 )
-def test_lengths_that_are_none_or_too_long_are_refused(tmp_path, length):
+def test_wrong_lengths_are_refused(tmp_path, length):
     with pytest.raises(InputError):
         write_played(write_davis(tmp_path / "davis", {"bear": 3}), tmp_path / "long", **length)
 
 
-def test_command_says_what_is_there_and_refuses_with_one_line(tmp_path):
+def test_the_script_reports_what_it_made_and_refuses_in_one_line(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 3, "dog": 4})
 
     def run(*arguments: object) -> subprocess.CompletedProcess:

@@ -145,7 +145,7 @@ REFUSED = {
     "masks without objects": (draw_empty_masks, r"a\.png: mask without objects"),
     "an object that is never in the crop": (
         lambda root: draw_still(make_stills(root), clip_scale=(50.0, 50.0)),
-        "^100 photographs drawn from .*, none with an object in its first crop",
+        "^100 images drawn from .*, none with an object in its first crop",
     ),
     "a coloured mask": (read_coloured_mask, r"colour\.png: coloured mask"),
     "a mask of 16 bits": (read_deep_mask, "more than 8 bits with labels up to 300"),
