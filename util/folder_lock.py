@@ -70,9 +70,9 @@ def _acquire(path: Path, remedy: str | None) -> int | None:
         except BlockingIOError:
             holder = os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
             os.close(descriptor)
-            named = f" ({holder})" if holder else ""
             raise InputError(
-                f"{path.parent}: another run{named} is writing here; {remedy}"
+                f"{path.parent}: another run (process {holder or 'unknown'}) is writing here; "
+                f"{remedy}"
             ) from None
         except OSError:
             os.close(descriptor)
@@ -108,7 +108,7 @@ def _write_holder(descriptor: int) -> None:
     """Note who holds the lock, for the message of a process that cannot get it."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def _release_in_child() -> None:
