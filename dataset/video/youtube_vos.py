@@ -97,7 +97,7 @@ class YoutubeDataset(VideoDataset):
         every = "every fifth" if is_every_fifth else "some"
         remedy = (
             "results are lower; unpack the archive of all frames to "
-            f"{self.root / 'all_frames'} (README, YouTube-VOS)"
+            f"{self.root / 'all_frames'} (docs/evaluation.md)"
         )
         if len(sparse) == len(spacings):
             expected = f"all_frames/{self._folder.name}_all_frames/{FRAMES}"
