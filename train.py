@@ -685,7 +685,7 @@ class Run:
         self.log.text("configuration", f"```\n{json.dumps(self.record, indent=2)}\n```")
         if self.validator:
             self.best = BestWeights(
-                self.folder, self.validator.settings, fresh=trainer.iteration == 0
+                self.folder, self.validator.settings, from_scratch=trainer.iteration == 0
             )
 
     def note_skipped(self, files: list[SkippedFile]) -> None:

@@ -394,16 +394,16 @@ def test_the_best_weights_are_kept_and_known_after_going_on(tmp_path):
     )
 
 
-def test_scores_of_another_validation_are_not_compared(tmp_path, capsys):
+def test_scores_of_another_validation_are_not_compared(tmp_path, caplog):
     BestWeights(tmp_path, {"max_frames": 5}).offer(10, scores_of(0.9), tiny_network())
     best = BestWeights(tmp_path, {"max_frames": None})
-    assert "another validation" in capsys.readouterr().err
+    assert "another validation" in caplog.text
     assert best.offer(20, scores_of(0.5), tiny_network())
 
 
-def test_a_training_begun_anew_knows_no_best_weights(tmp_path):
+def test_a_training_from_scratch_ignores_earlier_best_weights(tmp_path):
     BestWeights(tmp_path, {}).offer(10, scores_of(0.9), tiny_network())
-    assert BestWeights(tmp_path, {}, fresh=True).offer(5, scores_of(0.5), tiny_network())
+    assert BestWeights(tmp_path, {}, from_scratch=True).offer(5, scores_of(0.5), tiny_network())
 
 
 def test_weights_that_cannot_be_written_leave_the_former_best(tmp_path, monkeypatch):
