@@ -1,1 +1,1 @@
-"""Small tools that know nothing of the rest of the project."""
+"""General tools, which import no other package of the project."""

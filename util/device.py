@@ -106,7 +106,7 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_resident_mb() -> float:
     """The peak resident memory of this process, in 10^6 bytes; 0 on Windows, which is not
     supported."""
-    # Not ru_maxrss where it can be avoided: on Linux, a process inherits it from its parent.
+    # ru_maxrss is the second choice: on Linux, a process inherits it from its parent.
     peak = _process_status_mb("VmHWM")
     if peak is not None:
         return peak

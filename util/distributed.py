@@ -108,8 +108,9 @@ def process_group(
             raise
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"process {rank()} of {world_size()} has lost another one ({reason}); look at what the "
-            "lost one said, then start all of them again (--load_model auto resumes a training)"
+            f"process {rank()} of {world_size()} has lost another one ({reason}); look at the "
+            "messages of the lost one, then start all of them again (--load_model auto resumes a "
+            "training)"
         ) from error
     finally:
         _leave_process_group()
