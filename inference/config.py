@@ -78,13 +78,14 @@ SYSTEMS: dict[str, SystemConfig] = {
         SystemConfig(name="stcn"),
         # adaptive memory management; published with 2 frames, 4 are the best trade-off there
         SystemConfig(name="lfu", memory=MemoryConfig(policy="lfu", capacity_frames=4)),
+        # PCVOS, section 4
         SystemConfig(
             name="pcvos",
             clip_length=5,
             refine=True,
             memory=MemoryConfig(segment_frames=5),
             shipped_weights="pcvos_small.pth",
-        ),  # PCVOS, section 4
+        ),
         SystemConfig(
             name="remn",
             enhance=True,

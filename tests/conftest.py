@@ -1,4 +1,4 @@
-"""What several test files share: one thread, the tiny network with weights that predict something, and a made clip."""
+"""What test files share: one thread, tiny networks whose weights predict something, a toy clip."""
 
 import dataclasses
 import functools
@@ -14,12 +14,11 @@ from inference import SYSTEMS, FrameResult, VideoSegmenter, system_config
 from inference.memory import POLICIES
 from model import PRESETS, NetworkConfig, VOSNetwork, build_network
 
-torch.set_num_threads(
-    1
-)  # tests run beside one another and beside other work; results must not depend on the number anyway
+# tests run beside other work; results must not depend on the number of threads anyway
+torch.set_num_threads(1)
 
-PROBABILITY_TOLERANCE = 2e-4  # what counts as the same probabilities where only rounding differs
-TIE = 1e-3  # two best probabilities this close may swap
+PROBABILITY_TOLERANCE = 2e-4  # between probabilities that differ by rounding alone
+TIE = 1e-3  # the two largest probabilities may swap if they are this close
 
 
 class Clip(NamedTuple):
@@ -29,20 +28,23 @@ class Clip(NamedTuple):
     labels: np.ndarray
 
     def masks(self, object_id: int, index: int = 0) -> np.ndarray:
-        """Frame `index`'s labels with one object alone."""
+        """The labels of frame `index` with one object alone."""
         return np.where(self.labels[index] == object_id, self.labels[index], 0)
 
 
 @pytest.fixture(scope="session")
 def made_clip() -> Clip:
-    """12 frames of 48×64 in which both objects are always seen."""
+    """12 frames of 48×64 that always show both objects."""
     frames, labels = clip()
     part = np.s_[:, 16:112:2, 40:168:2]
     return Clip(frames[part].copy(), labels[part].copy())
 
 
 def tiny_network(logit_scale: float = 0.5, name: str | NetworkConfig = "tiny") -> VOSNetwork:
-    """A tiny preset, or the network of a configuration, with deterministic weights, whose predictions hold background and both objects of the made clip."""
+    """A tiny preset, or the network of a configuration, with deterministic weights.
+
+    It predicts background and both objects of the toy clip.
+    """
     network = fill(build_network(name))
     with torch.no_grad():
         network.decoder.pred.weight.mul_(logit_scale)
@@ -51,7 +53,7 @@ def tiny_network(logit_scale: float = 0.5, name: str | NetworkConfig = "tiny") -
 
 @pytest.fixture(scope="session")
 def network() -> VOSNetwork:
-    """A tiny network for all; not to be changed."""
+    """A tiny network for all tests; not to be changed."""
     return tiny_network()
 
 
@@ -63,7 +65,10 @@ def refined_network() -> VOSNetwork:
 
 @pytest.fixture(scope="session")
 def reinforced_network() -> VOSNetwork:
-    """A tiny network with foreground reinforcing that changes keys much, and redundancy reduction that averages; not to be changed."""
+    """A tiny network with foreground reinforcing and redundancy reduction; not to be changed.
+
+    The first changes keys a lot, the second averages.
+    """
     network = tiny_network(name="tiny_remn")
     with torch.no_grad():
         network.foreground_reinforcing.gain.fill_(0.5)
@@ -73,7 +78,7 @@ def reinforced_network() -> VOSNetwork:
 
 
 def tiny_network_name(system: str) -> str:
-    """The tiny preset that has what a system uses."""
+    """The tiny preset that has the slots of a system."""
     return next(
         name
         for name, config in PRESETS.items()
@@ -84,7 +89,7 @@ def tiny_network_name(system: str) -> str:
 
 @pytest.fixture(scope="session")
 def network_of_slots(reinforced_network: VOSNetwork) -> Callable[[Collection[str]], VOSNetwork]:
-    """network_of_slots(slots): a tiny network that has these parts beside STCN's; not to be changed."""
+    """network_of_slots(slots): a tiny network with these slots filled; not to be changed."""
 
     @functools.cache
     def build(slots: frozenset[str]) -> VOSNetwork:
@@ -106,7 +111,10 @@ def network_of_slots(reinforced_network: VOSNetwork) -> Callable[[Collection[str
 def make_segmenter(
     network_of_slots: Callable[[Collection[str]], VOSNetwork],
 ) -> Callable[..., VideoSegmenter]:
-    """make_segmenter(system="stcn", **overrides) on the CPU, on a tiny network that has the parts that are used, and no others."""
+    """make_segmenter(system="stcn", **overrides): a segmenter on the CPU.
+
+    Its network is tiny and has the slots that are used, and no others.
+    """
 
     def make(system: str = "stcn", **overrides: Any) -> VideoSegmenter:
         return VideoSegmenter(

@@ -1,6 +1,8 @@
-"""Weights and a clip that are functions of names alone, as the golden files of tests/data were measured on.
+"""Weights and a clip that are functions of names alone: those of the golden files in tests/data.
 
-Every array comes from NumPy's PCG64 seeded with the CRC-32 of a name, so a network of 200 MB need not be shipped to compare with its numbers.
+Every array comes from NumPy's PCG64, seeded with the CRC-32 of a name, so that a network of 200 MB
+need not be shipped to be compared with.
+
 Legend: T frames, H W size, W waves of a texture.
 """
 
@@ -15,10 +17,11 @@ _GAINS = {"key_proj.key_proj.weight": 0.5, "decoder.pred.weight": 1.0}
 _GAIN = 1.4
 _DEVIATIONS = {"running_mean": 0.05, "bias": 0.02, "relative_position_bias_table": 0.2}
 _WAVES = 24
+# of each object: centre y x, radius y x, speed y x in pixels a frame
 _BLOBS = (
     (46, 60, 26, 34, 1.2, 3.0),
     (70, 140, 30, 24, -1.0, -2.0),
-)  # of each object: centre y x, radius y x, speed y x in pixels a frame
+)
 
 
 def _generator(name: str) -> np.random.Generator:
@@ -28,8 +31,9 @@ def _generator(name: str) -> np.random.Generator:
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The value of the state-dict entry `name`: float32, or int64 zeros for num_batches_tracked.
 
-    Norms are near the identity (the last of a residual branch is damped, or activations would grow block by block), biases small,
-    convolutions and linears normal with variance gain / fan-in.
+    Norms are near the identity; the last one of a residual branch is damped, or activations would
+    grow block by block. Biases are small, convolutions and linears normal with variance
+    gain / fan-in.
     """
     draw = _generator(name)
     kind = name.rpartition(".")[2]
@@ -84,7 +88,10 @@ class _Texture:
 
 
 def clip(length: int = 12, height: int = 116, width: int = 204) -> tuple[np.ndarray, np.ndarray]:
-    """Two wobbling, textured blobs crossing a drifting texture: frames uint8 RGB [T, H, W, 3] and labels uint8 [T, H, W] of ids 1 and 2."""
+    """Two wobbling, textured blobs that cross a drifting texture.
+
+    Returns frames, uint8 RGB [T, H, W, 3], and labels, uint8 [T, H, W], of ids 1 and 2.
+    """
     draw = _generator("clip")
     background, *skins = (_Texture(draw) for _ in range(1 + len(_BLOBS)))
     rows, columns = np.mgrid[:height, :width].astype(np.float64)

@@ -1,7 +1,6 @@
-"""Systems that predict the frames of a clip together: where clips begin and end, what they read, and what is refused."""
+"""Systems that predict the frames of a clip together: where clips end, what they read."""
 
 import copy
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +8,8 @@ import torch
 from conftest import assert_same_labels, assert_same_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_engine import PlainEngine
+from plain_session import PlainSession, double_precision
+from sessions import run_session
 
 from inference import VideoSegmenter
 from model import save_weights
@@ -18,14 +18,11 @@ from util.errors import InputError
 PLAIN = {"refine": False, "memory.segment_frames": None}
 
 
-def play(session, frames, masks):
-    """All results of a session, in order: masks {frame index: ids}."""
-    results = [session.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
-    return [result for result in results if result is not None] + session.flush()
-
-
 def play_textbook(plain, frames, masks, clip_length):
-    """The textbook engine's ids and probabilities of every frame: clips end after `clip_length` frames and at masks."""
+    """Ids and probabilities of every frame by the plain session.
+
+    Clips end after `clip_length` frames and at masks.
+    """
     expected, start = [], 0
     while start < len(frames):
         length = clip_length if plain.ids else 1
@@ -55,7 +52,7 @@ def play_textbook(plain, frames, masks, clip_length):
     refine=st.booleans(),
     resolution=st.sampled_from([-1, 64]),
 )
-def test_clips_agree_with_the_textbook_engine(
+def test_clips_agree_with_the_plain_session(
     refined_network, made_clip, at, clip_length, segment_frames, refine, resolution
 ):
     masks = {
@@ -69,16 +66,14 @@ def test_clips_agree_with_the_textbook_engine(
         "resolution": resolution,
         "top_k": 7,
     }
-    with mock.patch.object(
-        torch.Tensor, "float", torch.Tensor.double
-    ):  # both in double, so that only what is computed can differ
+    with double_precision():
         network = copy.deepcopy(refined_network).double()
-        results = play(
+        results = run_session(
             VideoSegmenter(network, "pcvos", device="cpu", **overrides).session(),
             made_clip.frames,
             masks,
         )
-        plain = PlainEngine(
+        plain = PlainSession(
             network,
             clip_length,
             top_k=7,
@@ -96,7 +91,7 @@ def test_clips_agree_with_the_textbook_engine(
 
 @pytest.mark.parametrize("length", [2, 5, 8, 25])
 @pytest.mark.parametrize("late", [{}, {3: 2}, {5: 2}, {11: 2}], ids=str)
-def test_clips_without_refinement_and_progressive_matching_are_stcn_with_a_write_a_clip(
+def test_clips_without_refinement_and_progressive_matching_equal_stcn(
     refined_network, made_clip, length, late
 ):
     masks = {
@@ -106,8 +101,8 @@ def test_clips_without_refinement_and_progressive_matching_are_stcn_with_a_write
     ours = VideoSegmenter(refined_network, "pcvos", device="cpu", clip_length=length, **PLAIN)
     theirs = VideoSegmenter(refined_network, "stcn", device="cpu", mem_every=length)
     assert_same_results(
-        play(ours.session(), made_clip.frames, masks),
-        play(theirs.session(), made_clip.frames, masks),
+        run_session(ours.session(), made_clip.frames, masks),
+        run_session(theirs.session(), made_clip.frames, masks),
     )
 
 
@@ -178,9 +173,7 @@ def test_progressive_matching_changes_nothing_in_clips_of_one_segment(make_segme
 
 
 @pytest.mark.parametrize("length", [5, 8])
-def test_memory_is_updated_at_each_clips_last_frame_and_holds_nothing_of_the_clip_else(
-    make_segmenter, made_clip, length
-):
+def test_memory_holds_the_last_frame_of_each_clip_and_no_other(make_segmenter, made_clip, length):
     session = make_segmenter("pcvos", clip_length=length, **{"memory.segment_frames": 2}).session()
     held = []
     for index, frame in enumerate(np.concatenate([made_clip.frames] * 2)):
@@ -192,7 +185,9 @@ def test_memory_is_updated_at_each_clips_last_frame_and_holds_nothing_of_the_cli
     assert session.memory.size == 3 * 4 * len(session.memory.frame_indices)
 
 
-def test_latency_is_a_clip_less_one_frame_and_results_come_one_a_call(make_segmenter, made_clip):
+def test_latency_is_one_frame_less_than_a_clip_and_results_come_one_per_call(
+    make_segmenter, made_clip
+):
     for length in (5, 8, 25):
         session = make_segmenter("pcvos", clip_length=length).session()
         assert session.latency_frames == length - 1
@@ -213,18 +208,17 @@ def test_latency_is_a_clip_less_one_frame_and_results_come_one_a_call(make_segme
 def test_a_late_object_ends_the_clip_it_appears_in(make_segmenter, made_clip):
     masks = {0: made_clip.masks(1), 8: made_clip.masks(2, 8)}
     session = make_segmenter("pcvos").session()
-    results = play(session, made_clip.frames, masks)
+    results = run_session(session, made_clip.frames, masks)
     assert [result.object_ids for result in results] == [(1,)] * 8 + [(1, 2)] * 4
     assert session.memory.frame_indices == [0, 5, 8]
-    shorter = play(
-        make_segmenter("pcvos").session(), made_clip.frames[:9], {0: masks[0]}
-    )  # its last clip is frames 6 to 8
+    # its last clip is frames 6 to 8
+    shorter = run_session(make_segmenter("pcvos").session(), made_clip.frames[:9], {0: masks[0]})
     assert_same_results(results[:8], shorter[:8])
 
 
 def test_a_late_object_at_a_clips_last_frame_is_memorised_once(make_segmenter, made_clip):
     session = make_segmenter("pcvos").session()
-    play(session, made_clip.frames, {0: made_clip.masks(1), 5: made_clip.masks(2, 5)})
+    run_session(session, made_clip.frames, {0: made_clip.masks(1), 5: made_clip.masks(2, 5)})
     assert session.memory.frame_indices == [0, 5, 10]
     assert session.memory.size == 3 * 4 * 3
 
@@ -237,7 +231,7 @@ def test_a_video_of_one_frame_returns_its_mask(make_segmenter, made_clip, length
     assert np.array_equal(result.labels, made_clip.labels[0])
 
 
-def test_a_clip_longer_than_the_video_is_the_video(make_segmenter, made_clip):
+def test_a_clip_longer_than_the_video_ends_with_it(make_segmenter, made_clip):
     longer, exact = (
         list(
             make_segmenter("pcvos", clip_length=length).segment(
@@ -276,7 +270,7 @@ def test_an_object_that_vanishes_leaves_the_other_segmented(make_segmenter, made
     )
 
 
-def test_removing_an_object_in_mid_clip_frees_it_from_the_next_frame_on_and_the_memory_keeps_its_pace(
+def test_removing_an_object_within_a_clip_keeps_the_schedule_of_the_memory(
     make_segmenter, made_clip
 ):
     session = make_segmenter("pcvos").session()
@@ -291,22 +285,19 @@ def test_removing_an_object_in_mid_clip_frees_it_from_the_next_frame_on_and_the_
     assert session.memory.frame_indices == [0, 5, 10]
 
 
-def test_flushing_in_mid_clip_gives_what_is_there_and_the_memory_keeps_its_pace(
-    make_segmenter, made_clip, policy
-):
+def test_flushing_within_a_clip_keeps_the_schedule_of_the_memory(make_segmenter, made_clip, policy):
     sessions = [make_segmenter("pcvos", memory=policy, refine=False).session() for _ in range(2)]
-    flushed, results = [], play(sessions[0], made_clip.frames, {0: made_clip.labels[0]})
+    flushed, results = [], run_session(sessions[0], made_clip.frames, {0: made_clip.labels[0]})
     for start, end in ((0, 3), (3, 4), (4, 12)):
-        flushed += play(
+        flushed += run_session(
             sessions[1], made_clip.frames[start:end], {} if start else {0: made_clip.labels[0]}
         )
-    assert_same_results(
-        flushed, results
-    )  # without refinement frames of a clip do not depend on each other, but on the memory
+    # without refinement frames of a clip do not depend on each other, but on the memory
+    assert_same_results(flushed, results)
     assert sessions[1].memory.frame_indices == sessions[0].memory.frame_indices
 
 
-def test_frames_of_another_size_are_refused_and_the_session_stays_as_it_was(
+def test_frames_of_another_size_are_refused_and_leave_the_session_unchanged(
     make_segmenter, made_clip
 ):
     segmenter = make_segmenter("pcvos")
@@ -320,14 +311,16 @@ def test_frames_of_another_size_are_refused_and_the_session_stays_as_it_was(
     results += [session.step(frame) for frame in made_clip.frames[3:]]
     results = [result for result in results if result is not None] + session.flush()
     assert_same_results(
-        results, play(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
+        results, run_session(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
     )
 
 
-def test_a_network_without_refinement_is_refused_by_what_it_lacks(network, tmp_path, made_clip):
+def test_a_network_without_refinement_is_refused_naming_what_is_missing(
+    network, tmp_path, made_clip
+):
     with pytest.raises(
         InputError,
-        match=r"network tiny: no weights.*input_proj.*refine_transformer.*system pcvos.*refine=false",
+        match=r"network tiny: no weights.*input_proj.*refine_transformer.*refine=false",
     ) as refusal:
         VideoSegmenter(network, "pcvos", device="cpu")
     assert "\n" not in str(refusal.value)
@@ -346,7 +339,7 @@ def test_a_network_without_refinement_is_refused_by_what_it_lacks(network, tmp_p
     assert len(list(segmenter.segment(made_clip.frames, made_clip.labels[0]))) == 12
 
 
-def test_a_checkpoint_that_lacks_part_of_the_refinement_is_refused_by_name(
+def test_a_checkpoint_without_a_part_of_the_refinement_is_refused_naming_it(
     refined_network, tmp_path
 ):
     state = dict(refined_network.state_dict())
@@ -354,6 +347,6 @@ def test_a_checkpoint_that_lacks_part_of_the_refinement_is_refused_by_name(
     torch.save(state, tmp_path / "part.pth")
     with pytest.raises(
         InputError,
-        match=r"the nearest is tiny_pcvos, entries that do not fit: 1, first refine_transformer\.layers\.0\.blocks\.1\.attn\.qk\.weight is missing",
+        match=r"nearest is tiny_pcvos.*layers\.0\.blocks\.1\.attn\.qk\.weight is missing",
     ):
         VideoSegmenter.from_checkpoint(tmp_path / "part.pth", "pcvos", device="cpu")

@@ -1,8 +1,7 @@
-"""Sessions compute what the textbook engine computes, whatever the system, the policy, the lookahead and the order of events."""
+"""Sessions compute what the plain session computes, for every system, policy and lookahead."""
 
 import copy
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,18 +9,12 @@ import torch
 from conftest import assert_same_labels, assert_same_results, tiny_network, tiny_network_name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_engine import PlainEngine
+from plain_session import PlainSession, double_precision
+from sessions import run_session
 
 from inference import SYSTEMS, VideoSegmenter
 from inference.memory import POLICIES
 from util.errors import InputError
-
-
-def run(session, frames, masks=None):
-    """All results of a session, in order: masks {frame index: ids}."""
-    masks = masks or {}
-    results = [session.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
-    return [result for result in results if result is not None] + session.flush()
 
 
 def assert_bitwise_equal(ours, theirs):
@@ -39,7 +32,7 @@ def random_video(seed, length=9, size=(33, 50)):
 
 
 def squares(random, ids, size):
-    """A mask with a rectangle of each id; at least one pixel of each is seen."""
+    """A mask with a rectangle of each id; at least one pixel of each is visible."""
     mask = np.zeros(size, np.int32)
     for number, object_id in enumerate(ids):
         top, left = random.integers(0, size[0] - 9), random.integers(0, size[1] - 9)
@@ -55,9 +48,8 @@ EVENT = st.one_of(
     st.sampled_from(["remove 2", "remove 7"]),
     st.sets(st.sampled_from([1, 2, 7]), min_size=1),
 )
-EVENTS = st.lists(
-    EVENT, min_size=8, max_size=8
-)  # before frames 1 to 8: nothing, an object leaves, a mask of these ids
+# before frames 1 to 8: nothing, the removal of an object, a mask of these ids
+EVENTS = st.lists(EVENT, min_size=8, max_size=8)
 POLICY = st.one_of(
     st.fixed_dictionaries({"mem_every": st.integers(1, 5), "include_last": st.booleans()}),
     st.just({"memory": "first-and-latest"}),
@@ -65,13 +57,13 @@ POLICY = st.one_of(
 
 
 def play(network, events, overrides, lookahead, resolution, seed):
-    """The session's results, and the textbook engine's ids and probabilities of every frame."""
+    """The results of a session; ids and probabilities of every frame by the plain session."""
     frames, random = random_video(seed)
     session = VideoSegmenter(
         network, device="cpu", resolution=resolution, top_k=7, **overrides
     ).session(lookahead=lookahead)
     latest = overrides.get("memory") == "first-and-latest"
-    plain = PlainEngine(
+    plain = PlainSession(
         network,
         math.inf if latest else overrides["mem_every"],
         latest or overrides["include_last"],
@@ -104,12 +96,10 @@ def play(network, events, overrides, lookahead, resolution, seed):
     resolution=st.sampled_from([-1, -1, 24, 48]),
     seed=st.integers(0, 99),
 )
-def test_sessions_agree_with_the_textbook_engine(
+def test_sessions_agree_with_the_plain_session(
     network, events, overrides, lookahead, resolution, seed
 ):
-    with mock.patch.object(
-        torch.Tensor, "float", torch.Tensor.double
-    ):  # both in double, so that only what is computed can differ
+    with double_precision():
         results, expected = play(
             copy.deepcopy(network).double(), events, overrides, lookahead, resolution, seed
         )
@@ -134,10 +124,9 @@ def test_looking_ahead_gives_the_same_result(make_segmenter, made_clip, system, 
     )
 
 
-def test_looking_ahead_gives_the_same_result_where_objects_are_predicted_with_confidence(made_clip):
-    segmenter = VideoSegmenter(
-        tiny_network(logit_scale=2.0), device="cpu"
-    )  # logits of 20: several objects claim a pixel with certainty
+def test_looking_ahead_gives_the_same_result_for_confident_predictions(made_clip):
+    # logits of 20: several objects claim a pixel with certainty
+    segmenter = VideoSegmenter(tiny_network(logit_scale=2.0), device="cpu")
     streamed = list(segmenter.segment(made_clip.frames, made_clip.labels[0], lookahead=1))
     assert_same_results(
         list(segmenter.segment(made_clip.frames, made_clip.labels[0], lookahead=5)), streamed
@@ -152,11 +141,12 @@ def test_late_object_leaves_earlier_objects_unchanged(
     segmenter = make_segmenter(system, memory=policy)
     masks = {0: made_clip.masks(1)}
     alone = list(segmenter.segment(made_clip.frames, masks, lookahead=lookahead))
+    # frame 5 ends a clip in any case
     joined = list(
         segmenter.segment(
             made_clip.frames, {**masks, 5: made_clip.masks(2, 5)}, lookahead=lookahead
         )
-    )  # 5 ends a clip in any case
+    )
     assert_same_results(joined[:5], alone[:5])
     assert [result.object_ids for result in joined] == [(1,)] * 5 + [(1, 2)] * 7
     mask = made_clip.masks(2, 5)
@@ -191,28 +181,30 @@ def test_frames_before_the_first_mask_are_background_and_change_nothing(
     make_segmenter, made_clip, system, policy
 ):
     segmenter = make_segmenter(system, memory=policy)
-    late = run(segmenter.session(), made_clip.frames, {3: made_clip.labels[3]})
+    late = run_session(segmenter.session(), made_clip.frames, {3: made_clip.labels[3]})
     for result in late[:3]:
         assert result.object_ids == ()
         assert not result.labels.any()
         assert torch.equal(result.probabilities, torch.ones(1, 48, 64))
     for one, other in zip(
         late[3:],
-        run(segmenter.session(), made_clip.frames[3:], {0: made_clip.labels[3]}),
+        run_session(segmenter.session(), made_clip.frames[3:], {0: made_clip.labels[3]}),
         strict=True,
     ):
         assert one.frame_index == other.frame_index + 3
         assert torch.equal(one.probabilities, other.probabilities)
 
 
-def test_corrected_object_takes_the_shape_that_is_given_and_goes_on_from_it(
+def test_corrected_object_takes_the_given_shape_and_is_propagated_from_it(
     make_segmenter, made_clip, policy
 ):
     segmenter = make_segmenter(memory=policy)
     correction = np.zeros((48, 64), np.uint8)
     correction[4:20, 4:20] = 2
-    before = run(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
-    after = run(segmenter.session(), made_clip.frames, {0: made_clip.labels[0], 6: correction})
+    before = run_session(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
+    after = run_session(
+        segmenter.session(), made_clip.frames, {0: made_clip.labels[0], 6: correction}
+    )
     assert_bitwise_equal(after[:6], before[:6])
     assert np.array_equal(after[6].labels == 2, correction == 2)
     assert np.array_equal(
@@ -238,20 +230,20 @@ def test_removed_object_leaves_from_the_next_frame_on(make_segmenter, made_clip,
     assert session.object_ids == session.memory.object_ids == (2,)
 
 
-def test_removing_the_last_object_leaves_background_and_a_new_object_starts_afresh(
+def test_after_the_last_object_is_removed_a_new_object_starts_as_in_a_new_session(
     make_segmenter, made_clip, policy
 ):
     segmenter = make_segmenter(memory=policy)
     session = segmenter.session()
-    run(session, made_clip.frames[:4], {0: made_clip.labels[0]})
+    run_session(session, made_clip.frames[:4], {0: made_clip.labels[0]})
     session.remove_object(1)
     session.remove_object(2)
     assert session.memory is None
     empty = session.step(made_clip.frames[4])
     assert empty.object_ids == ()
     assert not empty.labels.any()
-    again = run(session, made_clip.frames[5:], {0: made_clip.labels[5]})
-    fresh = run(segmenter.session(), made_clip.frames[5:], {0: made_clip.labels[5]})
+    again = run_session(session, made_clip.frames[5:], {0: made_clip.labels[5]})
+    fresh = run_session(segmenter.session(), made_clip.frames[5:], {0: made_clip.labels[5]})
     for one, other in zip(again, fresh, strict=True):
         assert one.frame_index == other.frame_index + 5
         assert torch.equal(one.probabilities, other.probabilities)
@@ -267,14 +259,14 @@ def test_flushing_in_the_middle_changes_no_result(make_segmenter, made_clip, pol
         made_clip.frames[4:5],
         made_clip.frames[5:],
     ):
-        results += run(session, part, {} if results else {0: made_clip.labels[0]})
+        results += run_session(session, part, {} if results else {0: made_clip.labels[0]})
         assert session.flush() == []
     assert_same_results(
         results, list(segmenter.segment(made_clip.frames, made_clip.labels[0], lookahead=1))
     )
 
 
-def test_sessions_side_by_side_do_not_touch_each_other(make_segmenter, made_clip, policy):
+def test_sessions_side_by_side_do_not_affect_each_other(make_segmenter, made_clip, policy):
     segmenter = make_segmenter(memory=policy)
     backwards = made_clip.frames[::-1]
     one, two = segmenter.session(), segmenter.session()
@@ -290,14 +282,15 @@ def test_sessions_side_by_side_do_not_touch_each_other(make_segmenter, made_clip
     ]
     assert_bitwise_equal(
         [pair[0] for pair in mixed],
-        run(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]}),
+        run_session(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]}),
     )
     assert_bitwise_equal(
-        [pair[1] for pair in mixed], run(segmenter.session(), backwards, {0: made_clip.labels[-1]})
+        [pair[1] for pair in mixed],
+        run_session(segmenter.session(), backwards, {0: made_clip.labels[-1]}),
     )
 
 
-def test_a_segmenter_leaves_the_network_it_was_given_as_it_was(network, made_clip):
+def test_a_segmenter_does_not_change_the_network_it_was_given(network, made_clip):
     mine = copy.deepcopy(network).train()
     before = copy.deepcopy(mine.state_dict())
     segmenter = VideoSegmenter(mine, device="cpu")
@@ -316,7 +309,7 @@ def test_a_segmenter_leaves_the_network_it_was_given_as_it_was(network, made_cli
 
 def test_results_do_not_depend_on_the_callers_gradient_mode(make_segmenter, made_clip):
     segmenter = make_segmenter()
-    expected = run(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
+    expected = run_session(segmenter.session(), made_clip.frames, {0: made_clip.labels[0]})
     session, results = segmenter.session(), []
     for index, frame in enumerate(made_clip.frames):
         with (torch.inference_mode, torch.enable_grad, torch.no_grad)[index % 3]():
@@ -352,8 +345,8 @@ def test_probabilities_are_a_distribution_whose_largest_is_the_label(
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_number_that_is_none_anywhere_in_the_network_gives_no_result(system, made_clip):
-    """A comparison with it is false, so that every mask would be blank."""
+def test_nan_anywhere_in_the_network_gives_no_wrong_result(system, made_clip):
+    """Comparisons with NaN are false, so that every mask would be blank."""
     network = tiny_network(name=tiny_network_name(system))
     if network.config.enhancer is not None:
         network.foreground_reinforcing.gain.data.fill_(0.5)

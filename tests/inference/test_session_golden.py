@@ -1,4 +1,4 @@
-"""Sessions on the published network against the published implementation's probabilities and labels."""
+"""Sessions on the published networks give the results of the published implementations."""
 
 import numpy as np
 import pytest
@@ -31,9 +31,8 @@ def golden_clip() -> tuple[np.ndarray, np.ndarray]:
 def assert_golden(results, name, frames, probabilities):
     for frame, expected in zip(frames, probabilities, strict=True):
         ours = results[frame].probabilities
-        ours = torch.nn.functional.pad(
-            ours, (0, 0, 0, 0, 0, len(expected) - len(ours))
-        )  # objects yet to come: zero
+        # zeros for objects that have not joined yet
+        ours = torch.nn.functional.pad(ours, (0, 0, 0, 0, 0, len(expected) - len(ours)))
         torch.testing.assert_close(
             ours, torch.from_numpy(expected), rtol=0, atol=PROBABILITY_TOLERANCE
         )

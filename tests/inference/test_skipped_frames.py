@@ -1,4 +1,4 @@
-"""Frames whose results nobody wants: skipped where they change nothing, and the memory is scheduled by the frames' own indices."""
+"""Frames whose results are not wanted are skipped if they change nothing."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from util.errors import InputError
 
 
 class Counting:
-    """A network that tells how many frames it encoded and how many it memorised."""
+    """Counts the frames that a network encodes and memorises."""
 
     def __init__(self, monkeypatch, segmenter):
         self.encoded = self.memorised = 0
@@ -34,7 +34,7 @@ class Counting:
 
 
 def play(session, frames, masks, wanted, indices=None):
-    """All results, in order. masks: index → ids; indices: of the frames that are given, all by default."""
+    """All results, in order. masks: {index: ids}. indices: of the frames that are given."""
     results = [
         session.step(frames[i % len(frames)], masks.get(i), index=i, wanted=i in wanted)
         for i in indices or range(len(frames))
@@ -44,13 +44,13 @@ def play(session, frames, masks, wanted, indices=None):
 
 @pytest.fixture
 def long_frames(made_clip):
-    """41 frames: the made clip to and fro."""
+    """41 frames: the toy clip forwards and backwards."""
     there_and_back = [*range(12), *range(10, 0, -1)]
     return np.stack([made_clip.frames[there_and_back[index % 22]] for index in range(41)])
 
 
 @pytest.mark.parametrize("lookahead", [1, 8])
-def test_of_41_frames_with_every_fifth_asked_for_9_are_encoded_and_8_memorised(
+def test_of_41_frames_with_every_fifth_wanted_9_are_encoded_and_8_memorised(
     make_segmenter, made_clip, long_frames, monkeypatch, lookahead
 ):
     segmenter = make_segmenter()
@@ -66,7 +66,7 @@ def test_of_41_frames_with_every_fifth_asked_for_9_are_encoded_and_8_memorised(
 
 
 @pytest.mark.parametrize("system", list(SYSTEMS))
-def test_what_is_wanted_is_as_if_all_were_computed(
+def test_wanted_results_are_as_if_all_were_computed(
     make_segmenter, made_clip, long_frames, policy, system
 ):
     segmenter = make_segmenter(system, memory=policy)
@@ -79,7 +79,7 @@ def test_what_is_wanted_is_as_if_all_were_computed(
     )
     skips = system in ("stcn", "lfu") and policy in ("every-k", "fifo", "random", "redundancy")
     assert (session.frames_skipped > 0) == skips, (
-        "these look at every frame, or their frames depend on one another"
+        "the others look at every frame, or their frames depend on one another"
     )
 
 
@@ -141,7 +141,7 @@ def test_skipping_never_shows_in_the_results(
         ("pcvos", {}),
     ],
 )
-def test_systems_that_look_at_every_frame_skip_none(
+def test_systems_that_need_every_frame_skip_none(
     make_segmenter, made_clip, monkeypatch, system, overrides
 ):
     segmenter = make_segmenter(system, **overrides)
@@ -150,7 +150,7 @@ def test_systems_that_look_at_every_frame_skip_none(
     assert counting.encoded == 12
 
 
-def test_frames_before_the_first_object_that_nobody_wants_are_skipped_by_every_policy(
+def test_unwanted_frames_before_the_first_object_are_skipped_by_every_policy(
     make_segmenter, made_clip, policy
 ):
     session = make_segmenter(memory=policy).session()
@@ -162,8 +162,13 @@ def test_frames_before_the_first_object_that_nobody_wants_are_skipped_by_every_p
     ("system", "every"),
     [("stcn", {"mem_every": 5}), ("lfu", {"mem_every": 5}), ("pcvos", {"clip_length": 5})],
 )
-def test_of_every_fifth_frame_alone_each_is_memorised(make_segmenter, made_clip, system, every):
-    """The schedule counts the video's own frames, not those given. A clip is so many frames given; published PCVOS memorises all five of them at L = 5."""
+def test_if_only_every_fifth_frame_is_given_each_is_memorised(
+    make_segmenter, made_clip, system, every
+):
+    """The schedule counts the frames of the video, not those given; a clip counts those given.
+
+    Published PCVOS memorises all five frames of such a clip at L = 5.
+    """
     session = make_segmenter(system, **every).session(lookahead=4)
     results = play(
         session, made_clip.frames, {0: made_clip.labels[0]}, range(56), indices=range(0, 60, 5)
@@ -172,20 +177,23 @@ def test_of_every_fifth_frame_alone_each_is_memorised(make_segmenter, made_clip,
     assert session.frames_memorised == 11
 
 
-def test_clips_of_every_fifth_frame_are_predicted_together_and_memorised_by_their_own_index(
+def test_clips_of_every_fifth_frame_are_memorised_by_the_index_of_their_frames(
     make_segmenter, made_clip
 ):
     session = make_segmenter("pcvos", clip_length=10).session()
-    assert [session.step(frame, made_clip.labels[0] if not index else None, index=5 * index) is None for index, frame in enumerate(made_clip.frames)] == [
-        False, *[True] * 9, False, False
-    ]  # fmt: skip
+    results = [
+        session.step(frame, made_clip.labels[0] if index == 0 else None, index=5 * index)
+        for index, frame in enumerate(made_clip.frames)
+    ]
+    is_due = [result is not None for result in results]
+    assert is_due == [True, *[False] * 9, True, True]
     session.flush()
     assert session.memory.frame_indices == [0, 10, 20, 30, 40, 50], (
         "every second frame of the clip is 10 frames after the last that was memorised"
     )
 
 
-def test_frames_out_of_order_are_refused_and_the_session_stays_as_it_was(make_segmenter, made_clip):
+def test_frames_out_of_order_are_refused_and_leave_the_session_unchanged(make_segmenter, made_clip):
     session = make_segmenter().session()
     session.step(made_clip.frames[0], made_clip.labels[0], index=5)
     for index in (5, 3):
@@ -195,7 +203,7 @@ def test_frames_out_of_order_are_refused_and_the_session_stays_as_it_was(make_se
     assert session.frames_given == 2
 
 
-def test_every_policy_says_whether_it_needs_every_frame():
+def test_every_policy_states_whether_it_needs_every_frame():
     assert {
         name
         for name, policy in POLICIES.items()
@@ -211,10 +219,10 @@ def test_a_stated_length_reserves_a_bounded_memory(make_segmenter, made_clip):
 
 
 @pytest.mark.parametrize("system", ["stcn", "pcvos"])
-def test_results_are_brought_to_the_frames_own_size_one_at_a_time(
+def test_results_are_resized_to_the_size_of_the_frame_one_at_a_time(
     make_segmenter, made_clip, monkeypatch, system
 ):
-    """Large frames with many objects need room for one, whatever the lookahead or the clip."""
+    """Large frames with many objects need memory for one of them, whatever the lookahead."""
     sizes, from_network = [], Geometry.from_network
     monkeypatch.setattr(
         Geometry,
@@ -229,15 +237,13 @@ def test_results_are_brought_to_the_frames_own_size_one_at_a_time(
         for index, frame in enumerate(made_clip.frames)
     ]
     due = [result for result in results if result is not None]
-    assert sizes == [1] * len(due) and len(due) < 12, "those that wait are not made"
+    assert sizes == [1] * len(due) and len(due) < 12, "results that wait are not made yet"
     remaining = session.drain()
     next(remaining)
     assert len(sizes) == len(due) + 1
 
 
-def test_the_lookahead_is_lowered_where_frames_are_large_as_they_are_worked_on(
-    make_segmenter, made_clip, monkeypatch
-):
+def test_the_lookahead_is_lowered_for_large_working_sizes(make_segmenter, made_clip, monkeypatch):
     monkeypatch.setattr("inference.prediction._PROBABILITY_PIXELS", 2 * 3 * 48 * 64)
     session = make_segmenter(mem_every=9).session(lookahead=8)
     given = [

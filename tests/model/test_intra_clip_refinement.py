@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from deterministic import weight
-from plain_engine import refine_by_pairs
+from plain_session import refine_by_pairs
 from repository import DATA
 
 from model import (

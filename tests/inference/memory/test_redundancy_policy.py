@@ -1,7 +1,9 @@
-"""A full memory becomes shorter: which frames become one, what stays, and what a session makes of it. Legend: T frames, M elements of a frame, C channels."""
+"""Redundancy reduction of a full memory: which frames are merged, which stay.
+
+Legend: T frames, M elements of a frame, C channels.
+"""
 
 import copy
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import torch
 from conftest import assert_same_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_engine import PlainEngine
+from plain_session import PlainSession, double_precision
+from sessions import run_session
 
 from inference import MemoryConfig, VideoSegmenter, system_config
 from inference.memory import POLICIES, MemoryBank
@@ -21,7 +24,7 @@ ELEMENTS = 3
 
 
 def choosing(network, factor):
-    """The network, its gate settled on 2 or 4 frames in one."""
+    """The network, with a gate that always merges 2 or always 4 frames."""
     network = copy.deepcopy(network)
     with torch.no_grad():
         network.redundancy_reduction.gate.conv2.weight.zero_()
@@ -32,7 +35,10 @@ def choosing(network, factor):
 
 
 class Written:
-    """A policy and a bank in which frames are written as a session writes them; the plain copy of every frame's key and values."""
+    """A policy and a bank in which frames are written as a session writes them.
+
+    keys, values: those of every frame, for comparison.
+    """
 
     def __init__(self, network, capacity_frames=12, **config):
         self.policy = POLICIES["redundancy"](
@@ -57,7 +63,7 @@ class Written:
         return self.bank.frames == frame
 
     def assert_holds(self, frames):
-        """frames: {the frame a row counts as: the frames it is the average of}."""
+        """frames: {the frame that an element counts as: the frames it is the average of}."""
         assert self.bank.frame_indices == sorted(frames) and self.bank.size == ELEMENTS * len(
             frames
         )
@@ -86,7 +92,7 @@ def run_of(first, count, factor):
 
 @torch.no_grad()
 @pytest.mark.parametrize("factor", [2, 4])
-def test_a_full_memory_becomes_a_half_or_a_quarter_with_the_annotated_frame_exempt(
+def test_a_full_memory_becomes_a_half_or_a_quarter_except_for_the_annotated_frame(
     reinforced_network, factor
 ):
     written = Written(choosing(reinforced_network, factor))
@@ -99,7 +105,7 @@ def test_a_full_memory_becomes_a_half_or_a_quarter_with_the_annotated_frame_exem
 
 
 @torch.no_grad()
-def test_reduced_frames_are_reduced_again_and_the_memory_never_passes_its_capacity(
+def test_merged_frames_are_merged_again_and_the_memory_never_exceeds_its_capacity(
     reinforced_network,
 ):
     written = Written(choosing(reinforced_network, 4))
@@ -109,14 +115,16 @@ def test_reduced_frames_are_reduced_again_and_the_memory_never_passes_its_capaci
         assert written.bank.size <= 13 * ELEMENTS
         assert written.bank.frame_indices[0] == 0
         assert torch.equal(written.bank.keys[:ELEMENTS], written.keys[0]), (
-            "the annotated frame stays as it is"
+            "the annotated frame stays unchanged"
         )
     assert torch.isfinite(written.bank.keys).all()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("factor", [2, 4])
-def test_no_frame_is_made_of_frames_before_and_after_an_objects_first(reinforced_network, factor):
+def test_no_merged_frame_mixes_frames_from_before_and_after_an_object_joined(
+    reinforced_network, factor
+):
     written = Written(choosing(reinforced_network, factor))
     written.write(0, joining=(1,))
     for frame in range(1, 6):
@@ -132,7 +140,7 @@ def test_no_frame_is_made_of_frames_before_and_after_an_objects_first(reinforced
     )
     written.assert_holds({0: [0], **before, 6: [6], **after, 14: [14]})
     query = torch.randn(4, 8)
-    alone = MemoryBank()  # what was held since object 2 joined
+    alone = MemoryBank()  # the elements since object 2 joined
     for frame in written.bank.frame_indices:
         if frame >= 6:
             rows = written.rows(frame)
@@ -145,7 +153,7 @@ def test_no_frame_is_made_of_frames_before_and_after_an_objects_first(reinforced
 
 
 @torch.no_grad()
-def test_a_stretch_shorter_than_the_reduction_is_reduced_by_what_fits_and_a_single_frame_stays(
+def test_a_stretch_shorter_than_the_factor_is_merged_by_the_largest_that_fits(
     reinforced_network,
 ):
     written = Written(choosing(reinforced_network, 4), capacity_frames=4)
@@ -155,14 +163,14 @@ def test_a_stretch_shorter_than_the_reduction_is_reduced_by_what_fits_and_a_sing
 
 
 @torch.no_grad()
-def test_corrections_of_objects_that_are_there_do_not_keep_frames(reinforced_network):
+def test_frames_of_corrections_are_not_exempt(reinforced_network):
     written = Written(choosing(reinforced_network, 4), capacity_frames=4)
     for frame in range(60):
         written.write(frame, joining=(1,) if frame == 0 else (), annotated=frame % 2 == 0)
         assert len(written.bank.frame_indices) <= 5
 
 
-def test_frames_alone_between_two_at_which_objects_joined_are_no_obstacle(reinforced_network):
+def test_frames_that_are_alone_between_exempt_ones_stay(reinforced_network):
     written = Written(reinforced_network, capacity_frames=4)
     for frame in range(20):
         written.write(frame, joining=(frame + 1,) if frame % 2 == 0 else ())
@@ -188,9 +196,7 @@ def test_a_capacity_that_the_reduction_does_not_divide_is_rounded_with_one_note(
 
 
 @torch.no_grad()
-def test_the_gate_sees_the_frames_that_may_be_reduced_alone_and_in_order(
-    reinforced_network, monkeypatch
-):
+def test_the_gate_sees_only_the_frames_that_may_be_merged_in_order(reinforced_network, monkeypatch):
     written, seen = Written(reinforced_network, capacity_frames=4), []
     reduction = reinforced_network.redundancy_reduction
     monkeypatch.setattr(reduction, "choose", lambda key: seen.append(key) or 2)
@@ -199,7 +205,7 @@ def test_the_gate_sees_the_frames_that_may_be_reduced_alone_and_in_order(
     torch.testing.assert_close(seen, [torch.stack([written.keys[frame] for frame in (1, 2, 4, 5)])])
 
 
-def test_twelve_frames_are_held_where_nothing_else_is_asked_for():
+def test_twelve_frames_are_held_by_default():
     assert (
         system_config("remn").memory.capacity_frames
         == system_config("stcn", memory="redundancy").memory.capacity_frames
@@ -207,47 +213,13 @@ def test_twelve_frames_are_held_where_nothing_else_is_asked_for():
     )
 
 
-def test_uses_add_up(reinforced_network):
-    bank = MemoryBank(usage="count")
-    for frame in range(3):
-        bank.write(frame, torch.randn(ELEMENTS, 8), {1: torch.randn(ELEMENTS, 16)})
-    for _ in range(9):
-        bank.read(torch.randn(4, 8), (1,), 2)
-    first, second, third = bank.uses.split(ELEMENTS)
-    expected = torch.cat([first, second + third])
-    assert expected.unique().numel() > 2, "too few reads to compare"
-    bank.merge(
-        torch.tensor([[[3, 4, 5], [6, 7, 8]]]), lambda key: key.mean(1), lambda value: value.mean(1)
-    )
-    assert torch.equal(bank.uses, expected)
-    assert bank.frame_indices == [0, 2]
-
-
-def test_a_merge_across_an_objects_first_element_is_an_error_of_the_caller():
-    bank = MemoryBank()
-    for frame in range(3):
-        bank.write(
-            frame,
-            torch.randn(ELEMENTS, 8),
-            {i: torch.randn(ELEMENTS, 16) for i in range(1, 2 + (frame == 2))}
-            if frame == 2
-            else {1: torch.randn(ELEMENTS, 16)},
-        )
-    with pytest.raises(AssertionError, match="before and after an object joined"):
-        bank.merge(
-            torch.tensor([[[3, 4, 5], [6, 7, 8]]]),
-            lambda key: key.mean(1),
-            lambda value: value.mean(1),
-        )
-
-
 # In a session
 
 
 def play(segmenter, frames, masks):
+    """The results of a video, and its session."""
     session = segmenter.session()
-    results = [session.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
-    return [result for result in results if result is not None] + session.flush(), session
+    return run_session(session, frames, masks), session
 
 
 @settings(
@@ -265,7 +237,7 @@ def play(segmenter, frames, masks):
     factor=st.sampled_from([2, 4]),
     resolution=st.sampled_from([-1, 64]),
 )
-def test_sessions_agree_with_the_textbook_engine(
+def test_sessions_agree_with_the_plain_session(
     reinforced_network, made_clip, at, removed_at, threshold, capacity, enhance, factor, resolution
 ):
     frames = np.concatenate([made_clip.frames, made_clip.frames[::-1]])
@@ -281,9 +253,7 @@ def test_sessions_agree_with_the_textbook_engine(
         if threshold is None
         else {"memory.sampling_threshold": threshold, "memory.max_gap_frames": 99}
     )
-    with mock.patch.object(
-        torch.Tensor, "float", torch.Tensor.double
-    ):  # both in double, so that only what is computed can differ
+    with double_precision():
         network = fill_reductions(choosing(reinforced_network, factor)).double()
         segmenter = VideoSegmenter(
             network,
@@ -297,7 +267,7 @@ def test_sessions_agree_with_the_textbook_engine(
         )
         session, plain = (
             segmenter.session(),
-            PlainEngine(
+            PlainSession(
                 network,
                 1,
                 top_k=7,
@@ -311,9 +281,8 @@ def test_sessions_agree_with_the_textbook_engine(
             if index == removed_at:
                 session.remove_object(1)
                 plain.remove_object(1)
-            held = [
-                write.frame for write in plain.memory
-            ]  # the last frame's write would wait for a next one
+            # the last frame's write would wait for a next one
+            held = [write.frame for write in plain.memory]
             result, (ids, probabilities) = (
                 session.step(frame, masks.get(index)),
                 plain.step(frame, masks.get(index)),
@@ -326,7 +295,7 @@ def test_sessions_agree_with_the_textbook_engine(
 
 
 def fill_reductions(network):
-    """Reductions that are no averages."""
+    """The network, with reductions that are not averages."""
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in (
@@ -356,7 +325,7 @@ def test_with_modules_that_change_nothing_remn_is_stcn(reinforced_network, made_
     assert all(np.array_equal(one.labels, other.labels) for one, other in zip(ours, theirs))
 
 
-def test_until_the_memory_is_full_results_are_those_of_every_k_and_then_they_are_not(
+def test_results_are_those_of_every_k_until_the_memory_is_full(
     make_segmenter, network_of_slots, made_clip
 ):
     frames = np.concatenate([made_clip.frames] * 2)
@@ -394,7 +363,7 @@ def test_late_objects_join_while_the_memory_is_reduced(make_segmenter, made_clip
     assert session.memory.size <= (4 + 2) * 12
 
 
-def test_every_module_can_be_left_out_alone(network, made_clip):
+def test_every_module_can_be_left_out_by_itself(network, made_clip):
     off = {"enhance": ("enhancer", False), "memory.policy": ("reducer", "every-k")}
     for name, (slot, value) in off.items():
         assert (
@@ -417,12 +386,12 @@ def test_every_module_can_be_left_out_alone(network, made_clip):
     )
 
 
-def test_a_network_without_the_reduction_is_refused_by_what_it_lacks(
+def test_a_network_without_the_reduction_is_refused_naming_what_is_missing(
     network, reinforced_network, tmp_path
 ):
     with pytest.raises(
         InputError,
-        match=r"network tiny: no weights of foreground reinforcing \(.*\) and redundancy reduction \(redundancy_reduction\.\*\)",
+        match=r"network tiny: no weights of foreground reinforcing .* redundancy reduction",
     ) as refusal:
         VideoSegmenter(network, "remn", device="cpu")
     assert "--set enhance=false memory.policy=every-k" in str(refusal.value)
@@ -442,13 +411,7 @@ def test_a_network_without_the_reduction_is_refused_by_what_it_lacks(
         VideoSegmenter.from_checkpoint(tmp_path / "no_gate.pth", "remn", device="cpu")
 
 
-def test_what_does_not_bound_it_is_refused():
-    for setting in ({"max_memory_mb": 50}, {"memory.protect_annotated": True}):
-        with pytest.raises(InputError, match="memory redundancy is bounded in frames"):
-            system_config("remn", **setting)
-
-
-def test_mixed_precision_reduces_as_well(make_segmenter, made_clip):
+def test_mixed_precision_merges_frames_too(make_segmenter, made_clip):
     results, session = play(
         make_segmenter("remn", sampling="every", mem_every=1, memory_frames=4, amp=True),
         made_clip.frames,

@@ -1,31 +1,38 @@
-"""The textbook engine with a bounded memory: a list of elements, each of which is looked at by itself. What bounded policies must agree with, element for element."""
+"""PlainSession with a bounded memory: a list of elements, each of which is handled by itself.
+
+Bounded policies must agree with it element for element.
+"""
 
 import dataclasses
 from fractions import Fraction
 
 import torch
-from plain_engine import PlainEngine
+from plain_session import PlainSession
 from torch import Tensor
 
 
 @dataclasses.dataclass
 class Element:
-    """One pixel of a memorised frame. uses: how often it was among the most similar, or the sum of the weights it had."""
+    """One pixel of a memorised frame.
+
+    uses: how often it was among the most similar elements, or the sum of its weights.
+    """
 
     frame: int
     position: int
     key: Tensor  # [C^k]
     values: dict[int, Tensor]  # [C^v] of each object
     annotated: bool
-    shows: set[int]  # ids of which any pixel is here
+    shows: set[int]  # ids of the objects that it shows any pixel of
     uses: float = 0
 
 
 @dataclasses.dataclass
-class PlainBoundedEngine(PlainEngine):
-    """Holds `capacity_frames` frames' worth of elements; those with the lowest use / age leave first, the older ones of equals.
+class PlainBoundedSession(PlainSession):
+    """Holds `capacity_frames` frames' worth of elements and evicts those of the lowest use / age.
 
-    by: count or weight. Each frame at which objects joined adds the uses of a top-k of its own.
+    Ties evict the older element. by: uses are a count or a sum of weights. Each frame at which
+    objects joined adds the uses of a top-k of its own.
     """
 
     capacity_frames: int = 2
@@ -37,10 +44,14 @@ class PlainBoundedEngine(PlainEngine):
         self.elements: list[Element] = []
         self.joined: dict[int, int] = {}
         self.shown: set[int] = set()  # ids that an element has shown since they joined
-        self.gone = 0  # how many elements have left
+        self.evicted = 0  # how many elements
 
     def step(self, frame, mask=None):
-        """An object that elements have shown, and none shows any more, is lost: it is nowhere, and nothing is remembered of it."""
+        """Process a frame.
+
+        An object that elements have shown, and none shows any more, is lost: its mask is empty, and
+        nothing of it is memorised.
+        """
         for object_id in [
             i
             for i in self.ids
@@ -77,9 +88,8 @@ class PlainBoundedEngine(PlainEngine):
 
     def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
         self.memory = []
-        super().memorise(
-            image, features, masks, annotated=annotated
-        )  # what it writes is taken apart here
+        # what it writes is taken apart here
+        super().memorise(image, features, masks, annotated=annotated)
         if set(self.ids) <= self.lost:
             return
         labels = torch.stack([1 - sum(masks), *masks]).argmax(0)
@@ -112,7 +122,7 @@ class PlainBoundedEngine(PlainEngine):
                 element.position,
             ),
         )
-        self.gone += max(surplus, 0)
+        self.evicted += max(surplus, 0)
         gone = {id(element) for element in leaving[: max(surplus, 0)]}
         self.elements = [element for element in self.elements if id(element) not in gone]
 

@@ -1,6 +1,8 @@
-"""The textbook engine: one frame and one object at a time, dense weights, whole history in lists. What the engine must agree with.
+"""A session by the textbook: the reference that SegmentationSession must agree with.
 
-Legend: K objects, L frames of a clip, N memory elements, M query positions, H W frame size, h w at stride 16.
+It takes one frame and one object at a time, dense weights, and keeps the whole history in lists.
+Legend: K objects, L frames of a clip, N memory elements, M query positions, H W frame size, h w at
+stride 16.
 """
 
 import copy
@@ -8,6 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,6 +20,14 @@ from torch import Tensor
 from model import VOSNetwork
 from model.intra_clip_refinement import relative_position_index
 from util.images import normalise_images
+
+
+def double_precision():
+    """Inside this context, what the product computes in float32 is double.
+
+    Differences from the reference are then of what is computed, not of rounding.
+    """
+    return mock.patch.object(torch.Tensor, "float", torch.Tensor.double)
 
 
 @dataclasses.dataclass
@@ -30,16 +41,21 @@ class Write:
 
 
 @dataclasses.dataclass
-class PlainEngine:
-    """One video; `step` gives ids and probabilities [K + 1, H, W] of the frame it is given, `step_clip` of each of several that are predicted together.
+class PlainSession:
+    """One video.
 
-    Any predicted frame is held for now if `hold_latest`. segment_frames: progressive matching within a clip. refine: the network's intra-clip refinement.
-    enhance: its foreground reinforcing. threshold: frames are written where the masks differ by more, in place of every so many. reduce_frames: its redundancy reduction
-    acts where so many frames are held beside those at which objects joined.
+    `step` returns ids and probabilities [K + 1, H, W] of a frame, `step_clip` those of each of
+    several frames that are predicted together.
+
+    write_every_frames: math.inf writes annotated frames alone. hold_latest: hold each predicted
+    frame until the next write. segment_frames: progressive matching within a clip. refine: use the
+    network's intra-clip refinement. enhance: use its foreground reinforcing. threshold: write
+    frames whose masks differ by more, not every so many frames. reduce_frames: redundancy reduction
+    merges frames once so many are held besides those at which objects joined.
     """
 
     network: VOSNetwork
-    write_every_frames: float = 5  # math.inf: annotated frames alone
+    write_every_frames: float = 5
     hold_latest: bool = False
     top_k: int = 20
     resolution: int = -1
@@ -52,7 +68,7 @@ class PlainEngine:
     def __post_init__(self):
         self.network = copy.deepcopy(self.network).eval()
         self.ids: list[int] = []
-        self.lost: set[int] = set()  # of them: those that nothing in memory shows
+        self.lost: set[int] = set()  # those of the ids that nothing in memory shows
         self.memory: list[Write] = []
         self.frame = -1
         self.last_kept = 0
@@ -68,7 +84,7 @@ class PlainEngine:
     def step_clip(
         self, frames: Sequence[np.ndarray], mask: np.ndarray | None = None
     ) -> list[tuple[tuple[int, ...], Tensor]]:
-        """`mask` is the last frame's."""
+        """Predict the frames of a clip. mask: given for the last of them."""
         size = frames[0].shape[:2]
         working = (
             size
@@ -91,10 +107,11 @@ class PlainEngine:
             features, self.readouts(features), padded, strict=True
         ):
             self.frame += 1
+            # [16h, 16w] an object
             small = [
                 self.network.decode(readout[None, None], one)[0, 0].sigmoid()
                 for readout in readouts
-            ]  # [16h, 16w] an object
+            ]
             small = [
                 torch.zeros_like(plane) if i in self.lost else plane
                 for i, plane in zip(self.ids, small, strict=True)
@@ -125,7 +142,7 @@ class PlainEngine:
         return results
 
     def readouts(self, features: Sequence) -> list[list[Tensor]]:
-        """For each frame of a clip the readouts [C^v, h, w] of the objects."""
+        """The readouts [C^v, h, w] of the objects, for each frame of a clip."""
         lasting, clip = list(self.memory), []
         for number, one in enumerate(features):
             if self.ids and number and number % self.segment_frames == 0:
@@ -222,13 +239,16 @@ class PlainEngine:
 
 
 def binary_masks(ids: list[int], masks: list[Tensor]) -> dict[int, np.ndarray]:
-    """Where each object is the most probable, background included."""
+    """The region of each object: where it is more probable than all others and the background."""
     planes = torch.stack([1 - sum(masks), *masks])
     return {i: (planes.argmax(0) == number + 1).numpy() for number, i in enumerate(ids)}
 
 
 def mask_difference(before: np.ndarray | None, now: np.ndarray) -> float:
-    """Adaptive sampling: the larger of 1 - IoU with aligned centroids and the centroids' distance over the mask's size."""
+    """The difference of adaptive sampling.
+
+    The larger of 1 - IoU with aligned centroids and the distance of the centroids over √area.
+    """
     if before is None or not before.any() or not now.any():
         return float(now.any() or (before is not None and before.any()))
     points, points_before = np.argwhere(now), np.argwhere(before)
@@ -242,7 +262,7 @@ def mask_difference(before: np.ndarray | None, now: np.ndarray) -> float:
 
 
 def first_frames(memory: list[Write]) -> set[int]:
-    """The frames at which the objects of this memory joined."""
+    """The frames at which the objects in memory joined."""
     return {
         next(write.frame for write in memory if i in write.values)
         for i in {i for write in memory for i in write.values}
@@ -250,7 +270,7 @@ def first_frames(memory: list[Write]) -> set[int]:
 
 
 def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
-    """Redundancy reduction: of every few frames in a row between exempt ones, one."""
+    """Redundancy reduction: every few frames in a row between exempt ones become one."""
     pooled = torch.stack([write.key.mean(0) for write in memory if write.frame not in exempt], 1)
     gate = module.gate
     scores = (
@@ -274,7 +294,7 @@ def reduced(module, memory: list[Write], exempt: set[int]) -> list[Write]:
 
 
 def mixed(convolution, frames: list[Tensor]) -> Tensor:
-    """One frame [N, C] of several."""
+    """One frame [N, C] from several."""
     return (
         sum(frame @ convolution.weight[:, :, t].T for t, frame in enumerate(frames))
         + convolution.bias
@@ -282,7 +302,10 @@ def mixed(convolution, frames: list[Tensor]) -> Tensor:
 
 
 def attention_by_pairs(block, key, value, window, shifted):
-    """The formula of one attention layer over all pairs of padded tokens, in double: key [L, h, w, C], value [L, h, w, C] → [L, h, w, C]."""
+    """One attention layer, by its formula over all pairs of padded tokens, in double.
+
+    key [L, h, w, C], value [L, h, w, C] → [L, h, w, C].
+    """
     size = value.shape[:3]
     sides = [min(length, side) for length, side in zip(size, window)]
     shift = [side // 2 if shifted and length > side else 0 for length, side in zip(size, sides)]
@@ -319,7 +342,10 @@ def attention_by_pairs(block, key, value, window, shifted):
 
 
 def refine_by_pairs(module, readout, local_key):
-    """Intra-clip refinement of readout [L, K, C, h, w] with local_key [L, C, h, w] → [L, K, C, h, w], one object at a time."""
+    """Intra-clip refinement, one object at a time.
+
+    readout [L, K, C, h, w], local_key [L, C, h, w] → [L, K, C, h, w].
+    """
     key, objects = local_key.permute(0, 2, 3, 1), []
     for x in readout.permute(1, 0, 3, 4, 2):
         for number, block in enumerate(module.layers[0].blocks):
@@ -338,7 +364,7 @@ def padding_of(size: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 
 def pad(image: Tensor) -> tuple[Tensor, tuple[slice, slice]]:
-    """The padded image and where in it the image lies."""
+    """The padded image, and the part of it that is the image."""
     height, width = image.shape[-2:]
     left, right, top, bottom = padding_of((height, width))
     return F.pad(image, (left, right, top, bottom)), (
@@ -348,7 +374,7 @@ def pad(image: Tensor) -> tuple[Tensor, tuple[slice, slice]]:
 
 
 def resize(plane: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
-    """[H, W] → [H', W']; the same plane where the size is the same."""
+    """[H, W] → [H', W'], unchanged if the size is the same."""
     if tuple(plane.shape) == tuple(size):
         return plane
     return F.interpolate(
