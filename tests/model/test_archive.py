@@ -1,4 +1,4 @@
-"""The files of checkpoints and weights: what others read in them, and that no damage passes for content."""
+"""Checkpoint files: what other programs read in them, and that no damage goes unnoticed."""
 
 import io
 import json
@@ -134,7 +134,7 @@ def test_files_of_other_programs_have_no_description(path):
 
 
 def flipped(whole: bytes, count: int, seed: int) -> list[bytes]:
-    """Copies with one bit flipped: anywhere, and near the start and the end, where the archive says how it is to be read."""
+    """Copies with one bit flipped: anywhere, and near both ends, where the headers are."""
     random = np.random.default_rng(seed)
     places = [
         *random.integers(0, len(whole), count),
@@ -275,7 +275,8 @@ for path in sys.argv[1:]:
     try:
         read_network(Path(path))
     except InputError as error:
-        print("refused", len(str(error).splitlines()), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print("refused", len(str(error).splitlines()), (peak - before) // 1024)
 """
 
 

@@ -1,4 +1,4 @@
-"""Pretrained encoders: torchvision's features come out of ours, nothing else changes, and without the network the way out is said in a line."""
+"""Pretrained encoders compute torchvision's features; failed downloads say what to do."""
 
 import socket
 from pathlib import Path

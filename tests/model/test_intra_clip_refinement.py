@@ -1,4 +1,5 @@
-"""Intra-clip refinement against the published implementation's numbers and against its formula written out over all pairs of tokens.
+"""Intra-clip refinement against the published implementation's numbers and against its formula
+written out over all pairs of tokens.
 
 Legend: B clips, L frames, K objects, C channels, h w at stride 16.
 """

@@ -1,4 +1,7 @@
-"""Similarity, top-k and readout as pure functions, against plain formulas. Legend: N memory elements, M query positions, C channels."""
+"""Similarity, top-k and readout against plain formulas.
+
+Legend: N memory elements, M query positions, C channels.
+"""
 
 import math
 

@@ -23,14 +23,20 @@ from model.training.stages import TrainingConfig
 preset, batch, threads, *crops = sys.argv[1], *map(int, sys.argv[2:])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
-settings = {"tiny_remn": {"frames": 7, "reduce_frames": 4}, "tiny_pcvos": {"frames": 4, "clip_frames": 3}}.get(preset, {})
-config = TrainingConfig(stage="0", network=preset, mix=(), batch_size=batch, iterations=9, amp="off", **settings)
+settings = {
+    "tiny_remn": {"frames": 7, "reduce_frames": 4},
+    "tiny_pcvos": {"frames": 4, "clip_frames": 3},
+}.get(preset, {})
+config = TrainingConfig(
+    stage="0", network=preset, mix=(), batch_size=batch, iterations=9, amp="off", **settings
+)
 trainer = Trainer(build_network(preset), config, torch.device("cpu"))
 for crop in crops:
     shape = batch, config.frames
     frames = torch.randint(256, (*shape, 3, crop, crop), dtype=torch.uint8)
     labels = torch.randint(2, (*shape, crop, crop), dtype=torch.uint8)
-    sample = {"frames": frames, "labels": labels, "num_objects": torch.ones(batch, dtype=torch.int64)}
+    one_object = torch.ones(batch, dtype=torch.int64)
+    sample = {"frames": frames, "labels": labels, "num_objects": one_object}
     trainer.backward(trainer.forward(sample).loss)
     assert all(bool(parameter.grad.isfinite().all()) for parameter in trainer.network.parameters())
     trainer.step()

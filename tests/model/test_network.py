@@ -1,4 +1,7 @@
-"""The network against the published implementation's numbers, and what must hold of every preset. Legend: B batch, K objects, C channels, h w at stride 16."""
+"""The network against the published implementation's numbers, and properties of every preset.
+
+Legend: B batch, K objects, C channels, h w at stride 16.
+"""
 
 import copy
 import dataclasses
@@ -31,7 +34,7 @@ def golden() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def first_frame() -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded image [1, 3, 128, 208] and padded one-hot masks [1, 2, 128, 208] of the golden clip's frame 0."""
+    """Frame 0 of the golden clip, padded: image and one-hot masks [1, 3 or 2, 128, 208]."""
     frames, labels = clip(1)
     padding = Padding.to_multiple(116, 204, 16)
     image = normalise_images(torch.from_numpy(frames).permute(0, 3, 1, 2))

@@ -1,4 +1,7 @@
-"""Redundancy reduction of a memory: gate, reduction, selection and loss. Legend: B batch, K objects, T frames, M elements of a frame, C channels, S policies."""
+"""Redundancy reduction of a memory: gate, reduction, selection and loss.
+
+Legend: B batch, K objects, T frames, M elements of a frame, C channels, S policies.
+"""
 
 import pytest
 import torch
