@@ -1,4 +1,4 @@
-"""What a run took: time inside the engine, memory, and numbers of frames."""
+"""What a run took: time inside the sessions, memory, and numbers of frames."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ class Totals:
 
     frames: those segmented. frames_skipped: those besides that were neither asked for nor
     memorised, and changed nothing.
-    seconds: inside the engine, without loading the network, waiting for frames, or writing.
+    seconds: inside the sessions, without loading the network, waiting for frames, or writing.
     peak_memory_mb: allocated by torch on CUDA, resident in the process elsewhere.
     memory_elements, memory_mb: of the largest memory bank of any video.
 

@@ -1,6 +1,6 @@
 """Validation: J and F of a network in training on held-out videos, and the best weights so far.
 
-The videos are segmented as in an evaluation (an inference copy of the network, the engine, each
+The videos are segmented as in an evaluation (an inference copy of the network, a session, each
 object's first mask only) and scored by the project's own scorer. The training is not affected.
 
 Legend: H W height and width of a frame in pixels.
@@ -193,7 +193,7 @@ class Validator:
         return names
 
     def _mask_checks(self, name: str) -> Iterator[Callable[[], object]]:
-        """Reads each mask of a video as the scorer and the engine will.
+        """Reads each mask of a video as the scorer and a session will.
 
         Those are the masks of the truth, and those given, if objects may join after the first
         frame. A wrong mask should not end a training hours later.

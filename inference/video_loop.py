@@ -160,7 +160,7 @@ class VideoLoop:
             raise cause
 
     def _timed(self, video: Video, work: Callable[[], Any]) -> Any:
-        """Do some of the engine's work on the clock. Its errors name the video."""
+        """Do some of the session's work on the clock. Its errors name the video."""
         try:
             with self.measurements.clock:
                 return work()

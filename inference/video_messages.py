@@ -53,7 +53,7 @@ class VideoMessages:
     def end(self, seconds: float) -> None:
         """The results are complete: tell how many there are, and what was left out.
 
-        seconds: spent inside the engine for this video.
+        seconds: spent inside the session for this video.
         """
         video, session = self._video, self._session
         self._tell_notes()

@@ -123,7 +123,7 @@ def test_the_sources_are_found():
         ("model/a.py", "from .. import inference", ["inference"]),
         (
             "model/a.py",
-            "import importlib\nimportlib.import_module('inference.engine')",
+            "import importlib\nimportlib.import_module('inference.session')",
             ["inference"],
         ),
         ("inference/a.py", "from scripts import score", ["scripts"]),

@@ -1,4 +1,4 @@
-"""Videos and frames, as readers hand them to the engine.
+"""Videos and frames, as readers hand them to a session.
 
 Legend: H W height and width in pixels.
 """

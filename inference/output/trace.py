@@ -19,7 +19,7 @@ class FrameTrace:
     """One result when it was produced.
 
     frame: its file stem. position: among the results of its video, from 0.
-    seconds: spent inside the engine, for its video so far.
+    seconds: spent inside the session, for its video so far.
     memory_elements, memory_mb: held by the memory bank then (10^6 bytes).
     frames_memorised: permanently written to memory, for its video so far.
     peak_memory_mb: of the process so far (10^6 bytes).

@@ -41,7 +41,7 @@ class Run:
 
     @property
     def fps(self) -> float:
-        """Frames a second inside the engine."""
+        """Frames a second inside the sessions."""
         return self.frames / self.seconds if self.seconds else 0.0
 
 

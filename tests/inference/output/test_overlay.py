@@ -124,7 +124,7 @@ def test_names_need_not_be_utf_8_and_are_no_addresses(tmp_path):
 def test_an_error_leaves_no_picture_behind(tmp_path):
     with pytest.raises(RuntimeError), OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
         overlay.add("0", grey_image(), labels_with_square())
-        raise RuntimeError("the engine's")
+        raise RuntimeError("the session's")
     assert list(tmp_path.iterdir()) == []
 
 

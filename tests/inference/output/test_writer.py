@@ -63,11 +63,11 @@ def test_a_video_appears_only_when_it_is_whole(tmp_path):
             assert not (tmp_path / "bear").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["bear"]
         with (
-            pytest.raises(RuntimeError, match="the engine's"),
+            pytest.raises(RuntimeError, match="the session's"),
             writer.video("lion", DAVIS_PALETTE) as video,
         ):
             video.write("00000", labels)
-            raise RuntimeError("the engine's")
+            raise RuntimeError("the session's")
     assert [path.name for path in tmp_path.iterdir()] == ["bear"]
 
 
