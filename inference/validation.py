@@ -147,6 +147,15 @@ class Validator:
             "train a network that has them, or without validation",
         )
 
+    def check_not_trained_on(self, video_folders: Collection[Path]) -> None:
+        """Raise InputError if one of the sequences is among the folders of training videos."""
+        shared = sorted(self.sequence_folders & frozenset(video_folders))
+        if shared:
+            raise InputError(
+                f"{shared[0]}: is trained on and validated on; "
+                f"leave it out of the training by --exclude {shared[0].name}"
+            )
+
     def score(self, network: VOSNetwork) -> ValidationScores:
         """The scores of a network, on the device it is on.
 

@@ -123,8 +123,8 @@ def test_stage_remn_trains_its_modules_from_weights_of_stcn_and_validates_with_t
     )
     said = capsys.readouterr().out
     assert (
-        "the network's enhancer, which starts fresh" in said
-        and "the network's reducer, which starts fresh" in said
+        "the network's enhancer, which is initialised" in said
+        and "the network's reducer, which is initialised" in said
     )
     network = load_network(runs / "run/weights.pth")
     assert network.config.name == "tiny_remn"
@@ -304,7 +304,7 @@ def test_load_model_auto_with_nothing_there_starts_afresh_and_says_so(
         "auto",
         *QUICK,
     )
-    assert "starting afresh" in capsys.readouterr().out
+    assert "starting from scratch" in capsys.readouterr().out
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path, monkeypatch):
@@ -573,7 +573,7 @@ def test_memory_is_pinned_for_cuda_alone_wherever_cuda_is_there(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py", "--stage", "synthetic", "--id", "x", *QUICK])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(train, "training_batches", asked)
+    monkeypatch.setattr("dataset.training.iterations.training_batches", asked)
     with pytest.raises(Asked, match="False"):
         train.main()
     data = build_training_data(
@@ -675,7 +675,7 @@ def test_a_failing_validation_costs_no_iteration(davis_root, tmp_path, monkeypat
 def test_the_curves_show_the_latest_validation(davis_root, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "train.draw_curves",
+        "model.training.run.draw_curves",
         lambda folder, _: drawn.append(
             [line for line in read_metrics(folder / "metrics.jsonl") if "validation/j" in line]
         ),

@@ -35,13 +35,15 @@ from model import build_network, load_network, save_weights
 from model.checkpoint import recognise_preset
 from model.config import PRESETS, with_window
 from model.training.rollout import Rollout
+from model.training.run import locked_run
 from util.errors import InputError, run_command
+from util.logging import configure_logging
 from util.run_record import read_metrics
 
 ITERATIONS = 40  # so many that a signal sent at a line of metrics arrives long before the end
 PAIR_ITERATIONS = 24
 SYNTHETIC = ("--stage", "synthetic", *QUICK)
-STOPPED = re.compile(r"^stopped at iteration (\d+); go on with --load_model auto$", re.MULTILINE)
+STOPPED = re.compile(r"^stopped at iteration (\d+); resume with --load_model auto$", re.MULTILINE)
 
 
 def checkpoints(run: Path) -> list[int]:
@@ -119,20 +121,20 @@ def test_a_stopped_training_saves_its_last_iteration_and_says_how_to_go_on(stopp
 
 
 def test_a_training_goes_on_where_it_stopped(stopped_run):
-    assert "starting afresh" in stopped_run.sigterm.ended.output
+    assert "starting from scratch" in stopped_run.sigterm.ended.output
     assert (
-        f"going on with runs/parts/checkpoints/{stopped_run.sigterm.iteration:06d}.pth"
+        f"resuming from runs/parts/checkpoints/{stopped_run.sigterm.iteration:06d}.pth"
         in stopped_run.sigint.ended.output
     )
     assert (
-        f"going on with runs/parts/checkpoints/{stopped_run.sigint.iteration:06d}.pth"
+        f"resuming from runs/parts/checkpoints/{stopped_run.sigint.iteration:06d}.pth"
         in stopped_run.sigkill.ended.output
     )
     assert (
         not stopped_run.sigkill.finished and 22 <= max(stopped_run.sigkill.checkpoints) < ITERATIONS
     )
     assert (
-        f"going on with runs/parts/checkpoints/{max(stopped_run.sigkill.checkpoints):06d}.pth"
+        f"resuming from runs/parts/checkpoints/{max(stopped_run.sigkill.checkpoints):06d}.pth"
         in stopped_run.last.output
     )
 
@@ -177,12 +179,12 @@ def test_the_newest_checkpoints_are_kept_of_both_and_nothing_half_written(stoppe
 def test_two_trainings_of_one_id_do_not_mix_and_ids_stay_below_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with (
-        train.run_held("run"),
+        locked_run("run"),
         pytest.raises(
             InputError,
             match=r"runs/run: another run \(process \d+ on .*\) is writing here; .* choose another --id",
         ),
-        train.run_held("run"),
+        locked_run("run"),
     ):
         pass
     for name in (
@@ -194,7 +196,7 @@ def test_two_trainings_of_one_id_do_not_mix_and_ids_stay_below_runs(monkeypatch,
         ".hidden",
         os.fsdecode(b"a\xff"),
     ):
-        with pytest.raises(InputError, match="--id"), train.run_held(name):
+        with pytest.raises(InputError, match="--id"), locked_run(name):
             pass
     assert list(tmp_path.iterdir()) == []
 
@@ -285,7 +287,7 @@ def test_sigterm_to_the_launcher_leaves_a_checkpoint_of_the_last_iteration(pair)
 
 def test_two_processes_killed_and_stopped_go_on_bit_for_bit(pair):
     assert pair.last.code == 0, pair.last.errors
-    assert pair.killed[-1] in (2, 4, 6) and "starting afresh" not in pair.stopped.ended.output
+    assert pair.killed[-1] in (2, 4, 6) and "starting from scratch" not in pair.stopped.ended.output
     assert_same(read(pair.nodes / "weights.pth"), read(pair.parts / "weights.pth"))
     last = f"checkpoints/{PAIR_ITERATIONS:06d}.pth"
     whole, parts = (training_state(run / last) for run in (pair.nodes, pair.parts))
@@ -392,6 +394,7 @@ def run(tmp_path, monkeypatch) -> Callable[..., Path]:
 
     def train_here(*flags: str) -> Path:
         monkeypatch.chdir(tmp_path)
+        configure_logging()  # as run_command does
         monkeypatch.setattr(sys, "argv", ["train.py", *SYNTHETIC, "--id", "run", *flags])
         code = train.main()
         if code:
@@ -443,7 +446,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(run, capsys, dam
     printed = capsys.readouterr()
     (warning,) = [line for line in printed.err.splitlines() if line.startswith("warning: ")]
     assert "checkpoints/000003.pth" in warning and "skipped" in warning
-    assert "going on with runs/run/checkpoints/000002.pth" in printed.out
+    assert "resuming from runs/run/checkpoints/000002.pth" in printed.out
     assert_same(expected, read(folder / "weights.pth"))
     assert training_state(folder / "checkpoints/000003.pth")["iteration"] == 3
 
@@ -457,7 +460,7 @@ def test_of_damaged_checkpoints_alone_training_starts_afresh_and_says_so(run, ca
     capsys.readouterr()
     run(*flags, "--load_model", "auto")
     printed = capsys.readouterr()
-    assert printed.err.count("skipped") == 2 and "starting afresh" in printed.out
+    assert printed.err.count("skipped") == 2 and "starting from scratch" in printed.out
     assert_same(expected, read(folder / "weights.pth"))
     assert iterations(folder) == [1, 2]
 
@@ -654,7 +657,7 @@ def test_the_similarity_travels_with_the_weights_and_into_what_is_trained_from_t
             load_network(tmp_path / "runs" / name / "weights.pth").config.similarity == similarity
         )
         assert (
-            f"runs/run/weights.pth: was trained with similarity dot; this training goes on with {similarity}"
+            f"runs/run/weights.pth: was trained with similarity dot; this training continues with {similarity}"
             in capsys.readouterr().out
         )
 
@@ -666,7 +669,7 @@ def test_windows_travel_into_what_is_trained_from_the_weights(run, tmp_path, cap
     folder = run("-i", "1", "--network", "tiny_pcvos", "--load_network", "start.pth")
     assert load_network(folder / "weights.pth").config.refiner.window == (3, 2, 2)
     assert (
-        "start.pth: was trained with windows of 3×2×2; this training goes on with 3×2×2"
+        "start.pth: was trained with windows of 3×2×2; this training continues with 3×2×2"
         in capsys.readouterr().out
     )
 
@@ -709,7 +712,7 @@ def test_clips_are_trained_from_stcns_weights_and_validated_as_pcvos(run, tmp_pa
         *data,
     )
     assert (
-        "stcn.pth: has no weights of the network's refiner, which starts fresh"
+        "stcn.pth: has no weights of the network's refiner, which is initialised from scratch"
         in capsys.readouterr().out
     )
     (entry, scores) = read_metrics(folder / "metrics.jsonl")

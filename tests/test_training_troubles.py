@@ -23,6 +23,7 @@ from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from inference.scoring import score_folder
 from util.errors import InputError
+from util.logging import configure_logging
 
 STAGE_3 = (
     "--stage",
@@ -45,6 +46,7 @@ def run(tmp_path, monkeypatch) -> Callable[..., Path]:
 
     def train_here(*flags: str) -> Path:
         monkeypatch.chdir(tmp_path)
+        configure_logging()  # as run_command does
         monkeypatch.setattr(sys, "argv", ["train.py", "--id", "run", *flags])
         assert train.main() == 0
         return tmp_path / "runs/run"
@@ -308,10 +310,10 @@ def test_what_was_trained_is_saved_where_loading_fails(run, monkeypatch, capsys,
     monkeypatch.setattr(MixedTrainingData, "__getitem__", failing)
     with pytest.raises(InputError, match="loading: too little memory"):
         run(*flags)
-    assert "stopped at iteration 3; go on with --load_model auto" in capsys.readouterr().err
+    assert "stopped at iteration 3; resume with --load_model auto" in capsys.readouterr().err
     monkeypatch.setattr(MixedTrainingData, "__getitem__", draw)
     parts = run(*flags, "--load_model", "auto")
-    assert "going on with runs/run/checkpoints/000003.pth" in capsys.readouterr().out
+    assert "resuming from runs/run/checkpoints/000003.pth" in capsys.readouterr().out
     resumed = read(parts / "weights.pth")
     shutil.rmtree(tmp_path / "runs")
     assert_same(read(run(*flags) / "weights.pth"), resumed)

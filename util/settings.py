@@ -30,6 +30,12 @@ def setting_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
+def select_fields(kind: type[Config], source: Any) -> Config:
+    """A configuration whose fields are the attributes of the same names of `source`, such as the
+    flags of a command line or a larger configuration."""
+    return kind(**{field.name: getattr(source, field.name) for field in dataclasses.fields(kind)})
+
+
 def parse_settings(items: typing.Iterable[str]) -> list[tuple[str, str]]:
     """KEY=VALUE texts as pairs. Raises InputError if one has another form."""
     settings = []

@@ -6,6 +6,7 @@ files' names and sizes. It does not hold the data's location, so that the data m
 """
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +16,12 @@ from pathlib import Path
 from dataset.training.stills import StillClips
 from dataset.training.video_clips import VideoClips
 from dataset.training.video_layouts import AnnotatedVideo
+from util.errors import InputError
 
 FilesRecord = dict[str, list[list[str]]]
 """Kind of samples → [name, digest] of each video or folder."""
 
+_LOGGER = logging.getLogger(__name__)
 _MAX_NAMES = 3
 _MISSING_BYTES = -1
 
@@ -54,6 +57,39 @@ def describe_difference(before: FilesRecord, now: FilesRecord) -> str | None:
         if old != new:
             differences.append(f"{kind}: {_describe_difference_of_kind(old, new)}")
     return "; ".join(differences) or None
+
+
+def check_same_files(
+    recorded: FilesRecord | None, now: FilesRecord, checkpoint: Path, allow_others: bool
+) -> None:
+    """Check that a training resumes with the data of its checkpoint.
+
+    recorded: the checkpoint's record; None if it has none, which is printed.
+    Raises: InputError if the data differ, unless `allow_others` is true: then a warning says how.
+    """
+    if recorded is None:
+        print(f"{checkpoint}: does not record its training data, so they are not compared")
+        return
+    try:
+        difference = describe_difference(recorded, now)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{checkpoint}: the checkpoint is damaged inside (its record of training data); "
+            "resume from an earlier one"
+        ) from error
+    if difference is None:
+        return
+    if not allow_others:
+        raise InputError(
+            f"{checkpoint}: its training data were others ({difference}); give the roots, "
+            "--subset, --exclude and --mix that it had, add --allow_other_data to resume with "
+            "these, or start a new run with --load_network"
+        )
+    _LOGGER.warning(
+        "%s: its training data were others (%s); training resumes with these",
+        checkpoint,
+        difference,
+    )
 
 
 def _describe_difference_of_kind(

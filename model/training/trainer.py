@@ -201,10 +201,11 @@ class Trainer:
             }
         )
         self._check_settings(state)
-        if type(state.iteration) is not int or not 0 <= state.iteration <= self.config.iterations:
+        end = self.config.iterations
+        if type(state.iteration) is not int or not 0 <= state.iteration <= end:
             raise InputError(
-                f"the checkpoint is of iteration {short_repr(state.iteration)}, the training ends at "
-                f"{self.config.iterations}: raise --iterations, or take an earlier checkpoint"
+                f"the checkpoint is of iteration {short_repr(state.iteration)}, the training ends "
+                f"at {end}: raise --iterations, or take an earlier checkpoint"
             )
         with reported_damage():
             self._load(state)

@@ -108,7 +108,7 @@ def test_small_networks_of_other_systems_start_from_the_weights_of_stcn(
         "static=1",
     )
     assert done.returncode == 0, done.stderr
-    assert "starts fresh" in done.stdout
+    assert "initialised from scratch" in done.stdout
     assert load_network(copy / f"runs/{network}/weights.pth").config.name == network
 
 
