@@ -1,48 +1,50 @@
-"""Steps per second of training, a plain loop and ours by turns in one process, on the same network, batch size and files; medians over the turns."""
+"""`training`: steps per second of training, the share of time spent waiting for data, and peak
+memory; medians over turns that each build network and loader again."""
 
 import argparse
 import dataclasses
-import functools
 import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from dataset.training.loading import TrainingBatch, training_batches
-from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training.stills import StillClips
 from model import build_network
 from model.training.loss_monitor import LossMonitor
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
 from scripts.benchmarks.command import add_command, add_training_step, check_training
 from scripts.benchmarks.synthetic import write_synthetic_stills, write_synthetic_videos
-from scripts.benchmarks.timing import SIDES, note, wait_for
-from scripts.benchmarks.training_reference import (
-    PlainAugmentation,
-    PlainData,
-    PlainTrainer,
-    draw_clip,
-    draw_still,
-    plain_batches,
-)
+from scripts.benchmarks.timing import wait_for
+from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
-from util.device import AMP_DTYPES, reset_peak_memory, select_device
+from util.device import AMP_DTYPES, peak_memory_mb, reset_peak_memory, select_device
 from util.flags import Commands, at_least
 from util.text import counted
+
+_SYNTHETIC_VIDEOS = 4
+_HEADER = (
+    "steps/s",
+    "waiting for data",
+    "first step, s",
+    "peak memory, MB",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingWorkload:
-    """What both sides do in a turn: `warm_up` steps, then `iterations` timed ones. cache_megabytes: decoded images each of our loading processes may hold."""
+    """What is trained, and on which files: in each turn `warm_up` steps, then `iterations` timed
+    ones.
+
+    workers: loading processes.
+    cache_megabytes: decoded images that each loading process may hold.
+    """
 
     config: TrainingConfig
     roots: TrainingRoots
@@ -53,291 +55,202 @@ class TrainingWorkload:
     warm_up: int = 3
     repeats: int = 3
 
-    @property
-    def samples(self) -> int:
-        return (self.warm_up + self.iterations) * self.config.batch_size
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What was measured of one side in one turn. peak_memory_mb: None where it cannot be told from the other side's."""
+class TrainingSpeed:
+    """What was measured in one turn."""
 
     steps_per_second: float
     waiting_share: float
-    first_step_seconds: (
-        float  # with the start of the loading processes, and compiling where asked for
-    )
-    peak_memory_mb: float | None
+    first_step_seconds: float  # includes the start of the loading processes, and compiling
+    peak_memory_mb: float  # see util.device.peak_memory_mb
 
 
-class OurLoop:
-    """What train.py does."""
+class _Loop:
+    """The iterations of train.py."""
 
     def __init__(self, workload: TrainingWorkload):
         config = workload.config
-        self.trainer, self.monitor = (
-            Trainer(build_network(config.network), config, workload.device),
-            LossMonitor(),
-        )
-        self.loader: Iterable[TrainingBatch] = training_batches(
-            our_data(workload),
-            config.batch_size,
-            workers=workload.workers,
-            accumulate=config.accumulate,
-            pin_memory=workload.device.type == "cuda",
-        )
+        self._trainer = Trainer(build_network(config.network), config, workload.device)
+        self._monitor = LossMonitor()
+        self._batches: Iterator[TrainingBatch] = iter(_loader(workload))
 
-    def step(self, batches: Iterator[TrainingBatch]) -> float:
-        """One iteration. Returns the seconds it waited for data."""
-        waited, results = 0.0, []
-        for _ in range(self.trainer.config.accumulate):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            results.append(self.trainer.forward(batch.tensors))
-            self.trainer.backward(results[-1].loss)
-        self.monitor.add(self.trainer.iteration, [result.loss for result in results])
-        self.trainer.step()
-        return waited
+    def step(self) -> float:
+        """Run one iteration. Returns: the seconds it waited for data."""
+        waited_seconds, losses = 0.0, []
+        for _ in range(self._trainer.config.accumulate):
+            start = time.perf_counter()
+            batch = next(self._batches)
+            waited_seconds += time.perf_counter() - start
+            result = self._trainer.forward(batch.tensors)
+            self._trainer.backward(result.loss)
+            losses.append(result.loss)
+        self._monitor.add(self._trainer.iteration, losses)
+        self._trainer.step()
+        return waited_seconds
 
 
-class PlainLoop:
-    """The reference."""
-
-    def __init__(self, workload: TrainingWorkload):
-        config = workload.config
-        self.trainer = PlainTrainer(build_network(config.network), config, workload.device)
-        self.loader: DataLoader = plain_batches(
-            plain_data(workload),
-            config.batch_size,
-            workload.workers,
-            pin_memory=workload.device.type == "cuda",
-        )
-
-    def step(self, batches: Iterator[Mapping[str, Tensor]]) -> float:
-        """One iteration. Returns the seconds it waited for data."""
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited = time.perf_counter() - asked
-        self.trainer.step(batch)
-        return waited
-
-
-LOOPS: dict[str, Callable[[TrainingWorkload], OurLoop | PlainLoop]] = dict(
-    zip(SIDES, (PlainLoop, OurLoop), strict=True)
-)
-
-
-def our_data(workload: TrainingWorkload) -> MixedTrainingData:
-    """The samples of train.py."""
+def _loader(workload: TrainingWorkload) -> Iterable[TrainingBatch]:
     config = workload.config
-    sample = SampleConfig(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(SampleConfig)}
-    )
-    return build_training_data(
+    names = [field.name for field in dataclasses.fields(SampleConfig)]
+    data = build_training_data(
         workload.roots,
-        sample,
+        SampleConfig(**{name: getattr(config, name) for name in names}),
         mix=dict(config.mix),
-        samples=workload.samples,
+        samples=(workload.warm_up + workload.iterations) * config.batch_size,
         seed=config.seed,
         cache_megabytes=workload.cache_megabytes,
     )
-
-
-def plain_data(workload: TrainingWorkload) -> PlainData:
-    """The same files, objects and augmentation, by the plain loop's means."""
-    config = workload.config
-    source = our_data(workload).sources[0]
-    if isinstance(source, StillClips):
-        draw, augmentation = (
-            functools.partial(draw_still, source.pairs),
-            PlainAugmentation.of_stills(source.augmentation),
-        )
-    else:
-        draw, augmentation = (
-            functools.partial(draw_clip, source.videos),
-            PlainAugmentation.of_clips(source.augmentation),
-        )
-    return PlainData(
-        functools.partial(draw, config.frames),
-        augmentation,
-        workload.samples,
-        config.max_objects,
-        config.seed,
+    return training_batches(
+        data,
+        config.batch_size,
+        workers=workload.workers,
+        accumulate=config.accumulate,
+        pin_memory=workload.device.type == "cuda",
     )
 
 
 def training(workload: TrainingWorkload) -> dict[str, Any]:
-    """Both sides by turns. Every turn builds its side anew, so that neither's memory is counted for the other."""
-    turns: dict[str, list[Turn]] = {side: [] for side in SIDES}
+    """Returns: the figures of all turns, and the median of each."""
+    turns = []
     for number in range(workload.repeats):
-        for side, build in LOOPS.items():
-            turns[side].append(run_turn(build, workload))
-            note(
-                f"turn {number + 1} of {workload.repeats}, {side}: {turns[side][-1].steps_per_second:.3f} steps/s"
-            )
-    median = {
-        side: {
-            name: _median([getattr(turn, name) for turn in of_side])
-            for name in (field.name for field in dataclasses.fields(Turn))
-        }
-        for side, of_side in turns.items()
-    }
-    speedup = median["ours"]["steps_per_second"] / median["reference"]["steps_per_second"]
+        turns.append(run_turn(workload))
+        print_progress(
+            f"turn {number + 1} of {workload.repeats}: {turns[-1].steps_per_second:.3f} steps/s"
+        )
+    names = [field.name for field in dataclasses.fields(TrainingSpeed)]
     return {
-        "median": median,
-        "speedup": speedup,
-        "turns": {
-            side: [dataclasses.asdict(turn) for turn in of_side] for side, of_side in turns.items()
+        "median": {
+            name: statistics.median(getattr(turn, name) for turn in turns) for name in names
         },
+        "turns": [dataclasses.asdict(turn) for turn in turns],
     }
 
 
-def run_turn(
-    build: Callable[[TrainingWorkload], OurLoop | PlainLoop], workload: TrainingWorkload
-) -> Turn:
-    """Build one side, warm it up, and time it."""
-    gc.collect()
+def run_turn(workload: TrainingWorkload) -> TrainingSpeed:
+    """Build network and loader, warm up, and time the iterations."""
     device = workload.device
-    on_cuda = device.type == "cuda"
-    if on_cuda:
+    gc.collect()
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-        reset_peak_memory(device)
-    before = torch.cuda.memory_allocated(device) if on_cuda else 0
-    loop = build(workload)
+    reset_peak_memory(device)
+    loop = _Loop(workload)
     start = time.perf_counter()
-    batches = iter(loop.loader)
-    loop.step(batches)
-    first = time.perf_counter() - start
+    loop.step()
+    first_step_seconds = time.perf_counter() - start
     for _ in range(workload.warm_up - 1):
-        loop.step(batches)
+        loop.step()
     wait_for(device)
     start = time.perf_counter()
-    waited = sum(loop.step(batches) for _ in range(workload.iterations))
+    waited_seconds = sum(loop.step() for _ in range(workload.iterations))
     wait_for(device)
     seconds = time.perf_counter() - start
-    return Turn(
+    return TrainingSpeed(
         steps_per_second=workload.iterations / seconds,
-        waiting_share=waited / seconds,
-        first_step_seconds=first,
-        peak_memory_mb=(torch.cuda.max_memory_allocated(device) - before) / 1e6
-        if on_cuda
-        else None,
+        waiting_share=waited_seconds / seconds,
+        first_step_seconds=first_step_seconds,
+        peak_memory_mb=peak_memory_mb(device),
     )
 
 
-def _median(values: list[float | None]) -> float | None:
-    return None if None in values else statistics.median(values)
-
-
 def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Our training loop against a plain one, by turns, on the same files."""
+    """Training steps per second, the share of time spent waiting for data, and peak memory."""
     device = select_device(flags.device)
     amp = flags.amp or ("fp16" if device.type == "cuda" else "off")
     stage = STAGES[flags.stage]
     check_training(flags.network, stage)
     batch = flags.batch or stage.batch_size // 2
-    changes = {
-        "network": flags.network,
-        "batch_size": batch,
-        "crop_size": flags.crop_size,
-        "amp": amp,
-        "compile": flags.compile,
-    }
-    with tempfile.TemporaryDirectory() as made_up:
+    config = dataclasses.replace(
+        stage,
+        network=flags.network,
+        batch_size=batch,
+        crop_size=flags.crop_size,
+        amp=amp,
+        compile=flags.compile,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("workers", "cache_megabytes", "iterations", "repeats")
         workload = TrainingWorkload(
-            config=dataclasses.replace(stage, **changes),
-            roots=_training_roots(flags, Path(made_up)),
+            config=config,
+            roots=_training_roots(flags, Path(folder)),
             device=device,
-            workers=flags.workers,
-            cache_megabytes=flags.cache_megabytes,
-            iterations=flags.iterations,
-            repeats=flags.repeats,
+            **{name: getattr(flags, name) for name in names},
         )
         result = training(workload)
-    header = ("side", "steps/s", "waiting for data", "first step, s", "peak GPU memory, MB")
-    table = markdown_table(header, (_table_row(side, result["median"][side]) for side in SIDES))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    title = f"Training: stage {flags.stage}, {flags.network}, batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
-    details = f"Ours {result['speedup']:.2f} times the plain loop. {counted(flags.iterations, 'step')} a turn, {counted(flags.workers, 'loading process', 'es')} each, "
-    details += f"cache {flags.cache_megabytes} MB, median of {flags.repeats}." + (
-        " Ours compiled." if flags.compile else ""
-    )
-    return f"### {title}\n\n{table}\n\n{details}", {
-        "amp": amp,
-        "batch": batch,
-        "device": where,
-        **result,
-    }
+    step = f"batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
+    title = f"Training: stage {flags.stage}, {flags.network}, {step}"
+    table = markdown_table(_HEADER, [_table_row(result["median"])])
+    figures = {"amp": amp, "batch": batch, "device": where, **result}
+    return f"### {title}\n\n{table}\n\n{_notes(flags, device)}", figures
 
 
-def _training_roots(flags: argparse.Namespace, made_up: Path) -> TrainingRoots:
-    """The roots given, or made-up files of that kind."""
-    if dict(STAGES[flags.stage].mix).keys() == {"static"}:
-        if not flags.static_root:
-            note("writing made-up stills")
-        return TrainingRoots(
-            static=flags.static_root
-            or [str(write_synthetic_stills(made_up, flags.made_up, flags.height, flags.width))]
-        )
-    if not flags.davis_root:
-        note("writing made-up videos")
-    return TrainingRoots(
-        davis=flags.davis_root
-        or [
-            str(
-                write_synthetic_videos(
-                    made_up, 4, -(-flags.made_up // 4), flags.height, flags.width
-                )
-            )
-        ]
-    )
-
-
-def _table_row(side: str, turn: dict[str, float | None]) -> tuple[str, ...]:
-    peak = turn["peak_memory_mb"]
-    shown = "not applicable" if peak is None else f"{peak:.0f}"
+def _notes(flags: argparse.Namespace, device: torch.device) -> str:
+    peak = "allocated by torch" if device.type == "cuda" else "of the whole process"
     return (
-        side,
-        f"{turn['steps_per_second']:.3f}",
-        f"{turn['waiting_share']:.1%}",
-        f"{turn['first_step_seconds']:.1f}",
-        shown,
+        f"{counted(flags.iterations, 'step')} per turn, "
+        f"{counted(flags.workers, 'loading process', 'es')}, cache {flags.cache_megabytes} MB, "
+        f"median of {flags.repeats}{', compiled' if flags.compile else ''}. Peak memory: {peak}."
     )
+
+
+def _table_row(speed: dict[str, float]) -> tuple[str, ...]:
+    return (
+        f"{speed['steps_per_second']:.3f}",
+        f"{speed['waiting_share']:.1%}",
+        f"{speed['first_step_seconds']:.1f}",
+        f"{speed['peak_memory_mb']:.0f}",
+    )
+
+
+def _training_roots(flags: argparse.Namespace, folder: Path) -> TrainingRoots:
+    """The roots given, or synthetic files that the stage can be trained on."""
+    size = (flags.height, flags.width)
+    if dict(STAGES[flags.stage].mix).keys() == {"static"}:
+        if flags.static_root:
+            return TrainingRoots(static=flags.static_root)
+        print_progress("writing synthetic stills")
+        return TrainingRoots(static=[str(write_synthetic_stills(folder, flags.made_up, *size))])
+    if flags.davis_root:
+        return TrainingRoots(davis=flags.davis_root)
+    print_progress("writing synthetic videos")
+    frames = -(-flags.made_up // _SYNTHETIC_VIDEOS)
+    root = write_synthetic_videos(folder, _SYNTHETIC_VIDEOS, frames, *size)
+    return TrainingRoots(davis=[str(root)])
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "training", run_training, "stcn")
-    add_training_step(added)
-    added.add_argument(
+    """Add the command and its flags."""
+    parser = add_command(commands, "training", run_training, "stcn")
+    add_training_step(parser)
+    parser.add_argument(
         "--static_root",
         nargs="+",
-        help="stills of stage 0; default: made-up ones of --height and --width",
+        help="stills of stage 0; default: synthetic ones of --height and --width",
     )
-    added.add_argument(
-        "--davis_root", nargs="+", help="videos of the other stages; default: made-up ones"
+    parser.add_argument(
+        "--davis_root", nargs="+", help="videos of the other stages; default: synthetic ones"
     )
-    added.add_argument("--made_up", type=at_least(12), default=48, help="number of made-up frames")
-    added.add_argument(
+    parser.add_argument(
+        "--made_up", type=at_least(12), default=48, help="number of synthetic frames"
+    )
+    parser.add_argument(
         "--batch",
         type=at_least(1),
-        help="samples a step; default: half the stage's, the published batch of one of two GPUs",
+        help="samples per step; default: half the stage's, what each of two GPUs trains",
     )
-    added.add_argument(
+    parser.add_argument(
         "--amp",
         choices=["off", *AMP_DTYPES],
-        help="mixed precision of both sides; default: fp16 on CUDA, off elsewhere",
+        help="mixed precision; default: fp16 on CUDA, off elsewhere",
     )
-    added.add_argument("--compile", action="store_true", help="ours through torch.compile")
-    added.add_argument(
-        "--workers", type=at_least(0), default=1, help="loading processes of either side"
-    )
-    added.add_argument(
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument("--workers", type=at_least(0), default=1, help="loading processes")
+    parser.add_argument(
         "--cache_megabytes",
         type=at_least(0),
         default=0,
-        help="decoded images each of our loading processes may hold; a few made-up files would all fit",
+        help="decoded images that each loading process may hold; synthetic files would all fit",
     )
-    added.add_argument("--iterations", type=at_least(1), default=20, help="timed steps of a turn")
-    added.add_argument("--repeats", type=at_least(1), default=3, help="turns of either side")
+    parser.add_argument("--iterations", type=at_least(1), default=20, help="timed steps per turn")
+    parser.add_argument("--repeats", type=at_least(1), default=3, help="number of turns")
