@@ -1,11 +1,12 @@
-"""Check a machine with a GPU in one go and write one report: report.md and report.json in --output.
+"""Check a machine with a GPU and write one report: report.md and report.json in --output.
 
 Agreement: the published implementations' numbers (float32, TF32, fp16, bf16) and the CPU's labels.
-Speed: every system at 480p beside a reference that computes as the published code does, memory
-reading, training steps. Processes: two on one GPU, and a training that is resumed.
+Speed: every system at 480p compared with a reference that computes as the published code does,
+memory reads, training steps. Processes: two on one GPU, and a training that is resumed.
 
-Needs a checkout of the repository (the published numbers lie in tests/data), no data and no network.
-Exit code 0: everything ran and agrees; 1: something differs or failed, which the report names.
+Needs a checkout of the repository (tests/data has the published numbers), but neither data nor
+network access. Exit code 0: all sections ran and agree; 1: a section differs or failed, as the
+report says.
 """
 
 if not __package__:  # started by path, not as a module of the project
@@ -23,7 +24,21 @@ from util.flags import FlagParser, at_least
 
 
 def main() -> int:
-    """Flags, then the sections in order; the exit code."""
+    """Run the sections that the flags ask for. Returns the exit code."""
+    flags = _parse_flags()
+    device = select_device(flags.device)
+    check = Check(
+        device=device, dry_run=flags.dry_run, workers=flags.workers, minutes=flags.minutes
+    )
+    sections = {name: SECTIONS[name] for name in flags.sections}
+    failures = run_sections(check, sections, flags.output)
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    print(f"report: {flags.output / 'report.md'}")
+    return 1 if failures else 0
+
+
+def _parse_flags() -> argparse.Namespace:
     parser = FlagParser(
         prog="check_gpu.py",
         description=__doc__,
@@ -33,7 +48,7 @@ def main() -> int:
         "--minutes",
         type=float,
         default=8,
-        help="time for all; sections that do not fit are left out and named (default: %(default)g)",
+        help="time limit; sections that do not fit are skipped and listed (default: %(default)g)",
     )
     parser.add_argument(
         "--output",
@@ -46,7 +61,7 @@ def main() -> int:
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="tiny networks and sizes, to see that everything runs",
+        help="use tiny networks and sizes, to see that everything runs",
     )
     parser.add_argument(
         "--sections",
@@ -60,19 +75,9 @@ def main() -> int:
         "--workers",
         type=at_least(0),
         default=6,
-        help="loading processes of the training's benchmark (default: %(default)s)",
+        help="loading processes of the training benchmark (default: %(default)s)",
     )
-    flags = parser.parse_args()
-    device = select_device(flags.device)
-    check = Check(
-        device=device, dry_run=flags.dry_run, workers=flags.workers, minutes=flags.minutes
-    )
-    sections = {name: SECTIONS[name] for name in flags.sections}
-    failures = run_sections(check, sections, flags.output)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    print(f"report: {flags.output / 'report.md'}")
-    return 1 if failures else 0
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,1 +1,2 @@
-"""The parts of scripts/benchmark.py: its commands, each beside what it measures; made-up material, the reference side, the report."""
+"""The commands of scripts/benchmark.py, and what they share: synthetic material, timers and the
+reference implementation that speed is compared with."""

@@ -1,22 +1,25 @@
-"""Speed of a clip system by the length of its clips, and where the time goes. Legend: L frames of a clip."""
+"""`clips`: speed of a clip system by clip length, and where the time goes.
+
+Legend: L frames of a clip.
+"""
 
 import argparse
 import dataclasses
 import gc
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from inference import VideoSegmenter
-from inference.memory import MemoryBank
-from scripts.benchmarks.command import add_command, add_plot
+from scripts.benchmarks.command import add_command, add_object_count, add_plot
 from scripts.benchmarks.synthetic import MovingScene, synthetic_network
-from scripts.benchmarks.timing import ComponentClock, note
+from scripts.benchmarks.timing import CPU, RegionTimer
 from scripts.common.charts import BarPanel, bar_chart
+from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import select_device
 from util.flags import Commands, at_least
@@ -29,7 +32,8 @@ _WHOLE = "whole"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipWorkload:
-    """What is run. frames: of the video, the first with its mask; whole clips follow where every L divides frames - 1."""
+    """What is run. frames: of the video, the first with its mask; clips are whole if every L
+    divides frames - 1."""
 
     network: str = "pcvos"
     system: str = "pcvos"
@@ -38,13 +42,15 @@ class ClipWorkload:
     objects: int = 1
     frames: int = 51
     repeats: int = 3
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
 
 
 def clip_speed(workload: ClipWorkload, clip_lengths: Sequence[int]) -> list[dict[str, Any]]:
-    """For each L, on the same weights and video, by turns: frames a second, and milliseconds a frame of each component and of the rest; medians over the turns.
+    """For each L, in turns on the same weights and video: frames per second, and milliseconds per
+    frame of each component and of the rest. Medians over the turns.
 
-    The components are timed inside the runs. Raises InputError for a network that lacks what the system needs.
+    The components are timed inside the runs.
+    Raises: InputError if the network lacks what the system needs.
     """
     network = synthetic_network(workload.network)
     scene = MovingScene(workload.height, workload.width, workload.objects)
@@ -55,42 +61,30 @@ def clip_speed(workload: ClipWorkload, clip_lengths: Sequence[int]) -> list[dict
     for turn in range(workload.repeats + 1):
         for length in clip_lengths:
             gc.collect()
+            # Built in every turn, so that only one copy of the weights exists at a time.
             segmenter = VideoSegmenter(
                 network, workload.system, device=workload.device, clip_length=length
-            )  # anew, so that only one copy of the weights is held
-            given = frames if turn else frames[: 1 + length]
-            seconds, parts = _time(segmenter, given, labels)
-            if turn:
-                for component, part in {
-                    **parts,
-                    REST: seconds - sum(parts.values()),
-                    _WHOLE: seconds,
-                }.items():
-                    times[length][component].append(part)
-            note(
-                f"{f'turn {turn} of {workload.repeats}' if turn else 'warming up'}, L = {length}: {len(given) / seconds:.2f} frames/s"
             )
+            given = frames if turn else frames[: 1 + length]
+            timer = _time(segmenter, given, labels)
+            title = f"turn {turn} of {workload.repeats}" if turn else "warming up"
+            fps = len(given) / timer.elapsed_seconds
+            print_progress(f"{title}, L = {length}: {fps:.2f} frames/s")
+            if turn:
+                rest = timer.elapsed_seconds - sum(timer.seconds.values())
+                parts = {**timer.seconds, REST: rest, _WHOLE: timer.elapsed_seconds}
+                for component, seconds in parts.items():
+                    times[length][component].append(seconds)
     return [_row(length, times[length], workload.frames) for length in clip_lengths]
 
 
-def _time(segmenter: VideoSegmenter, frames: list, labels: Any) -> tuple[float, dict[str, float]]:
-    """Seconds of the whole run, and of each component in it."""
-    network = segmenter.network
-    owners = (
-        (network, "encode_key"),
-        (MemoryBank, "read"),
-        (network, "refine"),
-        (network, "decode"),
-        (network, "encode_value"),
-    )
-    clock = ComponentClock(COMPONENTS, segmenter.device)
-    with clock.watching(owners):
-        clock.synchronise()
-        start = time.perf_counter()
+def _time(
+    segmenter: VideoSegmenter, frames: Sequence[np.ndarray], labels: np.ndarray
+) -> RegionTimer:
+    with RegionTimer(COMPONENTS, segmenter.device) as timer:
         for _ in segmenter.segment(frames, labels):
-            pass
-        clock.synchronise()
-        return time.perf_counter() - start, clock.seconds
+            timer.lap()
+    return timer
 
 
 def _row(length: int, times: dict[str, list[float]], frames: int) -> dict[str, Any]:
@@ -105,10 +99,10 @@ def _row(length: int, times: dict[str, list[float]], frames: int) -> dict[str, A
 
 
 def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
-    """Speed by the length of clips, same weights, by turns."""
-    fields = ("network", "system", "height", "width", "objects", "frames", "repeats")
+    """Frames per second and component times of a clip system, by clip length."""
+    names = [field.name for field in dataclasses.fields(ClipWorkload) if field.name != "device"]
     workload = ClipWorkload(
-        **{name: getattr(flags, name) for name in fields}, device=select_device(flags.device)
+        **{name: getattr(flags, name) for name in names}, device=select_device(flags.device)
     )
     rows = clip_speed(workload, flags.clip_lengths)
     parts = (*COMPONENTS, REST)
@@ -121,51 +115,43 @@ def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
         for row in rows
     ]
     table = markdown_table(("L", "FPS", *(f"{part}, ms/frame" for part in parts)), lines)
-    video = f"{flags.system} on {flags.network}, {flags.width}×{flags.height}, {flags.frames} frames, {counted(flags.objects, 'object')}"
+    size = f"{flags.width}×{flags.height}, {flags.frames} frames"
+    video = f"{flags.system} on {flags.network}, {size}, {counted(flags.objects, 'object')}"
+    how = f"median of {flags.repeats}, {workload.device}"
+    if flags.plot:
+        values = [[row["milliseconds"][part] for part in parts] for row in rows]
+        series = [f"L = {row['clip_length']}" for row in rows]
+        panels = [BarPanel(video, values)]
+        bar_chart(flags.plot, "Milliseconds per frame", how, parts, series, panels)
     refinement = ", ".join(
         f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows
     )
-    if flags.plot:
-        panels = [
-            BarPanel(
-                video.replace("×", "x"),
-                [[row["milliseconds"][part] for part in parts] for row in rows],
-            )
-        ]
-        bar_chart(
-            flags.plot,
-            "Milliseconds a frame",
-            f"median of {flags.repeats}, {workload.device}",
-            parts,
-            [f"L = {row['clip_length']}" for row in rows],
-            panels,
-        )
-    title = f"Clips: {video}, median of {flags.repeats}, {workload.device}"
-    return (
-        f"### {title}\n\n{table}\n\nOf all frames, in brackets the share of the whole. The refinement costs {refinement} ms a frame.",
-        rows,
+    notes = (
+        "Means over all frames; in brackets the share of the whole. The refinement takes "
+        f"{refinement} ms per frame."
     )
+    return f"### Clips: {video}, {how}\n\n{table}\n\n{notes}", rows
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "clips", run_clips, "pcvos")
-    added.add_argument("--system", default="pcvos", help="one that predicts clips")
-    added.add_argument(
+    """Add the command and its flags."""
+    parser = add_command(commands, "clips", run_clips, "pcvos")
+    parser.add_argument("--system", default="pcvos", help="a system that predicts clips")
+    parser.add_argument(
         "--clip_lengths",
         type=at_least(1),
         nargs="+",
         default=[5, 10, 15, 25],
-        help="frames predicted together",
+        help="numbers of frames predicted together",
     )
-    added.add_argument(
+    parser.add_argument(
         "--frames",
         type=at_least(2),
         default=51,
         help="of the video: the first with its mask, then clips",
     )
-    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
-    added.add_argument(
-        "--repeats", type=at_least(1), default=3, help="runs of each length, by turns"
+    add_object_count(parser)
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=3, help="runs of each length, in turns"
     )
-    add_plot(added)
+    add_plot(parser)

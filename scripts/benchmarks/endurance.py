@@ -1,31 +1,36 @@
-"""Long videos: does a frame take as long, and the process as much memory, at the end as at the start? Memory policies by turns, each in a process of its own.
+"""`endurance`: time per frame and memory at the start and at the end of a long video, for several
+memory policies.
 
-A turn is a block of frames: all policies meet the same state of the machine, and each process's peak memory is its own. Frames are made before the clock starts.
+Each policy runs in its own process, which gives it its own peak memory. The policies take turns of
+one block of frames, so that all of them meet the same state of the machine. Frames are computed
+before the clock starts.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import multiprocessing
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
 from inference import VideoSegmenter
-from scripts.benchmarks.command import add_command
+from scripts.benchmarks.command import add_command, add_object_count
 from scripts.benchmarks.synthetic import MovingScene, synthetic_network
-from scripts.benchmarks.timing import note, wait_for
+from scripts.benchmarks.timing import wait_for
+from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import peak_memory_mb, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted
 
-BLOCK_FRAMES = 5  # as many as lie between two writes, so that all blocks are alike
-# the rows there may be: settings of VideoSegmenter
+BLOCK_FRAMES = 5  # as many as lie between two writes of every-k, so that all blocks are alike
+# The values of --policies: settings of VideoSegmenter.
 _POLICIES = {
     "every-k": {"memory": "every-k"},
     "first-and-latest": {"memory": "first-and-latest"},
@@ -35,11 +40,24 @@ _POLICIES = {
         for frames in (1, 2, 4, 8)
     },
 }
+_HEADER = (
+    "memory",
+    "first tenth, ms/frame",
+    "last tenth, ms/frame",
+    "last / first",
+    "bank, MB",
+    "process peak, MB",
+    "last / first",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One video played by each policy. frames are those after the warm_up_frames, in which memories fill; both multiples of 10 blocks."""
+    """A video that every policy segments.
+
+    frames: after the warm-up, a multiple of 10 blocks.
+    warm_up_frames: in which the memories fill, a positive multiple of a block.
+    """
 
     network: str
     height: int
@@ -53,7 +71,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """What a turn took, and where the process stands after it; memory in 10^6 bytes."""
+    """What one block took, and the state of the process after it; memory in 10^6 bytes."""
 
     seconds: float
     process_peak_mb: float
@@ -62,58 +80,73 @@ class _Block:
 
 
 def endurance(run: Run, policies: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row of figures for each policy, {name: settings of VideoSegmenter}: the last tenth of the frames beside the first, and the peaks after both.
+    """Compare the first and the last tenth of the frames after the warm-up.
 
-    Seconds a frame are medians over the blocks of a tenth. Raises InputError for a run of other lengths than whole tenths of blocks.
+    policies: settings of VideoSegmenter by name.
+    Returns: a row of figures for each policy. Seconds per frame are medians over blocks.
+    Raises: InputError if the numbers of frames are not multiples as Run says.
     """
-    if (
-        run.frames % (10 * BLOCK_FRAMES)
-        or run.warm_up_frames % BLOCK_FRAMES
-        or not run.warm_up_frames
-    ):
+    tenth = 10 * BLOCK_FRAMES
+    if run.frames % tenth or run.warm_up_frames % BLOCK_FRAMES or run.warm_up_frames < 1:
         raise InputError(
-            f"{run.frames} frames after {run.warm_up_frames}: multiples of {10 * BLOCK_FRAMES} and of {BLOCK_FRAMES} are needed"
+            f"{run.frames} frames after {run.warm_up_frames} of warm-up: "
+            f"multiples of {tenth} and of {BLOCK_FRAMES} are needed"
         )
     blocks: dict[str, list[_Block]] = {name: [] for name in policies}
-    context = multiprocessing.get_context("spawn")
-    players = {}
-    for name, settings in policies.items():
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_play, args=(theirs, run, dict(settings)), daemon=True)
-        process.start()
-        theirs.close()
-        players[name] = process, ours
-    try:
-        for start in range(0, run.warm_up_frames + run.frames, BLOCK_FRAMES):
-            for name, (_, pipe) in players.items():
+    total = run.warm_up_frames + run.frames
+    with _players(run, policies) as pipes:
+        for start in range(0, total, BLOCK_FRAMES):
+            for name, pipe in pipes.items():
                 pipe.send(start)
-                blocks[name].append(_received(pipe, name))
+                blocks[name].append(_receive(pipe, name))
             if (start + BLOCK_FRAMES) % (run.frames // 10) == 0:
-                note(f"{start + BLOCK_FRAMES} of {run.warm_up_frames + run.frames} frames")
-    finally:
-        for process, pipe in players.values():
-            pipe.close()
-            process.terminate()
-            process.join()
+                print_progress(f"{start + BLOCK_FRAMES} of {total} frames")
     return [_row(name, done[run.warm_up_frames // BLOCK_FRAMES :]) for name, done in blocks.items()]
 
 
-def _received(pipe: Connection, name: str) -> _Block:
+@contextlib.contextmanager
+def _players(
+    run: Run, policies: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Connection]]:
+    """Start a process for each policy, and end all of them when the context closes.
+
+    Yields: for each policy a pipe that takes the index of a block's first frame and returns the
+    block.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes, pipes = [], {}
+    for name, settings in policies.items():
+        pipes[name], far_end = context.Pipe()
+        process = context.Process(target=_play, args=(far_end, run, dict(settings)), daemon=True)
+        process.start()
+        far_end.close()
+        processes.append(process)
+    try:
+        yield pipes
+    finally:
+        for process, pipe in zip(processes, pipes.values(), strict=True):
+            pipe.close()
+            process.terminate()
+            process.join()
+
+
+def _receive(pipe: Connection, name: str) -> _Block:
     try:
         return pipe.recv()
     except EOFError as error:
         raise InputError(
-            f"{name}: its process was ended before its end, most likely for want of memory; ask for fewer or smaller frames"
+            f"{name}: its process was ended early, most likely because memory ran out; "
+            "use fewer or smaller frames"
         ) from error
 
 
 def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
+    """Segment block by block, as the pipe asks, until it is closed."""
     torch.set_num_threads(run.threads)
     scene = MovingScene(run.height, run.width, run.objects)
-    device = select_device(run.device)
-    session = VideoSegmenter(
-        synthetic_network(run.network), "stcn", device=device, **settings
-    ).session()
+    device, network = select_device(run.device), synthetic_network(run.network)
+    session = VideoSegmenter(network, "stcn", device=device, **settings).session()
+    del network
     while True:
         try:
             first = pipe.recv()
@@ -131,70 +164,45 @@ def _play(pipe: Connection, run: Run, settings: Mapping[str, Any]) -> None:
 
 
 def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
-    tenth = len(blocks) // 10
-    parts = {"first": blocks[:tenth], "last": blocks[-tenth:]}
-    seconds = {
-        part: statistics.median(block.seconds for block in some) / BLOCK_FRAMES
-        for part, some in parts.items()
-    }
+    size = len(blocks) // 10
+    tenths = [blocks[start : start + size] for start in range(0, len(blocks), size)]
+    seconds = [statistics.median(block.seconds for block in tenth) for tenth in tenths]
+    ends = {"first": tenths[0][-1], "last": tenths[-1][-1]}
     return {
         "policy": name,
-        "seconds_per_frame": seconds,
-        "time_ratio": seconds["last"] / seconds["first"],
-        "memory_elements": {part: some[-1].memory_elements for part, some in parts.items()},
-        "memory_mb": {part: some[-1].memory_mb for part, some in parts.items()},
-        "process_peak_mb": {part: some[-1].process_peak_mb for part, some in parts.items()},
-        "tenths_seconds_per_frame": [
-            statistics.median(block.seconds for block in blocks[start : start + tenth])
-            / BLOCK_FRAMES
-            for start in range(0, len(blocks), tenth)
-        ],
+        "seconds_per_frame": {
+            "first": seconds[0] / BLOCK_FRAMES,
+            "last": seconds[-1] / BLOCK_FRAMES,
+        },
+        "time_ratio": seconds[-1] / seconds[0],
+        "memory_elements": {part: block.memory_elements for part, block in ends.items()},
+        "memory_mb": {part: block.memory_mb for part, block in ends.items()},
+        "process_peak_mb": {part: block.process_peak_mb for part, block in ends.items()},
+        "tenths_seconds_per_frame": [value / BLOCK_FRAMES for value in seconds],
     }
 
 
 def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
-    """Does a frame of a long video take as long, and the process as much memory, at its end as at its start?"""
-    sizes = {
-        name: getattr(flags, name)
-        for name in (
-            "network",
-            "height",
-            "width",
-            "frames",
-            "warm_up_frames",
-            "objects",
-            "threads",
-            "device",
-        )
-    }
-    rows = endurance(Run(**sizes), {name: _POLICIES[name] for name in flags.policies})
-    header = (
-        "memory",
-        "first tenth, ms/frame",
-        "last tenth, ms/frame",
-        "last / first",
-        "bank, MB",
-        "process peak, MB",
-        "last / first",
+    """Time per frame and memory at the start and at the end of a long video, by memory policy."""
+    run = Run(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Run)})
+    rows = endurance(run, {name: _POLICIES[name] for name in flags.policies})
+    table = markdown_table(_HEADER, (_table_row(row) for row in rows))
+    video = f"{run.network}, {run.width}×{run.height}, {counted(run.objects, 'object')}"
+    frames = f"{run.frames:,} frames after {run.warm_up_frames} of warm-up"
+    notes = (
+        "Bank and peak: after the first tenth and at the end. "
+        f"Medians over blocks of {BLOCK_FRAMES} frames."
     )
-    table = markdown_table(header, (_table_row(row) for row in rows))
-    title = f"Endurance: {flags.network}, {flags.width}×{flags.height}, {counted(flags.objects, 'object')}, {flags.frames:,} frames after {flags.warm_up_frames}"
-    return (
-        f"### {title}\n\n{table}\n\nBank and peak: after the first tenth and at the end. Medians over blocks of {BLOCK_FRAMES} frames.",
-        rows,
-    )
+    return f"### Endurance: {video}, {frames}\n\n{table}\n\n{notes}", rows
 
 
 def _table_row(row: dict[str, Any]) -> tuple[str, ...]:
     seconds, bank, peak = row["seconds_per_frame"], row["memory_mb"], row["process_peak_mb"]
-    times = (
+    return (
+        row["policy"],
         f"{1000 * seconds['first']:.2f}",
         f"{1000 * seconds['last']:.2f}",
         f"{row['time_ratio']:.3f}",
-    )
-    return (
-        row["policy"],
-        *times,
         f"{bank['first']:.2f}, {bank['last']:.2f}",
         f"{peak['first']:.0f}, {peak['last']:.0f}",
         f"{peak['last'] / peak['first']:.3f}",
@@ -202,20 +210,23 @@ def _table_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "endurance", run_endurance, "tiny")
-    added.set_defaults(height=240, width=427, threads=1)
-    added.add_argument(
+    """Add the command and its flags."""
+    parser = add_command(commands, "endurance", run_endurance, "tiny")
+    parser.set_defaults(height=240, width=427, threads=1)
+    parser.add_argument(
         "--frames",
         type=at_least(50),
         default=5000,
-        help="of the video, after the first ones; a multiple of 50",
+        help="of the video, after the warm-up; a multiple of 50",
     )
-    added.add_argument(
-        "--warm_up_frames", type=at_least(5), default=100, help="first ones, in which memories fill"
+    parser.add_argument(
+        "--warm_up_frames",
+        type=at_least(5),
+        default=100,
+        help="first frames, in which the memories fill; a multiple of 5",
     )
-    added.add_argument("--objects", type=at_least(1), default=1, help="number of objects")
-    added.add_argument(
+    add_object_count(parser)
+    parser.add_argument(
         "--policies",
         nargs="+",
         choices=_POLICIES,

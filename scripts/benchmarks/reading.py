@@ -1,6 +1,10 @@
-"""`reading`: one frame's reading, reference and ours by turns; medians over the turns. Legend: K objects, N memory elements, M query positions, C channels."""
+"""`reading`: one memory read, reference and ours in turns; medians over the turns.
+
+Legend: K objects, N memory elements, M query positions, C channels, h w at stride 16.
+"""
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -11,74 +15,62 @@ from torch import Tensor
 
 from inference.memory import MemoryBank
 from model.config import preset
-from scripts.benchmarks.command import add_command
+from model.network import STRIDE
+from scripts.benchmarks.command import add_command, add_object_count
 from scripts.benchmarks.reference import ReferenceMemory
-from scripts.benchmarks.timing import CPU, SIDES, note, turns, wait_for
+from scripts.benchmarks.timing import CPU, turns, wait_for
+from scripts.benchmarks.workload import SIDES
+from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import cuda_arithmetic, select_device
 from util.flags import Commands, at_least
 
 
-def reading(
-    network: str,
-    height: int,
-    width: int,
-    memory_frames: int,
-    objects: int,
-    top_k: int,
-    repeats: int,
-    device: torch.device = CPU,
-) -> dict[str, Any]:
-    """Seconds of one frame's reading from a memory of random keys and values of that network's widths, `memory_frames` frames of it."""
-    config = preset(network)
-    grid = -(-height // 16), -(-width // 16)
-    positions = grid[0] * grid[1]
-    generator = torch.Generator().manual_seed(0)
-    bank, memory = MemoryBank(capacity=memory_frames * positions), ReferenceMemory(top_k)
-    note("filling both memories")
-    keys = torch.randn(1, config.key_channels, memory_frames * positions, generator=generator).to(
-        device
-    )
-    values = torch.randn(
-        objects, config.value_channels, memory_frames * positions, generator=generator
-    ).to(device)
-    for frame in range(memory_frames):
-        rows = slice(frame * positions, (frame + 1) * positions)
-        bank.write(
-            frame,
-            keys[0, :, rows].T,
-            {number: values[number, :, rows].T for number in range(objects)},
-        )
-    memory.keys, memory.values = (
-        keys,
-        values,
-    )  # what writing frame after frame ends in, without its copying
-    query = torch.randn(1, config.key_channels, *grid, generator=generator).to(device)
-    query_rows = query[0].flatten(1).T.contiguous()
-    sides: dict[str, Callable[[], Tensor]] = {
-        "reference": lambda: memory.read(query),
-        "ours": lambda: bank.read(query_rows, range(objects), top_k),
-    }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Read:
+    """What is read: a memory of `memory_frames` frames of this size, of random keys and values
+    with the network's numbers of channels."""
+
+    network: str = "stcn"
+    height: int = 480
+    width: int = 854
+    memory_frames: int = 100
+    objects: int = 3
+    top_k: int = 20
+    repeats: int = 5
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """h, w."""
+        return -(-self.height // STRIDE), -(-self.width // STRIDE)
+
+    @property
+    def positions(self) -> int:
+        """M, and the memory elements of a frame."""
+        return self.grid[0] * self.grid[1]
+
+
+def reading(read: Read, device: torch.device = CPU) -> dict[str, Any]:
+    """Seconds of one read on both sides, and how far their readouts differ."""
+    sides = _sides(read, device)
     times: dict[str, list[float]] = {side: [] for side in SIDES}
     with torch.no_grad(), cuda_arithmetic(device, tf32=False):
-        difference = (
-            (sides["ours"]().transpose(1, 2) - sides["reference"]().flatten(2)).abs().max().item()
-        )
-        for turn in turns(repeats):
-            for side, read in sides.items():
+        readouts = [sides[side]() for side in SIDES]
+        difference = (readouts[0] - readouts[1]).abs().max().item()
+        for turn in turns(read.repeats):
+            for side in SIDES:
                 wait_for(device)
                 start = time.perf_counter()
-                read()
+                sides[side]()
                 wait_for(device)
                 times[side].append(time.perf_counter() - start)
-            note(
-                f"{turn}: reference {times['reference'][-1]:.3f} s, ours {times['ours'][-1]:.3f} s"
-            )
+            seconds = ", ".join(f"{side} {times[side][-1]:.3f} s" for side in SIDES)
+            print_progress(f"{turn}: {seconds}")
     median = {side: statistics.median(values) for side, values in times.items()}
     return {
-        "memory_elements": memory_frames * positions,
-        "query_positions": positions,
-        "objects": objects,
+        "memory_elements": read.memory_frames * read.positions,
+        "query_positions": read.positions,
+        "objects": read.objects,
         "seconds_per_read": median,
         "speedup": median["reference"] / median["ours"],
         "largest_readout_difference": difference,
@@ -86,45 +78,55 @@ def reading(
     }
 
 
+def _sides(read: Read, device: torch.device) -> dict[str, Callable[[], Tensor]]:
+    """Fill both memories. Returns: for each side a function that reads, [K, C^v, M]."""
+    print_progress("filling both memories")
+    config, generator = preset(read.network), torch.Generator().manual_seed(0)
+    elements = read.memory_frames * read.positions
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device)
+
+    keys = random(1, config.key_channels, elements)
+    values = random(read.objects, config.value_channels, elements)
+    query = random(1, config.key_channels, *read.grid)
+    bank, memory = MemoryBank(capacity=elements), ReferenceMemory(read.top_k)
+    for frame in range(read.memory_frames):
+        rows = slice(frame * read.positions, (frame + 1) * read.positions)
+        by_object = {number: values[number, :, rows].T for number in range(read.objects)}
+        bank.write(frame, keys[0, :, rows].T, by_object)
+    memory.keys, memory.values = keys, values  # as if written frame by frame, without the copies
+    query_rows = query[0].flatten(1).T.contiguous()
+    return {
+        "reference": lambda: memory.read(query).flatten(2),
+        "ours": lambda: bank.read(query_rows, range(read.objects), read.top_k).transpose(1, 2),
+    }
+
+
 def run_reading(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Both sides' reading alone."""
-    result = reading(
-        flags.network,
-        flags.height,
-        flags.width,
-        flags.memory_frames,
-        flags.objects,
-        flags.top_k,
-        flags.repeats,
-        select_device(flags.device),
+    """Seconds of one memory read, reference and ours."""
+    read = Read(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Read)})
+    result = reading(read, select_device(flags.device))
+    header = ("memory frames", "objects", "reference, s", "ours, s", "times faster")
+    seconds = (f"{result['seconds_per_read'][side]:.3f}" for side in SIDES)
+    row = (read.memory_frames, read.objects, *seconds, f"{result['speedup']:.2f}")
+    sizes = (
+        f"{read.network}, {read.width}×{read.height}, {result['memory_elements']:,} memory "
+        f"elements, {result['query_positions']:,} query positions, top {read.top_k}"
     )
-    table = markdown_table(
-        ("memory frames", "objects", "reference, s", "ours, s", "times faster"),
-        [
-            (
-                flags.memory_frames,
-                flags.objects,
-                *(f"{result['seconds_per_read'][side]:.3f}" for side in SIDES),
-                f"{result['speedup']:.2f}",
-            )
-        ],
-    )
-    sizes = f"{result['memory_elements']:,} memory elements, {result['query_positions']:,} query positions, top {flags.top_k}"
-    title = f"Reading one frame: {flags.network}, {flags.width}×{flags.height}, {sizes}, median of {flags.repeats}"
-    return (
-        f"### {title}\n\n{table}\n\nReadouts agree within {result['largest_readout_difference']:.1e}.",
-        result,
-    )
+    agreement = f"Readouts agree within {result['largest_readout_difference']:.1e}."
+    title = f"Reading one frame: {sizes}, median of {read.repeats}"
+    return f"### {title}\n\n{markdown_table(header, [row])}\n\n{agreement}", result
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "reading", run_reading, "stcn")
-    added.add_argument("--memory_frames", type=at_least(1), default=100, help="frames in memory")
-    added.add_argument("--objects", type=at_least(1), default=3, help="number of objects")
-    added.add_argument(
-        "--top_k", type=at_least(1), default=20, help="elements each query position reads"
+    """Add the command and its flags."""
+    parser = add_command(commands, "reading", run_reading, "stcn")
+    parser.add_argument("--memory_frames", type=at_least(1), default=100, help="frames in memory")
+    add_object_count(parser, default=3)
+    parser.add_argument(
+        "--top_k", type=at_least(1), default=20, help="elements read for each query position"
     )
-    added.add_argument(
-        "--repeats", type=at_least(1), default=5, help="reads of each side, by turns"
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=5, help="reads of each side, in turns"
     )

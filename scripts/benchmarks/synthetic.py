@@ -1,6 +1,7 @@
-"""What the benchmark runs on: random but repeatable weights, and a made-up video of any length. Legend: K objects, H W frame size.
+"""Synthetic material: random but repeatable weights, and videos of any length. Speed and memory do
+not depend on what is seen, so neither data nor trained weights are needed.
 
-Speed and memory do not depend on what is seen, so neither data nor trained weights are needed.
+Legend: K objects, H W frame size.
 """
 
 import math
@@ -20,14 +21,16 @@ from model import VOSNetwork, build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
-_PIXELS_A_FRAME = 3  # how far the background and the objects' orbits travel
+_PIXELS_PER_FRAME = 3  # the speed of the background, and of the objects on their orbits
 
 
 def synthetic_network(preset: str, seed: int = 0) -> VOSNetwork:
-    """A network of a preset in evaluation mode, without gradients, its weights random but the same for the same seed.
+    """A network in evaluation mode, without gradients, with random weights that depend on the seed
+    alone.
 
-    Scaled so that features keep their size through the layers, and batch norms that do something: results then tell a right computation from a wrong
-    one. Raises InputError for an unknown preset.
+    The weights are scaled so that features keep their size through the layers, and batch norms
+    change what they are given: wrong computations then give different results.
+    Raises: InputError for an unknown preset.
     """
     network = build_network(preset).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -42,18 +45,19 @@ def synthetic_network(preset: str, seed: int = 0) -> VOSNetwork:
             module.bias.normal_(0, 0.02, generator=generator)
             module.running_mean.normal_(0, 0.05, generator=generator)
             module.running_var.uniform_(0.8, 1.2, generator=generator)
-    for module in (
-        network.modules()
-    ):  # each residual block adds a little, so that the sum of many stays bounded
+    # Each residual block adds a little, so that the sum over many blocks stays bounded.
+    for module in network.modules():
         if isinstance(module, BasicBlock | Bottleneck):
             (module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight.mul_(0.3)
     return network
 
 
 class MovingScene:
-    """Textured ellipses circling over a drifting textured background: a video of any length, made frame by frame, the same for the same arguments.
+    """Textured ellipses that circle over a drifting textured background.
 
-    Raises InputError if a frame is too small to show `objects` ellipses, or for more than 254.
+    Frames are computed one by one and depend on the arguments alone. Every object is visible in
+    every frame.
+    Raises: InputError for more than 254 objects, or if the frame is too small to show all of them.
     """
 
     def __init__(self, height: int, width: int, objects: int, seed: int = 0):
@@ -63,23 +67,23 @@ class MovingScene:
         self._rows = math.ceil(objects / self._columns)
         if objects > 254 or min(height // self._rows, width // self._columns) < 8:
             raise InputError(
-                f"{objects} objects do not fit a frame of {width}×{height} pixels; ask for fewer (at most 254) or a larger frame"
+                f"{objects} objects do not fit a frame of {width}×{height} pixels; "
+                "use fewer (at most 254) or a larger frame"
             )
         background = draw_texture(rng, height, width, draw_colour_ramp(rng))
-        self._background = np.concatenate(
-            [background, background[:, ::-1]], axis=1
-        )  # mirrored, so that it repeats without a seam
+        # Mirrored, so that it repeats without a seam.
+        self._background = np.concatenate([background, background[:, ::-1]], axis=1)
         self._textures = [
             draw_texture(rng, height, width, draw_colour_ramp(rng)) for _ in range(objects)
         ]
 
     def labels(self, index: int) -> np.ndarray:
-        """Ids uint8 [H, W] of frame `index`: 1..K, 0 background. Every object shows in every frame."""
+        """The label map of frame `index`, uint8 [H, W]: ids 1..K, 0 background."""
         labels = np.zeros((self.height, self.width), np.uint8)
         cell_height, cell_width = self.height / self._rows, self.width / self._columns
         for number in range(self.objects):
             row, column = divmod(number, self._columns)
-            angle = index * _PIXELS_A_FRAME / max(cell_height, cell_width) * 4 + number
+            angle = index * _PIXELS_PER_FRAME / max(cell_height, cell_width) * 4 + number
             centre = (
                 round(cell_width * (column + 0.5 + 0.12 * math.cos(angle))),
                 round(cell_height * (row + 0.5 + 0.12 * math.sin(angle))),
@@ -99,7 +103,7 @@ class MovingScene:
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index`, uint8 RGB [H, W, 3]."""
-        columns = (np.arange(self.width) + index * _PIXELS_A_FRAME) % self._background.shape[1]
+        columns = (np.arange(self.width) + index * _PIXELS_PER_FRAME) % self._background.shape[1]
         image, labels = self._background[:, columns], self.labels(index)
         for number, texture in enumerate(self._textures):
             inside = labels == number + 1
@@ -107,12 +111,12 @@ class MovingScene:
         return image
 
     def frames(self, count: int) -> Iterator[np.ndarray]:
-        """The first `count` frames, made one by one."""
+        """The first `count` frames, computed one by one."""
         return (self.frame(index) for index in range(count))
 
 
 def write_synthetic_videos(root: Path, videos: int, frames: int, height: int, width: int) -> Path:
-    """Made-up videos of two objects laid out like DAVIS, every frame with its mask. Returns `root`."""
+    """Write videos of two objects in DAVIS's layout, each frame with a mask. Returns: `root`."""
     for number in range(videos):
         for index, (image, labels) in enumerate(
             zip(*make_clip(number, frames, height, width, objects=2), strict=True)
@@ -127,7 +131,7 @@ def write_synthetic_videos(root: Path, videos: int, frames: int, height: int, wi
 
 
 def write_synthetic_stills(root: Path, stills: int, height: int, width: int) -> Path:
-    """Made-up photographs of one object, NAME.jpg beside NAME.png. Returns `root`."""
+    """Write photographs of one object, NAME.jpg beside NAME.png. Returns: `root`."""
     for number in range(stills):
         images, labels = make_clip(number, 1, height, width, objects=1)
         _write_pair(root / f"{number:03d}.jpg", root / f"{number:03d}.png", images[0], labels[0])

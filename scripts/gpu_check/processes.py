@@ -1,4 +1,4 @@
-"""What takes processes of their own: two on one device, and a training that is stopped and resumed."""
+"""Sections that start trainings: two processes on one device, and a training that is resumed."""
 
 import os
 import shutil
@@ -18,32 +18,46 @@ from util.errors import InputError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ITERATIONS = 4
-_MIDDLE = f"checkpoints/{_ITERATIONS // 2:06d}.pth"
+_MIDDLE_CHECKPOINT = f"checkpoints/{_ITERATIONS // 2:06d}.pth"
+_TIMEOUT_SECONDS = 180
 _TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1")
+_FLAGS = (
+    "--stage synthetic --network tiny -b 2 --crop_size 64 --num_workers 0 --amp off --log_every 1 "
+    "--keep_checkpoints 0 --image_every 0 --no-learn_batch_norms "
+    f"-i {_ITERATIONS} --save_every {_ITERATIONS // 2}"
+).split()
 
 
 def run_two_processes(check: Check) -> Finding:
-    """The weights that two processes on one device arrive at beside those of one process with the whole batch."""
+    """Compare the weights that two processes on one device train with those that one process
+    trains on the whole batch."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        launchers = {"one": (), "two": (*_TORCHRUN, f"--master_port={_free_port()}")}
         started = {
-            name: _start(check, folder, name, launcher=launcher)
-            for name, launcher in launchers.items()
+            "one": _start(check, folder, "one"),
+            "two": _start(
+                check, folder, "two", launcher=(*_TORCHRUN, f"--master_port={_free_port()}")
+            ),
         }
         for name, process in started.items():
             _finish(process, name)
-        ends = {name: _read(folder / "runs" / name / "weights.pth") for name in started}
-        middle = _read(folder / "runs/one" / _MIDDLE)["network"]
-    moved, apart = _distance(ends["one"], middle), _distance(ends["one"], ends["two"])
-    text = f"Two processes through gloo on {check.device}, which they share (NCCL refuses that), half of a batch of 2 each. "
-    text += f"After {_ITERATIONS} iterations their weights lie {apart:.1e} from those of one process, which moved by {moved:.1e} in its second half."
-    failures = () if apart < 0.2 * moved else ("the weights differ by more than rounding explains",)
-    return Finding(text, {"distance": apart, "moved": moved}, failures)
+        final = {name: _load(folder / "runs" / name / "weights.pth") for name in started}
+        middle = _load(folder / "runs/one" / _MIDDLE_CHECKPOINT)["network"]
+    moved, distance = _distance(final["one"], middle), _distance(final["one"], final["two"])
+    text = (
+        f"Two processes share {check.device} through gloo (NCCL refuses to), each with half of a "
+        f"batch of 2. After {_ITERATIONS} iterations their weights differ by {distance:.1e} from "
+        f"those of one process, which moved by {moved:.1e} in its second half."
+    )
+    failures = ("the weights differ by more than rounding explains",)
+    return Finding(
+        text, {"distance": distance, "moved": moved}, () if distance < 0.2 * moved else failures
+    )
 
 
 def run_resuming(check: Check) -> Finding:
-    """A training resumed in its middle beside one that was not stopped, and beside the same one run again."""
+    """Compare a training that is resumed halfway with one that was not stopped, and with the same
+    training run again."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         started = {name: _start(check, folder, name) for name in ("whole", "again")}
@@ -53,100 +67,63 @@ def run_resuming(check: Check) -> Finding:
         shutil.copytree(folder / "runs/whole", folder / "runs/resumed", ignore=later)
         _finish(_start(check, folder, "resumed", ("--load_model", "auto")), "resumed")
         weights = {
-            name: _read(folder / "runs" / name / "weights.pth")
+            name: _load(folder / "runs" / name / "weights.pth")
             for name in ("whole", "again", "resumed")
         }
     differences = {
         name: _largest_difference(weights["whole"], weights[name]) for name in ("again", "resumed")
     }
     table = markdown_table(
-        ("beside the whole training", "largest difference of a weight"),
+        ("compared with the whole training", "largest difference of a weight"),
         [(name, f"{value:.1e}") for name, value in differences.items()],
     )
-    # kernels that add in another order each time make two runs differ; a resumed one may differ as much, not more
+    # Kernels that add in a different order each time make two runs differ. A resumed training may
+    # differ as much, not more.
     allowed = 0.0 if check.device.type == "cpu" else max(20 * differences["again"], 1e-5)
     failures = (
-        ()
-        if differences["resumed"] <= allowed
-        else (
-            f"the resumed training differs by {differences['resumed']:.1e}, a repeated one by {differences['again']:.1e}",
-        )
+        f"the resumed training differs by {differences['resumed']:.1e}, "
+        f"a repeated one by {differences['again']:.1e}",
     )
     return Finding(
         f"{_ITERATIONS} iterations, resumed after {_ITERATIONS // 2}.\n\n{table}",
         differences,
-        failures,
+        () if differences["resumed"] <= allowed else failures,
     )
 
 
 def _start(
     check: Check, folder: Path, name: str, extra: Sequence[str] = (), launcher: Sequence[str] = ()
 ) -> subprocess.Popen:
-    flags = [
-        "--stage",
-        "synthetic",
-        "--id",
-        name,
-        "--network",
-        "tiny",
-        "-b",
-        "2",
-        "-i",
-        str(_ITERATIONS),
-        "--crop_size",
-        "64",
-        "--num_workers",
-        "0",
-        "--amp",
-        "off",
-    ]
-    flags += [
-        "--device",
-        str(check.device),
-        "--log_every",
-        "1",
-        "--save_every",
-        str(_ITERATIONS // 2),
-        "--keep_checkpoints",
-        "0",
-        "--image_every",
-        "0",
-        "--no-learn_batch_norms",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
-    command = [sys.executable, *launcher, str(_ROOT / "train.py"), *flags, *extra]
+    """Start the training FOLDER/runs/NAME."""
+    flags = ["--id", name, "--device", str(check.device), *_FLAGS, *extra]
     return subprocess.Popen(
-        command,
+        [sys.executable, *launcher, str(_ROOT / "train.py"), *flags],
         cwd=folder,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def _finish(process: subprocess.Popen, name: str) -> str:
-    output, _ = process.communicate(timeout=180)
+def _finish(process: subprocess.Popen, name: str) -> None:
+    """Wait for a training. Raises: InputError with its error if it failed."""
+    output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
     if process.returncode:
         lines = [line for line in output.splitlines() if line.strip()]
-        told = next(
-            (line for line in lines if line.startswith("error:")),
-            lines[-1] if lines else "nothing said",
-        )
-        raise InputError(f"training {name} ended with {process.returncode}: {told}")
-    return output
+        last = lines[-1] if lines else "no output"
+        reason = next((line for line in lines if line.startswith("error:")), last)
+        raise InputError(f"training {name} ended with {process.returncode}: {reason}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """Euclidean, over all weights."""
-    return (
-        sum(float((one[name].double() - other[name].double()).square().sum()) for name in one)
-        ** 0.5
-    )
+    """The Euclidean distance over all weights."""
+    squares = (float((one[name].double() - other[name].double()).square().sum()) for name in one)
+    return sum(squares) ** 0.5
 
 
 def _largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""The sections of the check, in order of what matters most."""
+"""The sections of the check, the most important ones first."""
 
 from scripts.gpu_check.agreement import run_cpu_labels, run_golden, run_training_golden
 from scripts.gpu_check.processes import run_resuming, run_two_processes
@@ -8,7 +8,7 @@ from scripts.gpu_check.speed import run_reading, run_systems, run_training
 SECTIONS: dict[str, Section] = {
     "golden": Section("Published numbers: evaluation", run_golden, 10),
     "training_golden": Section("Published numbers: training", run_training_golden, 10),
-    "labels": Section("Labels beside the CPU's", run_cpu_labels, 20),
+    "labels": Section("Labels compared with the CPU's", run_cpu_labels, 20),
     "systems": Section("Systems: speed and memory", run_systems, 40),
     "reading": Section("Reading the memory", run_reading, 15),
     "training": Section("Training: speed and memory", run_training, 45),

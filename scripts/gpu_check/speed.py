@@ -1,4 +1,7 @@
-"""How fast is the device, and how much memory does a run take? Legend: K objects."""
+"""Sections that measure the speed of the device, and the memory that a run takes.
+
+Legend: K objects.
+"""
 
 import dataclasses
 import functools
@@ -17,92 +20,97 @@ from model import VOSNetwork, build_network
 from model.config import PRESETS
 from model.training.stages import STAGES, TrainingConfig
 from model.training.trainer import Trainer
-from scripts.benchmarks.reading import reading
+from scripts.benchmarks.reading import Read, reading
 from scripts.benchmarks.reference import ReferenceNetwork
 from scripts.benchmarks.synthetic import (
     synthetic_network,
     write_synthetic_stills,
     write_synthetic_videos,
 )
-from scripts.benchmarks.timing import SIDES, Clip, Workload, wait_for
+from scripts.benchmarks.timing import wait_for
 from scripts.benchmarks.training_speed import TrainingWorkload, training
+from scripts.benchmarks.workload import SIDES, Clip, Workload
 from scripts.common.tables import markdown_table
 from scripts.gpu_check.report import Check, Finding
 from util.device import peak_memory_mb, reset_peak_memory
 
 OBJECTS = (1, 3)
-_KINDS: dict[str, dict[str, Any]] = {
+READOUT_TOLERANCE = 1e-3
+_PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {},
     "TF32": {"tf32": True},
     "fp16": {"amp": True, "amp_dtype": "fp16"},
 }
+_SLOTS = ("refiner", "enhancer", "reducer")
 _STAGES = ("0", "3")
+_WARM_UP_FRAMES = 20
+_SECONDS_PER_STAGE = 20
+_FULL_SIZE = {"network": "stcn", "height": 480, "width": 854}
+_DRY_SIZE = {"network": "tiny", "height": 64, "width": 96}
 
 
 def run_systems(check: Check) -> Finding:
-    """Frames a second and peak memory of every system, and of the reference mode, with 1 and 3 objects."""
-    size = (
-        {"height": 64, "width": 96, "frames": 12}
-        if check.dry_run
-        else {"height": 480, "width": 854, "frames": 41}
+    """Frames per second and peak memory of every system and of the reference, with 1 and 3
+    objects."""
+    workload = (
+        Workload(**_DRY_SIZE, frames=12) if check.dry_run else Workload(**_FULL_SIZE, frames=41)
     )
-    workload = Workload(network="tiny" if check.dry_run else "stcn", **size)
+    network_of = functools.cache(synthetic_network)
     rows, figures = [], []
-    made_up = functools.cache(synthetic_network)
     for objects in OBJECTS:
-        clip = Clip.of(workload, objects, workload.frames)
+        clip = Clip.of(workload, objects)
         for side in ("reference", *SYSTEMS):
-            network = made_up(_network_name(side, check.dry_run)).to(check.device)
-            for kind, exactness in _KINDS.items():
-                # the reference computes in the others' float32 and fp16; a CPU has no TF32, and is slow in fp16
-                if kind != "float32" and (
-                    check.device.type != "cuda" or (side == "reference" and kind == "TF32")
-                ):
-                    continue
-                play = _player(side, network, exactness, clip, check.device)
+            network = network_of(_network_name(side, check.dry_run)).to(check.device)
+            for precision, settings in _precisions(side, check.device).items():
+                play = _player(side, network, settings, clip, check.device)
                 measured = _measure(play, workload.frames, check.device)
-                figures.append({"objects": objects, "side": side, "precision": kind, **measured})
-                rows.append(
-                    (
-                        objects,
-                        side,
-                        kind,
-                        f"{measured['fps']:.1f}",
-                        f"{measured['peak_memory_mb']:,.0f}",
-                    )
+                figures.append(
+                    {"objects": objects, "side": side, "precision": precision, **measured}
                 )
-    table = markdown_table(
-        ("objects", "system", "precision", "frames a second", "peak memory, MB"), rows
+                fps, peak = f"{measured['fps']:.1f}", f"{measured['peak_memory_mb']:,.0f}"
+                rows.append((objects, side, precision, fps, peak))
+    header = ("objects", "system", "precision", "frames per second", "peak memory, MB")
+    text = (
+        f"{workload.width}×{workload.height}, {workload.frames} frames from RGB arrays to label "
+        "maps; the reference is stcn computed as published."
     )
-    text = f"{workload.width}×{workload.height}, {workload.frames} frames from RGB arrays to label maps; the reference is stcn computed as published."
-    return Finding(f"{text}\n\n{table}", figures)
+    return Finding(f"{text}\n\n{markdown_table(header, rows)}", figures)
+
+
+def _precisions(side: str, device: torch.device) -> dict[str, dict[str, Any]]:
+    """The settings to measure. A CPU has no TF32, and is slow in fp16; the reference does not
+    offer TF32."""
+    if device.type != "cuda":
+        names = ["float32"]
+    else:
+        names = [name for name in _PRECISIONS if name != "TF32" or side != "reference"]
+    return {name: _PRECISIONS[name] for name in names}
 
 
 def _network_name(side: str, tiny: bool) -> str:
-    """The published preset, or the tiny one, that has the parts a system uses."""
+    """The published preset, or the tiny one, with no more than the slots that a system uses."""
     slots = SYSTEMS[side].slots if side in SYSTEMS else {}
-    names = [
-        name for name in PRESETS if name.startswith("tiny") == tiny and not name.endswith("_small")
-    ]
     fitting = [
-        name for name in names if all(getattr(PRESETS[name], slot) is not None for slot in slots)
+        name
+        for name, config in PRESETS.items()
+        if name.startswith("tiny") == tiny
+        and not name.endswith("_small")
+        and all(getattr(config, slot) is not None for slot in slots)
     ]
     return min(
         fitting,
-        key=lambda name: sum(
-            getattr(PRESETS[name], slot) is not None for slot in ("refiner", "enhancer", "reducer")
-        ),
+        key=lambda name: sum(getattr(PRESETS[name], slot) is not None for slot in _SLOTS),
     )
 
 
 def _player(
-    side: str, network: VOSNetwork, exactness: dict[str, Any], clip: Clip, device: torch.device
+    side: str, network: VOSNetwork, settings: dict[str, Any], clip: Clip, device: torch.device
 ) -> Callable[[int], None]:
-    """A function that segments the clip's first frames, so many of them."""
+    """A function that segments the given number of the clip's first frames."""
     if side == "reference":
-        reference = ReferenceNetwork(network, amp=exactness.get("amp", False))
-        return lambda count: Clip(clip.frames[:count], clip.labels).reference(reference).run()
-    segmenter = VideoSegmenter(network, side, device=device, **exactness)
+        reference = ReferenceNetwork(network, amp=settings.get("amp", False))
+        return lambda count: clip.first(count).reference(reference).run()
+    segmenter = VideoSegmenter(network, side, device=device, **settings)
 
     def play(count: int) -> None:
         for _ in segmenter.segment(clip.frames[:count], clip.labels):
@@ -112,7 +120,7 @@ def _player(
 
 
 def _measure(play: Callable[[int], None], frames: int, device: torch.device) -> dict[str, float]:
-    play(min(frames, 20))
+    play(min(frames, _WARM_UP_FRAMES))
     wait_for(device)
     reset_peak_memory(device)
     start = time.perf_counter()
@@ -122,71 +130,60 @@ def _measure(play: Callable[[int], None], frames: int, device: torch.device) -> 
 
 
 def run_reading(check: Check) -> Finding:
-    """One frame's reading of small and large memories, beside the reference's."""
-    name, height, width = ("tiny", 64, 96) if check.dry_run else ("stcn", 480, 854)
+    """One read of small and large memories, compared with the reference's."""
+    read = Read(**(_DRY_SIZE if check.dry_run else _FULL_SIZE), repeats=3 if check.dry_run else 10)
     rows, figures, failures = [], [], []
     for memory_frames in (4,) if check.dry_run else (5, 20, 100):
-        result = reading(
-            name, height, width, memory_frames, 3, 20, 3 if check.dry_run else 10, check.device
-        )
+        result = reading(dataclasses.replace(read, memory_frames=memory_frames), check.device)
         figures.append({"memory_frames": memory_frames, **result})
-        cells = (f"{1000 * result['seconds_per_read'][side]:.2f}" for side in SIDES)
-        rows.append(
-            (
-                memory_frames,
-                *cells,
-                f"{result['speedup']:.2f}",
-                f"{result['largest_readout_difference']:.1e}",
-            )
-        )
-        if result["largest_readout_difference"] > 1e-3:
-            failures.append(
-                f"{memory_frames} frames: readouts differ by {result['largest_readout_difference']:.1e}"
-            )
-    table = markdown_table(
-        ("memory frames", "reference, ms", "ours, ms", "times faster", "readouts within"), rows
-    )
-    return Finding(
-        f"3 objects, {width}×{height}, top 20, float32.\n\n{table}", figures, tuple(failures)
-    )
+        difference = result["largest_readout_difference"]
+        seconds = (f"{1000 * result['seconds_per_read'][side]:.2f}" for side in SIDES)
+        rows.append((memory_frames, *seconds, f"{result['speedup']:.2f}", f"{difference:.1e}"))
+        if difference > READOUT_TOLERANCE:
+            failures.append(f"{memory_frames} frames: readouts differ by {difference:.1e}")
+    header = ("memory frames", "reference, ms", "ours, ms", "times faster", "readouts within")
+    text = f"{read.objects} objects, {read.width}×{read.height}, top {read.top_k}, float32."
+    return Finding(f"{text}\n\n{markdown_table(header, rows)}", figures, tuple(failures))
 
 
 def run_training(check: Check) -> Finding:
-    """Steps a second and peak memory beside a plain loop with the published batch of one of two GPUs; host waits in a step."""
+    """Training steps per second and peak memory with the published batch of one of two GPUs, and
+    the places in a step at which the host waits for the device."""
     rows, figures, waits = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for stage in _STAGES:
-            if check.seconds_left < 20:
-                rows.append((stage, "no time left", "", "", ""))
+            if check.seconds_left < _SECONDS_PER_STAGE:
+                rows.append((stage, "no time left", "", ""))
                 continue
             workload = _training_workload(check, stage, Path(folder))
             result = figures[stage] = training(workload)
-            for side in SIDES:
-                turn = result["median"][side]
-                peak = "" if turn["peak_memory_mb"] is None else f"{turn['peak_memory_mb']:,.0f}"
-                rows.append(
-                    (
-                        stage,
-                        side,
-                        f"{turn['steps_per_second']:.2f}",
-                        f"{turn['waiting_share']:.0%}",
-                        peak,
-                    )
-                )
-            waits[stage] = (
-                host_waits(workload.config, check.device) if check.device.type == "cuda" else []
-            )
-    table = markdown_table(
-        ("stage", "side", "steps a second", "waiting for data", "peak memory, MB"), rows
+            rows.append((stage, *_training_cells(result["median"])))
+            on_gpu = check.device.type == "cuda"
+            waits[stage] = host_waits(workload.config, check.device) if on_gpu else []
+    header = ("stage", "steps per second", "waiting for data", "peak memory, MB")
+    config = _training_config(check, _STAGES[-1])
+    batches = " and ".join(str(_training_config(check, stage).batch_size) for stage in _STAGES)
+    text = (
+        f"{config.network}, batches of {batches}, crops of {config.crop_size}, amp {config.amp}, "
+        f"{check.workers} workers."
     )
-    config = workload.config
-    text = f"{config.network}, batches of {STAGES['0'].batch_size // 2} and {STAGES['3'].batch_size // 2}, crops of {config.crop_size}, amp {config.amp}, {check.workers} workers."
-    found = [f"stage {stage}: {one}" for stage, those in waits.items() for one in those]
-    waiting = f"Host waits inside a step: {len(found)}." + "".join(f"\n- {one}" for one in found)
-    return Finding(f"{text}\n\n{table}\n\n{waiting}", {"speed": figures, "host_waits": waits})
+    places = [f"stage {stage}: {place}" for stage, found in waits.items() for place in found]
+    waiting = f"Host waits inside a step: {len(places)}." + "".join(f"\n- {p}" for p in places)
+    return Finding(
+        f"{text}\n\n{markdown_table(header, rows)}\n\n{waiting}",
+        {"speed": figures, "host_waits": waits},
+    )
 
 
-def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorkload:
+def _training_cells(speed: dict[str, float]) -> tuple[str, str, str]:
+    return (
+        f"{speed['steps_per_second']:.2f}",
+        f"{speed['waiting_share']:.0%}",
+        f"{speed['peak_memory_mb']:,.0f}",
+    )
+
+
+def _training_config(check: Check, stage: str) -> TrainingConfig:
     recipe = STAGES[stage]
     changes: dict[str, Any] = {
         "batch_size": recipe.batch_size // 2,
@@ -194,15 +191,21 @@ def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorklo
     }
     if check.dry_run:
         changes |= {"network": "tiny", "crop_size": 64, "batch_size": 2}
-    sizes = (12, 96, 128) if check.dry_run else (48, 480, 854)
+    return dataclasses.replace(recipe, **changes)
+
+
+def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorkload:
+    """A workload on synthetic files, which are written into the folder."""
+    frames, *size = (12, 96, 128) if check.dry_run else (48, 480, 854)
     if stage == "0":
-        roots = TrainingRoots(static=[str(write_synthetic_stills(folder / "stills", *sizes))])
-    else:
         roots = TrainingRoots(
-            davis=[str(write_synthetic_videos(folder / "videos", 4, -(-sizes[0] // 4), *sizes[1:]))]
+            static=[str(write_synthetic_stills(folder / "stills", frames, *size))]
         )
+    else:
+        root = write_synthetic_videos(folder / "videos", 4, -(-frames // 4), *size)
+        roots = TrainingRoots(davis=[str(root)])
     return TrainingWorkload(
-        config=dataclasses.replace(recipe, **changes),
+        config=_training_config(check, stage),
         roots=roots,
         device=check.device,
         workers=0 if check.dry_run else check.workers,
@@ -214,21 +217,22 @@ def _training_workload(check: Check, stage: str, folder: Path) -> TrainingWorklo
 
 
 def host_waits(config: TrainingConfig, device: torch.device) -> list[str]:
-    """Where the host waits for a CUDA device inside one training step: torch's own warnings, each place once."""
+    """The places (FILE:LINE) at which the host waits for a CUDA device in a training step, as
+    torch's own warnings tell."""
     trainer = Trainer(build_network(config.network), config, device)
-    side = config.crop_size
-    frames = torch.randint(
-        0, 256, (config.batch_size, config.frames, 3, side, side), dtype=torch.uint8
-    ).pin_memory()
-    labels = torch.randint(
-        0, config.max_objects + 1, (config.batch_size, config.frames, side, side), dtype=torch.uint8
-    ).pin_memory()
+    size = (config.batch_size, config.frames, config.crop_size, config.crop_size)
+    frames = torch.randint(0, 256, (*size[:2], 3, *size[2:]), dtype=torch.uint8)
+    labels = torch.randint(0, config.max_objects + 1, size, dtype=torch.uint8)
     batch = {
-        "frames": frames,
-        "labels": labels,
+        "frames": frames.pin_memory(),
+        "labels": labels.pin_memory(),
         "num_objects": torch.full((config.batch_size,), config.max_objects),
     }
-    step = functools.partial(_step, trainer, batch)
+
+    def step() -> None:
+        trainer.backward(trainer.forward(batch).loss)
+        trainer.step()
+
     for _ in range(3):
         step()
     torch.cuda.synchronize(device)
@@ -239,14 +243,10 @@ def host_waits(config: TrainingConfig, device: torch.device) -> list[str]:
             step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    places = {
-        f"{Path(one.filename).name}:{one.lineno}"
-        for one in caught
-        if "synchroniz" in str(one.message)
-    }
-    return sorted(places)
-
-
-def _step(trainer: Trainer, batch: dict[str, torch.Tensor]) -> None:
-    trainer.backward(trainer.forward(batch).loss)
-    trainer.step()
+    return sorted(
+        {
+            f"{Path(warning.filename).name}:{warning.lineno}"
+            for warning in caught
+            if "synchroniz" in str(warning.message)
+        }
+    )

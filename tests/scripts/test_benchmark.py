@@ -1,35 +1,37 @@
-"""The benchmark: its reference computes what the engine computes, and its commands give their figures. Timings themselves are not tested."""
+"""The benchmark: its reference computes what the engine computes, and its commands report their
+figures. Timings themselves are not tested."""
 
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from repository import ROOT
+from torch.profiler import record_function
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from scripts import benchmark
-from scripts.benchmarks import clips, components, peak_memory, speed, timing
+from scripts.benchmarks import clips, components, peak_memory, speed
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
 from scripts.benchmarks.synthetic import MovingScene, synthetic_network
-from util.errors import InputError, run_command
+from scripts.benchmarks.timing import CPU, RegionTimer
+from scripts.benchmarks.workload import COMPONENTS, SIDES, Clip, Workload
+from util.errors import InputError
+
+
+def clip_of(height: int, width: int, objects: int, frames: int) -> Clip:
+    return Clip.of(Workload(height=height, width=width, frames=frames), objects)
 
 
 @pytest.mark.parametrize("objects", [1, 3])
 @pytest.mark.parametrize("lookahead", [1, 5])
 def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahead):
     network = synthetic_network("tiny")
-    scene = MovingScene(100, 150, objects)  # not multiples of 16
-    agreement = speed.compare(
-        network,
-        VideoSegmenter(network, device="cpu"),
-        list(scene.frames(13)),
-        scene.labels(0),
-        lookahead,
-    )
+    clip = clip_of(100, 150, objects, frames=13)  # no multiples of 16
+    agreement = speed.compare(network, VideoSegmenter(network, device="cpu"), clip, lookahead)
     assert agreement.largest_probability_difference < 2e-4
     assert agreement.labels_differing == 0
     assert agreement.ties < agreement.pixels / 20
@@ -38,22 +40,16 @@ def test_reference_and_engine_agree_over_several_memory_writes(objects, lookahea
 @pytest.mark.parametrize("objects", [1, 3])
 def test_reference_and_engine_agree_on_the_published_network(objects):
     network = synthetic_network("stcn")
-    scene = MovingScene(64, 80, objects)
-    agreement = speed.compare(
-        network, VideoSegmenter(network, device="cpu"), list(scene.frames(3)), scene.labels(0)
-    )
+    clip = clip_of(64, 80, objects, frames=3)
+    agreement = speed.compare(network, VideoSegmenter(network, device="cpu"), clip)
     assert agreement.largest_probability_difference < 2e-4
     assert agreement.labels_differing == 0
 
 
 def test_comparison_notices_other_weights():
-    scene = MovingScene(64, 96, 1)
-    agreement = speed.compare(
-        synthetic_network("tiny", seed=0),
-        VideoSegmenter(synthetic_network("tiny", seed=1), device="cpu"),
-        list(scene.frames(3)),
-        scene.labels(0),
-    )
+    other = VideoSegmenter(synthetic_network("tiny", seed=1), device="cpu")
+    clip = clip_of(64, 96, objects=1, frames=3)
+    agreement = speed.compare(synthetic_network("tiny", seed=0), other, clip)
     assert agreement.largest_probability_difference > 0.01
     assert agreement.labels_differing > 0
 
@@ -104,20 +100,28 @@ def test_moving_scene_refuses_more_objects_than_fit():
         MovingScene(32, 32, 100)
 
 
-def test_component_times_are_positive_and_leave_the_classes_as_they_were():
-    read = MemoryBank.read
-    rows = components.components(
-        timing.Workload(network="tiny", height=32, width=48, frames=7, repeats=1), [1, 2]
-    )
-    assert MemoryBank.read is read
+def test_region_timer_sums_the_time_of_its_regions_over_laps_and_skips_what_lies_between():
+    with RegionTimer(("sleeping", "unused"), CPU) as timer:
+        for _ in range(2):
+            with record_function("sleeping"):
+                time.sleep(0.05)
+            with record_function("something else"):
+                time.sleep(0.02)
+            timer.lap()
+            timer.lap()
+    assert timer.seconds["sleeping"] == pytest.approx(0.1, abs=0.05)
+    assert timer.seconds["unused"] == 0
+    assert timer.elapsed_seconds > timer.seconds["sleeping"] + 0.04
+
+
+def test_component_times_of_both_sides_are_measured_for_each_number_of_objects():
+    workload = Workload(network="tiny", height=32, width=48, frames=7, repeats=1)
+    rows = components.components(workload, [1, 2])
     assert [row["objects"] for row in rows] == [1, 2]
     for row in rows:
         assert row["memorised_frames"] == 2
-        assert all(
-            row["milliseconds"][side][component] > 0
-            for side in timing.SIDES
-            for component in timing.COMPONENTS
-        )
+        times = row["milliseconds"]
+        assert all(times[side][component] > 0 for side in SIDES for component in COMPONENTS)
 
 
 def test_clip_speed_accounts_for_the_whole_time_at_each_length():
@@ -195,42 +199,3 @@ def test_speed_command_prints_a_table_and_writes_its_figures(tmp_path):
     for row in report["figures"]:
         seconds = row["seconds_per_frame"]
         assert row["speedup"] == pytest.approx(seconds["reference"] / seconds["ours"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("stream", "--frames", "3"), "error: --frames 3: two lengths are compared"),
-        (
-            ("speed", "--net", "tiny"),
-            "error: benchmark.py speed: --net: not known; the flags are -h --help --network --height ",
-        ),
-        (
-            ("speed", "--height", "8"),
-            "error: benchmark.py speed: argument --height: 8: at least 16 is needed",
-        ),
-        (
-            ("components", "--plot", "made"),
-            "error: benchmark.py components: argument --plot: made: a folder; a file's name is needed",
-        ),
-        (
-            ("training", "--json", "made"),
-            "error: benchmark.py training: argument --json: made: a folder; a file's name is needed",
-        ),
-        (("fast",), "error: benchmark.py: argument COMMAND: invalid choice: 'fast'"),
-    ],
-)
-def test_wrong_requests_end_with_one_line_and_exit_code_2(
-    tmp_path, arguments, said, monkeypatch, capsys
-):
-    (tmp_path / "made").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
-    monkeypatch.setattr(
-        "torch.set_num_threads", lambda count: None
-    )  # of this process, which goes on with other tests
-    with pytest.raises(SystemExit) as end:
-        run_command(benchmark.main)
-    error = capsys.readouterr().err
-    assert end.value.code == 2
-    assert error.startswith(said) and error.count("\n") == 1

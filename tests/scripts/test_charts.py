@@ -25,7 +25,10 @@ def column_heights(mask: np.ndarray) -> list[int]:
 
 def test_bars_are_as_high_as_their_values_and_start_at_zero(tmp_path):
     path = tmp_path / "new" / "chart.png"
-    panels = [BarPanel("one", [[100.0, 50.0], [25.0, 0.0]]), BarPanel("two", [[20.0, 0.0], [10.0, 0.0]])]
+    panels = [
+        BarPanel("one", [[100.0, 50.0], [25.0, 0.0]]),
+        BarPanel("two", [[20.0, 0.0], [10.0, 0.0]]),
+    ]
     bar_chart(path, "title", "subtitle", ("a", "b"), ("first", "second"), panels)
     legend = mask_of(path, FIRST_BARS).shape[0] - 40
     heights = column_heights(mask_of(path, FIRST_BARS)[:legend])

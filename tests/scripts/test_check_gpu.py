@@ -1,4 +1,5 @@
-"""The check of a machine with a GPU: it runs on the CPU too, in tiny sizes, and reports what fails."""
+"""The check of a machine with a GPU. It also runs on the CPU, in tiny sizes, and reports what
+fails."""
 
 import json
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from inference import FrameResult
 from scripts import check_gpu
 from scripts.gpu_check import agreement
 from scripts.gpu_check.report import Check, Finding, Section, run_sections
@@ -27,18 +29,22 @@ def run_dry(monkeypatch, folder, *flags: str) -> tuple[int, dict]:
     return ended.value.code, json.loads((folder / "report.json").read_text())
 
 
-def test_a_dry_run_goes_through_every_section_and_writes_the_report(monkeypatch, tmp_path):
+def test_dry_run_goes_through_every_section_and_writes_the_report(monkeypatch, tmp_path):
     code, content = run_dry(monkeypatch, tmp_path, "--minutes", "20")
     assert code == 0 and content["failures"] == []
     assert list(content["sections"]) == list(SECTIONS)
-    assert all(section["figures"] for section in content["sections"].values())
+    figures = {name: section["figures"] for name, section in content["sections"].items()}
+    assert all(figures.values())
     text = (tmp_path / "report.md").read_text()
     assert all(f"## {section.title}" in text for section in SECTIONS.values())
-    assert content["sections"]["resuming"]["figures"]["resumed"] == 0.0
-    assert content["sections"]["golden"]["figures"]["davis/float32"]["labels_differing"] == 0
+    assert figures["resuming"]["resumed"] == 0.0
+    assert figures["golden"]["davis/float32"]["labels_differing"] == 0
+    assert all(
+        stage["median"]["steps_per_second"] > 0 for stage in figures["training"]["speed"].values()
+    )
 
 
-def test_a_machine_that_computes_otherwise_fails_the_check(monkeypatch, tmp_path):
+def test_machine_that_computes_something_else_fails_the_check(monkeypatch, tmp_path):
     segment = agreement.VideoSegmenter.segment
 
     def wrong(self, *arguments, **keywords):
@@ -53,7 +59,7 @@ def test_a_machine_that_computes_otherwise_fails_the_check(monkeypatch, tmp_path
     assert failure.startswith("golden: davis: float32 differs by 1.0e-02")
 
 
-def test_an_error_in_a_section_is_reported_and_the_others_still_run(tmp_path):
+def test_error_in_a_section_is_reported_and_the_others_still_run(tmp_path):
     def broken(_: Check) -> Finding:
         raise RuntimeError("no kernel image is available\nmore")
 
@@ -67,13 +73,13 @@ def test_an_error_in_a_section_is_reported_and_the_others_still_run(tmp_path):
     assert "found" in (tmp_path / "report.md").read_text()
 
 
-def test_a_section_that_does_not_fit_the_time_is_left_out_and_named(tmp_path):
+def test_section_that_does_not_fit_the_time_is_skipped_and_listed(tmp_path):
     section = Section("Long", lambda _: pytest.fail("was run"), 100)
     assert run_sections(check(minutes=1), {"long": section}, tmp_path) == []
     assert "Not run: it needs 100 s" in (tmp_path / "report.md").read_text()
 
 
-def test_labels_that_differ_are_counted_outside_ties():
+def test_differing_labels_are_counted_outside_ties():
     probabilities = torch.tensor([[[0.9, 0.5, 0.2]], [[0.1, 0.5, 0.8]]])
-    result = agreement.FrameResult(0, np.array([[0, 1, 1]], np.uint8), (1,), probabilities)
-    assert agreement._labels_differing(result, np.array([[1, 0, 1]])) == 1
+    result = FrameResult(0, np.array([[0, 1, 1]], np.uint8), (1,), probabilities)
+    assert agreement.count_differing_labels(result, np.array([[1, 0, 1]])) == 1

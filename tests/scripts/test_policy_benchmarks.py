@@ -1,4 +1,4 @@
-"""Benchmarks of memory policies: what they measure is what they say. Timings themselves are not tested."""
+"""Benchmarks of memory policies measure what they say. Timings themselves are not tested."""
 
 import json
 import subprocess
@@ -7,10 +7,8 @@ import sys
 import pytest
 from repository import ROOT
 
-from inference.memory import MemoryBank
 from scripts.benchmarks import endurance, policies
-from scripts.benchmarks.timing import COMPONENTS, Workload
-from util.errors import InputError
+from scripts.benchmarks.workload import COMPONENTS, Workload
 
 RUN = endurance.Run(
     network="tiny", height=32, width=48, frames=100, warm_up_frames=30, objects=1, threads=1
@@ -33,30 +31,17 @@ def test_endurance_compares_the_ends_of_a_video_for_each_policy():
         )
         assert row["process_peak_mb"]["last"] >= row["process_peak_mb"]["first"] > 100
     grows, bounded = (row["memory_elements"] for row in rows)
-    assert (grows["first"], grows["last"]) == (
-        6 * 8,
-        6 * 26,
-    )  # frames 0, 5, … of the 40 and 130 up to there, 6 elements each
+    # Frames 0, 5, … of the first 40 and of all 130 frames, with 6 elements each.
+    assert (grows["first"], grows["last"]) == (6 * 8, 6 * 26)
     assert bounded["first"] == bounded["last"] == 2 * 6
     assert (
         rows[1]["memory_mb"]["first"] == rows[1]["memory_mb"]["last"] < rows[0]["memory_mb"]["last"]
     )
 
 
-@pytest.mark.parametrize(
-    "changes", [{"frames": 120}, {"warm_up_frames": 12}, {"warm_up_frames": 0}]
-)
-def test_endurance_of_lengths_that_do_not_divide_is_refused(changes):
-    with pytest.raises(InputError, match="multiples of 50 and of 5"):
-        endurance.endurance(endurance.Run(**{**vars(RUN), **changes}), {})
-
-
-def test_policies_are_compared_on_the_memories_they_are_said_to_have():
-    read = MemoryBank.read
-    rows = policies.compare_policies(
-        Workload(network="tiny", height=32, width=48, repeats=4), [1, 2], policies.contestants(12)
-    )
-    assert MemoryBank.read is read
+def test_policies_are_compared_with_the_memories_they_are_said_to_have():
+    workload = Workload(network="tiny", height=32, width=48, repeats=4)
+    rows = policies.compare_policies(workload, [1, 2], policies.compared_policies(12))
     assert [(row["objects"], row["than"]) for row in rows] == [
         (objects, name)
         for objects in (1, 2)
@@ -65,9 +50,8 @@ def test_policies_are_compared_on_the_memories_they_are_said_to_have():
     for row in rows:
         elements = row["memory_elements"]
         assert elements["LFU(2)"] == 2 * 6
-        assert elements[row["than"]] == (
-            2 * 6 if row["than"] == "first-and-latest" else (12 - 2 + 4) * 6
-        )
+        frames_held = 2 if row["than"] == "first-and-latest" else 12 - 2 + 4
+        assert elements[row["than"]] == frames_held * 6
         assert all(
             row["milliseconds"][side][component] > 0
             for side in ("LFU(2)", row["than"])
@@ -80,45 +64,47 @@ def test_policies_are_compared_on_the_memories_they_are_said_to_have():
 
 
 def test_first_and_latest_is_predicted_to_lose_what_its_value_encodings_take():
-    sides = policies.contestants(12)[:2]
-    parts = {
-        side.name: dict(
-            zip(COMPONENTS, ([0.1, 0.1], [0.5, 0.5], [0.01, 0.01], [0.2, 0.2]), strict=True)
-        )
-        for side in sides
-    }
-    (row,) = policies._rows(
-        1, sides, {side.name: [1.0] for side in sides}, parts, {side.name: 12 for side in sides}
-    )
+    seconds = dict(zip(COMPONENTS, ([0.1], [0.5], [0.01], [0.2]), strict=True))
+    times = [
+        policies.PolicyTimes(policy, 12, [1.0], seconds)
+        for policy in policies.compared_policies(12)[:2]
+    ]
+    (row,) = policies.rows_of(1, times)
     assert row["predicted_speedup"] == pytest.approx(
         (0.1 + 0.2 + 0.01 + 0.5) / (0.1 + 0.2 + 0.01 + 0.5 / 5)
     )
 
 
-def test_the_commands_print_tables_and_write_their_figures(tmp_path):
-    size = ["--height", "32", "--width", "48", "--threads", "1"]
-    for name, flags, said in (
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [
         (
-            "endurance",
-            ["--frames", "50", "--warm_up_frames", "10", "--policies", "lfu:2", "every-k"],
+            "endurance --frames 50 --warm_up_frames 10 --policies lfu:2 every-k",
             "| lfu:2 |",
         ),
         (
-            "policies",
-            ["--network", "tiny", "--repeats", "1", "--objects", "1", "--memory_frames", "8"],
+            "policies --network tiny --repeats 1 --objects 1 --memory_frames 8",
             "| 1 | every-5 at 8 frames |",
         ),
-    ):
-        command = [
+    ],
+)
+def test_command_prints_a_table_and_writes_its_figures(tmp_path, command, row):
+    name, *flags = command.split()
+    path = tmp_path / f"{name}.json"
+    result = subprocess.run(
+        [
             sys.executable,
-            str(ROOT / "scripts" / "benchmark.py"),
+            str(ROOT / "scripts/benchmark.py"),
             name,
-            *size,
+            *("--height", "32", "--width", "48", "--threads", "1"),
             *flags,
-            "--json",
-            str(tmp_path / f"{name}.json"),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-        assert result.returncode == 0, result.stderr
-        assert said in result.stdout
-        assert json.loads((tmp_path / f"{name}.json").read_text())["benchmark"] == name
+            *("--json", str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert row in result.stdout
+    assert json.loads(path.read_text())["benchmark"] == name
