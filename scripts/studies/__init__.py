@@ -1,1 +1,1 @@
-"""The parts of studies (scripts/ablate.py, compare.py): variants, the data they run on, their runs, what is said of them."""
+"""The parts of the studies in scripts/ablate.py and compare.py: variants, data, runs, report."""

@@ -1,4 +1,4 @@
-"""The data a study runs on, and how the eval scripts are asked to run on it."""
+"""The data of a study, and the eval command that runs on it."""
 
 import dataclasses
 import sys
@@ -8,25 +8,28 @@ from typing import Any
 
 from dataset import Layout
 from inference.cli import require_truth
+from scripts.studies.playing import write_played
 from util.errors import InputError
 from util.text import counted
 
-from .playing import write_played
-
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
-_FEWEST_FRAMES = 3  # of a video: neither protocol scores the first and the last
+_MIN_FRAMES = 3  # of a video: neither protocol scores the first and the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyData:
-    """Some videos of a data set, with the truth of every frame."""
+    """Some videos of a data set that has the truth of every frame.
 
-    name: str  # of the data set
+    name: of the data set. names, frame_count: of the videos, and of all their frames.
+    played: how long the videos are played. first_frames: to how many frames each was cut, if so.
+    """
+
+    name: str
     layout: Layout
     names: tuple[str, ...]
-    frame_count: int  # of all of them
+    frame_count: int
     played: str = "×1"
-    first_frames: int | None = None  # of each video, where it was cut to these
+    first_frames: int | None = None
 
     @staticmethod
     def of(
@@ -36,21 +39,23 @@ class StudyData:
         sequences: Sequence[str] | None = None,
         played: str = "×1",
     ) -> "StudyData":
-        """split: of DAVIS, by default the first of val and 2016val whose list is there. Raises InputError where videos or their truth are missing."""
+        """The videos in a folder.
+
+        split: of DAVIS; by default the first of val and 2016val whose list exists. sequences: the
+        videos; None: all. Raises InputError if videos, frames or the truth are missing.
+        """
         layout = Layout.of(root, split)
         names = layout.open(sequences).names
         counts = {name: len(layout.frame_files(name)) for name in names}
-        if short := next((name for name, count in counts.items() if count < _FEWEST_FRAMES), None):
-            raise InputError(
-                f"{short}: {counted(counts[short], 'frame')}; a study needs {_FEWEST_FRAMES} of each video, for the first and the last are not scored: "
-                "choose videos with --sequences, or more frames"
-            )
-        require_truth(
-            layout.truth_folder,
-            names,
-            "a study",
-            "give a data set that has it, or choose videos with --sequences",
-        )
+        for name, count in counts.items():
+            if count < _MIN_FRAMES:
+                raise InputError(
+                    f"{name}: {counted(count, 'frame')}; a study needs {_MIN_FRAMES} of each "
+                    "video, since the first and the last are not scored: choose videos with "
+                    "--sequences, or more frames"
+                )
+        remedy = "give a data set that has it, or choose videos with --sequences"
+        require_truth(layout.truth_folder, names, "a study", remedy)
         return StudyData(
             name=root.resolve().name,
             layout=layout,
@@ -61,57 +66,44 @@ class StudyData:
 
     @property
     def description(self) -> str:
-        """In words: which data, how much of it."""
-        kind = f", split {self.layout.split}" if self.layout.is_davis else ""
-        return f"{self.name}{kind}, {counted(len(self.names), 'sequence')}, {counted(self.frame_count, 'frame')}"
+        """Which data, and how much of it."""
+        split = f", split {self.layout.split}" if self.layout.is_davis else ""
+        videos, frames = counted(len(self.names), "sequence"), counted(self.frame_count, "frame")
+        return f"{self.name}{split}, {videos}, {frames}"
 
     def command(self) -> list[str]:
-        """The eval script and its flags, without those of a variant."""
+        """The eval program with its flags, but for those of a variant."""
         root, truth = str(self.layout.root.resolve()), str(self.layout.truth_folder.resolve())
         if self.layout.split is None:
-            return [
-                sys.executable,
-                str(_REPOSITORY / "eval_generic.py"),
-                "--data_path",
-                root,
-                "--sequences",
-                *self.names,
-                "--truth",
-                truth,
-            ]
-        return [
-            sys.executable,
-            str(_REPOSITORY / "eval_davis.py"),
-            "--davis_path",
-            root,
-            "--split",
-            self.layout.split,
-            "--sequences",
-            *self.names,
-            "--score",
-        ]
+            program = str(_REPOSITORY / "eval_generic.py")
+            flags = ["--data_path", root, "--sequences", *self.names, "--truth", truth]
+        else:
+            program = str(_REPOSITORY / "eval_davis.py")
+            flags = ["--davis_path", root, "--split", self.layout.split]
+            flags += ["--sequences", *self.names, "--score"]
+        return [sys.executable, program, *flags]
 
     def lengthened(
         self, out: Path, *, frames: int | None = None, times: float | None = None
     ) -> "StudyData":
-        """The same videos played back and forth, to `frames` frames or to `times` their length, as links in `out`."""
+        """The same videos played back and forth, to `frames` frames or to `times` their length.
+
+        They are written to `out` as links. Raises InputError, see write_played.
+        """
+        root = write_played(self.layout.root, out, frames=frames, times=times, sequences=self.names)
         played = f"×{times:g}" if frames is None else f"to {frames} frames"
-        return self._at(
-            write_played(self.layout.root, out, frames=frames, times=times, sequences=self.names),
-            played=played,
-        )
+        return self._read_from(root, played=played)
 
     def cut(self, out: Path, frames: int) -> "StudyData":
         """The first `frames` frames of each video, as links in `out`."""
-        return self._at(
-            write_played(
-                self.layout.root, out, frames=frames, sequences=self.names, lengthen=False
-            ),
-            first_frames=frames,
+        root = write_played(
+            self.layout.root, out, frames=frames, sequences=self.names, lengthen=False
         )
+        return self._read_from(root, first_frames=frames)
 
-    def _at(self, root: Path, **changes: Any) -> "StudyData":
-        found = StudyData.of(root, split=self.layout.split, sequences=self.names)
+    def _read_from(self, root: Path, **changes: Any) -> "StudyData":
+        """The same videos in another folder."""
+        other = StudyData.of(root, split=self.layout.split, sequences=self.names)
         return dataclasses.replace(
-            self, layout=found.layout, frame_count=found.frame_count, **changes
+            self, layout=other.layout, frame_count=other.frame_count, **changes
         )

@@ -1,4 +1,4 @@
-"""Videos played back and forth to any length, as a data set of symbolic links. Legend: n frames of a video, N of its longer version."""
+"""Videos played back and forth to any length, as a data set of symbolic links."""
 
 import json
 import math
@@ -13,17 +13,19 @@ from util.errors import InputError
 from util.files import atomic_folder, remove_unfinished
 from util.process import exit_on_sigterm
 
-_RECORD = "played.json"
-_MOST_FRAMES = 100_000  # of a video: the order of names of five digits is that of their numbers
+_RECORD_NAME = "played.json"
+_MAX_FRAMES = 100_000  # of a video: names of five digits sort like their numbers
 
 
-def back_and_forth(frames: int, length: int) -> list[int]:
-    """The first `length` positions of a video of `frames` played forwards, backwards, forwards, …, an end not shown twice: 0 1 2 1 0 1 …"""
-    period = max(2 * (frames - 1), 1)
-    return [
-        min(position % period, period - position % period) if frames > 1 else 0
-        for position in range(length)
-    ]
+def back_and_forth(frame_count: int, length: int) -> list[int]:
+    """The positions 0 1 … 1 0 1 … of a video played forwards, backwards, forwards, and so on.
+
+    The frames at both ends are not repeated. Returns `length` positions in 0..frame_count - 1.
+    """
+    if frame_count == 1:
+        return [0] * length
+    period = 2 * (frame_count - 1)
+    return [min(index % period, period - index % period) for index in range(length)]
 
 
 def write_played(
@@ -35,33 +37,19 @@ def write_played(
     sequences: Sequence[str] | None = None,
     lengthen: bool = True,
 ) -> Path:
-    """`out`: the data set `root` with each video played back and forth to `frames` frames (fewer than it has: cut), or to `times` its length. Truth and masks follow.
-    lengthen false: videos of fewer frames stay as they are.
+    """Write the data set `root` to `out` with each video played back and forth.
 
-    Frames are links, numbered anew from 00000. An `out` made so before is left as it is. Raises InputError for folders, sequences or lengths that are not right, and
-    where `out` holds something else.
+    Give one of two lengths. frames: of each video; fewer than it has cut it. times: a multiple of
+    each video's length. sequences: the videos; None: all. lengthen: False only cuts videos.
+
+    Frames and their masks and truth are symbolic links, numbered from 00000. An `out` that an
+    earlier call wrote for the same request is kept. Returns `out`. Raises InputError for folders,
+    sequences or lengths that are wrong, and if `out` holds anything else.
     """
-    if (frames is None) == (times is None):
-        raise InputError("give either a number of frames or how many times a video's length")
-    length = times if frames is None else frames
-    if not 0 < length < math.inf:  # nan is neither
-        raise InputError(f"{length} is no length; a video is at least a frame long, and ends")
-    if length > _MOST_FRAMES:  # whatever is played, it has a frame or more
-        raise InputError(
-            f"{length:g}: too long; at most {_MOST_FRAMES:,} frames of a video are written"
-        )
+    _check_length(frames, times)
     layout = Layout.of(root)
-    for folder in (layout.frames, *layout.masks):
-        if out.resolve().is_relative_to((layout.folder / folder).resolve()):
-            raise InputError(
-                f"{out}: is inside {layout.folder / folder}, where the data set's videos are; choose a folder outside"
-            )
-    names = layout.names()
-    if unknown := [name for name in sequences or () if name not in names]:
-        raise InputError(
-            f"{layout.frames_folder}: no sequence '{unknown[0]}'; there are: {' '.join(names[:20])}"
-        )
-    chosen = list(dict.fromkeys(sequences or names))
+    _check_outside(out, layout)
+    chosen = _chosen_names(layout, sequences)
     record = {
         "root": str(root.resolve()),
         "frames": frames,
@@ -70,57 +58,90 @@ def write_played(
         "sequences": chosen,
     }
     if out.exists():
-        _refuse_other(out, record)
+        _check_same_request(out, record)
         return out
     remove_unfinished(out.parent, out.name)
     with exit_on_sigterm(), atomic_folder(out) as unfinished:
         for name in chosen:
-            _play(layout, unfinished, name, frames, times, lengthen)
+            paths = _frame_files(layout, name)
+            length = frames if times is None else max(round(times * len(paths)), 1)
+            length = length if lengthen else min(length, len(paths))
+            _write_video(layout, unfinished, name, paths, length)
         _write_lists(layout, unfinished, chosen)
-        (unfinished / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (unfinished / _RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
     return out
 
 
-def _refuse_other(out: Path, record: dict[str, object]) -> None:
+def _check_length(frames: int | None, times: float | None) -> None:
+    if (frames is None) == (times is None):
+        raise InputError("give either a number of frames or a multiple of a video's length")
+    length = times if frames is None else frames
+    if not 0 < length < math.inf:  # nan is neither
+        raise InputError(f"{length} is no length; give a finite number above 0")
+    if length > _MAX_FRAMES:  # each video has at least one frame
+        raise InputError(f"{length:g}: too long; at most {_MAX_FRAMES:,} frames a video")
+
+
+def _check_outside(out: Path, layout: Layout) -> None:
+    for folder in (layout.frames, *layout.masks):
+        videos = layout.folder / folder
+        if out.resolve().is_relative_to(videos.resolve()):
+            raise InputError(
+                f"{out}: is inside {videos}, where the data set's videos are; choose a folder "
+                "outside"
+            )
+
+
+def _chosen_names(layout: Layout, sequences: Sequence[str] | None) -> list[str]:
+    names = layout.names()
+    for name in sequences or ():
+        if name not in names:
+            known = " ".join(names[:20])
+            raise InputError(f"{layout.frames_folder}: no sequence '{name}'; there are: {known}")
+    return list(dict.fromkeys(sequences or names))
+
+
+def _check_same_request(out: Path, record: dict[str, object]) -> None:
     try:
-        found = json.loads((out / _RECORD).read_text())
+        earlier = json.loads((out / _RECORD_NAME).read_text())
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or found.keys() != record.keys():
+        earlier = None
+    if not isinstance(earlier, dict) or earlier.keys() != record.keys():
         raise InputError(
-            f"{out}: is there already, and was not made by playing videos; choose another folder"
+            f"{out}: exists, and was not made by playing videos; choose another folder"
         )
-    if found != record:
-        differing = next(name for name in record if found[name] != record[name])
-        raise InputError(
-            f"{out}: is there already, made with {differing} {found[differing]}, not {record[differing]}; choose another folder or remove it"
-        )
+    for name, value in record.items():
+        if earlier[name] != value:
+            raise InputError(
+                f"{out}: exists, made with {name} {earlier[name]}, not {value}; choose another "
+                "folder or remove it"
+            )
 
 
-def _play(
-    layout: Layout, out: Path, name: str, frames: int | None, times: float | None, lengthen: bool
-) -> None:
+def _frame_files(layout: Layout, name: str) -> list[Path]:
     paths = layout.frame_files(name)
     if not paths:
         raise InputError(f"{layout.frames_folder / name}: no frames")
-    refuse_lost_frames(paths)  # here: numbered anew, the hole could no longer be seen
-    length = frames if times is None else max(round(times * len(paths)), 1)
-    if length > _MOST_FRAMES:
+    refuse_lost_frames(paths)  # here: in the renumbered video, the gap could no longer be seen
+    return paths
+
+
+def _write_video(layout: Layout, out: Path, name: str, paths: list[Path], length: int) -> None:
+    if length > _MAX_FRAMES:
         raise InputError(
-            f"{name}: would have {length:,} frames; at most {_MOST_FRAMES:,} are written"
+            f"{name}: would have {length:,} frames; at most {_MAX_FRAMES:,} are written"
         )
-    order = back_and_forth(len(paths), length if lengthen else min(length, len(paths)))
+    order = back_and_forth(len(paths), length)
     _link(out / layout.frames / name, [paths[position] for position in order])
     for folder in layout.masks:
-        if (layout.folder / folder / name).is_dir():
-            masks = {
-                path.stem: path for path in list_files(layout.folder / folder / name, MASK_SUFFIXES)
-            }
+        source = layout.folder / folder / name
+        if source.is_dir():
+            masks = {path.stem: path for path in list_files(source, MASK_SUFFIXES)}
             _link(out / folder / name, [masks.get(paths[position].stem) for position in order])
 
 
 def _link(folder: Path, paths: Sequence[Path | None]) -> None:
-    """FOLDER/00000.SUFFIX → the path at that place; none where there is None."""
+    """Link FOLDER/00000.SUFFIX, … to the paths; a None skips its number."""
     folder.mkdir(parents=True)
     for number, path in enumerate(paths):
         if path is not None:
@@ -128,7 +149,7 @@ def _link(folder: Path, paths: Sequence[Path | None]) -> None:
 
 
 def _write_lists(layout: Layout, out: Path, names: Sequence[str]) -> None:
-    """The data set's lists of sequences, of these names alone, a name a line."""
+    """Write the data set's lists of sequences, reduced to these names, one a line."""
     for path in sorted(layout.lists_folder.glob("*/*.txt")):
         listed = [name for name in read_sequence_list(path) if name in names]
         if listed:

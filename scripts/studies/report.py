@@ -1,4 +1,4 @@
-"""What is said of a study: a Markdown table, JSON, plots."""
+"""The report of a study: a Markdown table, JSON and plots."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,13 @@ from typing import Any
 from scripts.common.charts import Line, LinePanel, line_chart
 from scripts.common.circumstances import circumstances_line
 from scripts.common.tables import markdown_table
+from scripts.studies.data import StudyData
+from scripts.studies.over_time import OverTime
+from scripts.studies.runs import Run
+from scripts.studies.variants import Study, Variant
 from util.run_record import write_json
 
-from .data import StudyData
-from .over_time import OverTime
-from .runs import Run
-from .variants import Study, Variant
-
-_FIGURES = (
+_RESULT_COLUMNS = (
     "J&F",
     "J",
     "F",
@@ -29,20 +28,28 @@ _FIGURES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """A variant, what it ran on and what came of it."""
+    """A variant, the data it ran on, and its results."""
 
     variant: Variant
     data: StudyData
     run: Run
     over_time: OverTime | None = None
 
+    @property
+    def label(self) -> str:
+        return " ".join(filter(None, (self.variant.line, self.variant.label)))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Findings:
-    """A study's rows so far. left_out: the study's and those that failed. where: the circumstances, see scripts.common.circumstances."""
+class Report:
+    """The finished rows of a study.
+
+    data: before it was lengthened. left_out: reasons, of the study's omissions and failed runs.
+    where: the circumstances, see scripts.common.circumstances.
+    """
 
     study: Study
-    data: StudyData  # as it was given
+    data: StudyData
     rows: Sequence[Row]
     left_out: Sequence[str]
     where: Mapping[str, Any]
@@ -53,103 +60,86 @@ class Findings:
         return len({row.data.played for row in self.rows}) > 1
 
     def write(self, out: Path) -> list[Path]:
-        """OUT/NAME.md, .json, .png and, where it was measured, -over-time.png. Returns their paths."""
-        base = out / self.study.name
-        paths = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.json")]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        """Write OUT/NAME.md, .json, .png and, if it was measured, -over-time.png.
+
+        Returns their paths.
+        """
+        name = self.study.name
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / f"{name}.md", out / f"{name}.json"]
         paths[0].write_text(self.as_markdown() + "\n")
         write_json(paths[1], self.as_dict())
         if self.rows:
-            paths.append(base.with_name(f"{base.name}.png"))
+            paths.append(out / f"{name}.png")
             self._draw_accuracy_and_speed(paths[-1])
         if any(row.over_time for row in self.rows):
-            paths.append(base.with_name(f"{base.name}-over-time.png"))
+            paths.append(out / f"{name}-over-time.png")
             self._draw_over_time(paths[-1])
         return paths
 
     def as_markdown(self) -> str:
-        """The table, and under it what must be known of it."""
-        columns = list(dict.fromkeys(name for row in self.rows for name in row.variant.columns))
-        played = ["played"] if self.several_lengths else []
-        lines = []
-        for row in self.rows:
-            first = [row.variant.columns.get(name, "") for name in columns]
-            lines.append([*first, *([row.data.played] if played else []), *_figures(row.run)])
-        parts = [
-            f"### {self.study.title}",
-            markdown_table([*columns, *played, *_FIGURES], lines)
-            if lines
-            else "No variant could be run.",
-            *self._notes(),
-        ]
-        return "\n\n".join(parts)
+        """The table, followed by notes on it."""
+        table = self._table() if self.rows else "No variant could be run."
+        return "\n\n".join([f"### {self.study.title}", table, *self._notes()])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain values; scores as fractions, unrounded."""
-        rows = [
-            {
-                "name": row.variant.name,
-                "line": row.variant.line,
-                "columns": dict(row.variant.columns),
-                "system": row.variant.system,
-                "weights": str(row.variant.weights),
-                "settings": dict(row.variant.settings),
-                "played": row.data.played,
-                **{
-                    name: value
-                    for name, value in dataclasses.asdict(row.run).items()
-                    if name != "folder"
-                },
-                "fps": row.run.fps,
-                "over_time": None if row.over_time is None else dataclasses.asdict(row.over_time),
-            }
-            for row in self.rows
-        ]
+        """Everything as plain values; scores are unrounded fractions."""
+        layout = self.data.layout
         data = {
-            "root": str(self.data.layout.root),
-            "split": self.data.layout.split,
+            "root": str(layout.root),
+            "split": layout.split,
             "sequences": list(self.data.names),
             "frames": self.data.frame_count,
-            "protocol": self.data.layout.protocol,
+            "protocol": layout.protocol,
         }
         return {
             "study": self.study.name,
             "title": self.study.title,
             **self.where,
             "data": data,
-            "rows": rows,
+            "rows": [_as_dict(row) for row in self.rows],
             "left_out": list(self.left_out),
             "notes": list(self.study.notes),
         }
 
+    def _table(self) -> str:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row.variant.columns))
+        played = ["played"] if self.several_lengths else []
+        lines = []
+        for row in self.rows:
+            first = [row.variant.columns.get(name, "") for name in columns]
+            lines.append([*first, *([row.data.played] if played else []), *_results(row.run)])
+        return markdown_table([*columns, *played, *_RESULT_COLUMNS], lines)
+
     def _notes(self) -> list[str]:
-        devices = " and ".join(dict.fromkeys(row.run.device for row in self.rows))
-        held = "Memory elements: the most the bank held in any video; memory, MB: its tables then, with the room that is reserved."
-        lines = [
-            f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. {held}"
+        notes = [
+            f"{self.data.description}; J and F in %, protocol `{self.data.layout.protocol}`. "
+            "Memory elements: the most that the bank held in any video; memory, MB: the size of "
+            "its tables at that moment, reserved space included."
         ]
         if self.rows:
-            lines.append(
-                f"FPS and peak memory are of this run on this machine ({devices}), each variant in a process of its own; other work beside it lowers FPS."
+            notes.append(
+                f"FPS and peak memory are of this run on this machine ({self._devices(' and ')}), "
+                "each variant in a process of its own; other work beside it lowers FPS."
             )
-        lines += self.study.notes
+        notes += self.study.notes
         if ratios := self._speed_ratios():
-            lines.append("FPS of longer videos over those of " + ratios + ".")
-        if untimed := [
+            notes.append(f"FPS of longer videos over those of {ratios}.")
+        untimed = [
             f"{row.variant.name} ({', '.join(row.run.untimed)})"
             for row in self.rows
             if row.run.untimed
-        ]:
-            lines.append(
-                "Videos whose results were there already, without a record of their time and memory: "
-                + "; ".join(dict.fromkeys(untimed))
-                + "."
+        ]
+        if untimed:
+            notes.append(
+                "Videos whose results existed already, without a record of their time and memory: "
+                f"{'; '.join(dict.fromkeys(untimed))}."
             )
-        lines += [f"Left out: {reason}." for reason in self.left_out]
-        return [*lines, circumstances_line(dict(self.where))]
+        notes += [f"Left out: {reason}." for reason in self.left_out]
+        return [*notes, circumstances_line(dict(self.where))]
 
     def _speed_ratios(self) -> str:
-        """How speed depends on length: the first length's, then each variant's ratios to it."""
+        """The first length, then each variant's FPS at the others, relative to it."""
         runs = {(row.variant.name, row.data.played): row.run for row in self.rows if row.run.frames}
         lengths = list(dict.fromkeys(row.data.played for row in self.rows))
         names = dict.fromkeys(row.variant.name for row in self.rows)
@@ -161,61 +151,51 @@ class Findings:
         ]
         return f"{lengths[0]}: {', '.join(ratios)}" if ratios else ""
 
+    def _devices(self, separator: str) -> str:
+        return separator.join(dict.fromkeys(row.run.device for row in self.rows))
+
     def _subtitle(self) -> str:
-        devices = ", ".join(dict.fromkeys(row.run.device for row in self.rows))
-        return (
-            f"{self.data.description}; {devices}, {self.where['processor']}, {self.where['date']}"
-        )
+        where = f"{self._devices(', ')}, {self.where['processor']}, {self.where['date']}"
+        return f"{self.data.description}; {where}"
 
     def _draw_accuracy_and_speed(self, path: Path) -> None:
-        lines: dict[str, list[tuple[float, float, str]]] = {}
+        points: dict[str, list[tuple[float, float]]] = {}
+        point_labels: dict[str, list[str]] = {}
         for row in self.rows:
-            name, label = (
-                (_name(row.variant), row.data.played)
-                if self.several_lengths
-                else (row.variant.line, row.variant.label)
-            )
-            lines.setdefault(name, []).append((row.run.fps, 100 * row.run.j_and_f, label))
-        drawn = [
-            Line(name, [point[:2] for point in points], [point[2] for point in points])
-            for name, points in lines.items()
-        ]
+            line, label = row.variant.line, row.variant.label
+            if self.several_lengths:
+                line, label = row.label, row.data.played
+            points.setdefault(line, []).append((row.run.fps, 100 * row.run.j_and_f))
+            point_labels.setdefault(line, []).append(label)
+        lines = [Line(name, points[name], point_labels[name]) for name in points]
         labels = "how long videos are played" if self.several_lengths else self.study.labels
         title = "accuracy against speed" + (f"; at the points: {labels}" if labels else "")
-        line_chart(
-            path,
-            self.study.title,
-            self._subtitle(),
-            [LinePanel(title, "frames a second", "J&F, %", drawn)],
-        )
+        panel = LinePanel(title, "frames a second", "J&F, %", lines)
+        line_chart(path, self.study.title, self._subtitle(), [panel])
 
     def _draw_over_time(self, path: Path) -> None:
+        """Draw a row of three panels for each length that the videos were played at."""
         rows = [row for row in self.rows if row.over_time is not None]
         panels = []
         for played in dict.fromkeys(row.data.played for row in rows):
-            these = [row for row in rows if row.data.played == played]
-            of = f" over videos played {played}" if self.several_lengths else " over the videos"
-            across = these[0].over_time.unit
-            for title, figure, up, factor in (
+            chosen = [row for row in rows if row.data.played == played]
+            videos = f"videos played {played}" if self.several_lengths else "the videos"
+            for title, figure, y_label, factor in (
                 ("accuracy", "j_and_f", "J&F, %", 100),
                 ("memory", "memory_elements", "elements", 1),
                 ("time", "milliseconds", "ms a frame", 1),
             ):
-                panels.append(
-                    LinePanel(
-                        title + of,
-                        across,
-                        up,
-                        [_line_over_time(row, figure, factor) for row in these],
-                    )
-                )
+                lines = [_line_over_time(row, figure, factor) for row in chosen]
+                unit = chosen[0].over_time.unit
+                panels.append(LinePanel(f"{title} over {videos}", unit, y_label, lines))
         line_chart(path, self.study.title, self._subtitle(), panels, columns=3)
 
 
-def _figures(run: Run) -> list[str]:
+def _results(run: Run) -> list[str]:
+    """The cells of _RESULT_COLUMNS."""
     scores = [f"{100 * value:.1f}" for value in (run.j_and_f, run.j, run.f)]
     if not run.frames:
-        return [*scores, *["not measured"] * (len(_FIGURES) - len(scores))]
+        return [*scores, *["not measured"] * (len(_RESULT_COLUMNS) - len(scores))]
     return [
         *scores,
         f"{run.fps:.2f}",
@@ -226,14 +206,24 @@ def _figures(run: Run) -> list[str]:
     ]
 
 
+def _as_dict(row: Row) -> dict[str, Any]:
+    run = dataclasses.asdict(row.run)
+    del run["folder"]
+    return {
+        "name": row.variant.name,
+        "line": row.variant.line,
+        "columns": dict(row.variant.columns),
+        "system": row.variant.system,
+        "weights": str(row.variant.weights),
+        "settings": dict(row.variant.settings),
+        "played": row.data.played,
+        **run,
+        "fps": row.run.fps,
+        "over_time": None if row.over_time is None else dataclasses.asdict(row.over_time),
+    }
+
+
 def _line_over_time(row: Row, figure: str, factor: float) -> Line:
-    points = [
-        (time, factor * value)
-        for time, value in zip(row.over_time.times, getattr(row.over_time, figure))
-        if value is not None
-    ]
-    return Line(_name(row.variant), points, markers=False)
-
-
-def _name(variant: Variant) -> str:
-    return " ".join(filter(None, (variant.line, variant.label)))
+    values = zip(row.over_time.times, getattr(row.over_time, figure))
+    points = [(time, factor * value) for time, value in values if value is not None]
+    return Line(row.label, points, markers=False)

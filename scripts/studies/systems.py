@@ -1,4 +1,5 @@
-"""Every system and every memory policy side by side, as a study: its rows follow from SYSTEMS and POLICIES."""
+"""All systems and memory policies side by side, as a study: its rows follow from SYSTEMS and
+POLICIES."""
 
 import dataclasses
 import functools
@@ -11,21 +12,19 @@ from inference.config import SYSTEMS, SystemConfig, system_config
 from inference.memory import POLICIES
 from inference.segmenter import WEIGHTS_FOLDER
 from model import VOSNetwork, load_network
+from scripts.studies.variants import Omission, Study, Variant, Weights
 from util.errors import InputError
 from util.text import counted
 
-from .variants import LeftOut, Study, Variant, Weights
-
-MEMORY_FRAMES = (
-    2,
-    4,
-)  # of bounded memories: the published number, and the best trade found there (adaptive memory management)
-_PLAIN = "stcn"  # by which the policies run: the system that is nothing but its memory
+# capacities of bounded memories (adaptive memory management): the published one, and the best
+# trade-off there
+MEMORY_FRAMES = (2, 4)
+_POLICY_SYSTEM = "stcn"  # that the policies run in: it adds nothing to its memory
 
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A row that there may be, on the weights of a system, by default its own."""
+    """A possible row. weights_of: the system whose weights it runs; by default its own."""
 
     name: str
     line: str
@@ -43,39 +42,38 @@ class _Candidate:
 
 
 def weights_of(given: Iterable[str]) -> Weights:
-    """The files given by SYSTEM=FILE; each system's shipped network is the default. Raises InputError."""
-    return Weights(
-        given,
-        SYSTEMS,
-        {name: WEIGHTS_FOLDER / config.shipped_weights for name, config in SYSTEMS.items()},
-    )
+    """The weights of SYSTEM=FILE texts; by default each system's shipped network.
+
+    Raises InputError for other texts and unknown systems.
+    """
+    shipped = {name: WEIGHTS_FOLDER / config.shipped_weights for name, config in SYSTEMS.items()}
+    return Weights(given, SYSTEMS, shipped)
 
 
 def study(weights: Weights, memory_frames: Sequence[int] | None = None) -> Study:
-    """Each system as it is; each policy on STCN's network, or on that of a system which has what the policy needs, bounded ones at several capacities.
-    A policy's row that a system's equals is left to that, and one that holds another number of frames than asked for is the row of that number.
-    memory_frames: the capacities; None: MEMORY_FRAMES, and for policies that are learned their own.
+    """Each system with its own settings, then each memory policy.
 
-    Raises InputError for capacities that are none.
+    A policy runs on STCN's network, or on the network of a system that has what the policy needs;
+    a bounded policy at several capacities. A policy that is identical to a system's row is not
+    repeated. If a policy can only hold another number of frames, its row shows that number.
+
+    memory_frames: the capacities, at least 1; None: MEMORY_FRAMES, and for learned policies their
+    own capacity.
     """
-    if any(frames < 1 for frames in memory_frames or ()):
-        raise InputError(
-            f"--memory_frames {' '.join(map(str, memory_frames))}: at least one frame is held"
-        )
     variants: list[Variant] = []
-    left_out: list[LeftOut] = []
+    left_out: list[Omission] = []
     seen = []
     for candidate in (*_systems(), *_policies(memory_frames)):
-        file = weights.file(candidate.weights_role)
+        file = weights.find(candidate.weights_role)
         reason = (
-            weights.missing(candidate.weights_role)
+            weights.reason_missing(candidate.weights_role)
             if file is None
-            else refusal(file, candidate.system, candidate.settings)
+            else reason_refused(file, candidate.system, candidate.settings)
         )
         if reason is not None:
-            left_out.append(LeftOut(candidate.name, reason))
+            left_out.append(Omission(candidate.name, reason))
             continue
-        candidate = _as_held(candidate, file)
+        candidate = _with_held_capacity(candidate, file)
         identity = (file, dataclasses.replace(candidate.config, name="", shipped_weights=""))
         if identity not in seen:
             seen.append(identity)
@@ -96,28 +94,19 @@ def _systems() -> Iterator[_Candidate]:
 
 def _policies(memory_frames: Sequence[int] | None) -> Iterator[_Candidate]:
     for name, policy in POLICIES.items():
-        lender = _PLAIN if policy.slot is None else _lender(policy.slot)
-        if policy.default_capacity_frames is not None:
-            for frames in memory_frames or (
-                MEMORY_FRAMES if policy.slot is None else (policy.default_capacity_frames,)
-            ):
-                yield _Candidate(
-                    _bounded_name(name, frames),
-                    name,
-                    _PLAIN,
-                    {"memory": name, "memory_frames": frames},
-                    lender,
-                )
+        lender = _POLICY_SYSTEM if policy.slot is None else _system_with(policy.slot)
+        candidate = functools.partial(_Candidate, system=_POLICY_SYSTEM, weights_of=lender)
+        own_capacity = policy.default_capacity_frames
+        if own_capacity is not None:
+            default = MEMORY_FRAMES if policy.slot is None else (own_capacity,)
+            for frames in memory_frames or default:
+                settings = {"memory": name, "memory_frames": frames}
+                yield candidate(_bounded_name(name, frames), name, settings=settings)
             continue
-        yield _Candidate(f"memory-{name}", name, _PLAIN, {"memory": name}, lender)
-        with_last = _Candidate(
-            f"memory-{name}-last",
-            f"{name} + last",
-            _PLAIN,
-            {"memory": name, "include_last": True},
-            lender,
-        )
-        if _accepted(with_last):
+        yield candidate(f"memory-{name}", name, settings={"memory": name})
+        settings = {"memory": name, "include_last": True}
+        with_last = candidate(f"memory-{name}-last", f"{name} + last", settings=settings)
+        if _is_valid(with_last):
             yield with_last
 
 
@@ -125,11 +114,12 @@ def _bounded_name(policy: str, frames: int) -> str:
     return f"memory-{policy}-{frames}"
 
 
-def _as_held(candidate: _Candidate, file: Path) -> _Candidate:
-    """At the capacity that its policy holds with the network, which may be another than was asked for."""
+def _with_held_capacity(candidate: _Candidate, file: Path) -> _Candidate:
+    """The candidate at the capacity that its policy holds with the network, which may differ from
+    the requested one."""
     memory = candidate.config.memory
     policy = POLICIES[memory.policy](memory)
-    policy.use_network(_network(file))
+    policy.use_network(_load(file))
     held = policy.capacity_frames
     if "memory_frames" not in candidate.settings or held == memory.capacity_frames:
         return candidate
@@ -140,42 +130,37 @@ def _as_held(candidate: _Candidate, file: Path) -> _Candidate:
     )
 
 
-def _lender(slot: str) -> str:
-    """The system whose network has what fills the slot; the plain one where no system uses it."""
-    return next((name for name, config in SYSTEMS.items() if slot in config.slots), _PLAIN)
+def _system_with(slot: str) -> str:
+    """The first system whose network fills the slot; STCN if there is none."""
+    return next((name for name, config in SYSTEMS.items() if slot in config.slots), _POLICY_SYSTEM)
 
 
-def _accepted(candidate: _Candidate) -> bool:
+def _is_valid(candidate: _Candidate) -> bool:
     try:
         return candidate.config is not None
     except InputError:
         return False
 
 
-def refusal(file: Path, system: str, settings: Mapping[str, Any]) -> str | None:
-    """Why a network cannot run so; None where it can."""
+def reason_refused(file: Path, system: str, settings: Mapping[str, Any]) -> str | None:
+    """Why a network cannot run with a system's settings; None if it can."""
     try:
-        VideoSegmenter(_network(file), system, device="cpu", **settings)
+        VideoSegmenter(_load(file), system, device="cpu", **settings)
     except InputError as error:
         return str(error) if str(file) in str(error) else f"{file}: {error}"
     return None
 
 
-@functools.lru_cache(
-    maxsize=2
-)  # rows of one file come one after another, but for a policy on another network
-def _network(file: Path) -> VOSNetwork:
+# Most rows of one file follow each other; a policy may need another network in between.
+@functools.lru_cache(maxsize=2)
+def _load(file: Path) -> VOSNetwork:
     return load_network(file)
 
 
 def _variant(candidate: _Candidate, file: Path) -> Variant:
-    config = candidate.config
+    config, role = candidate.config, candidate.weights_role
     frames = config.memory.capacity_frames
-    lent = (
-        ""
-        if candidate.weights_role == candidate.system
-        else f", weights of {candidate.weights_role}"
-    )
+    lent = "" if role == candidate.system else f", weights of {role}"
     return Variant(
         name=candidate.name,
         line=candidate.line,
@@ -189,9 +174,9 @@ def _variant(candidate: _Candidate, file: Path) -> Variant:
 
 def _memory_text(config: SystemConfig) -> str:
     memory = config.memory
-    parts = [memory.policy]
-    parts += ["+ last"] if memory.include_last else []
+    text = memory.policy + (" + last" if memory.include_last else "")
+    parts = [text]
     parts += [] if memory.capacity_frames is None else [counted(memory.capacity_frames, "frame")]
     parts += [f"clips of {config.clip_length}"] if config.clip_length > 1 else []
     parts += [] if memory.sampling == "every" else [f"{memory.sampling} sampling"]
-    return ", ".join(parts).replace(", +", " +")
+    return ", ".join(parts)

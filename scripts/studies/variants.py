@@ -1,4 +1,4 @@
-"""What a study compares: variants, each a way to run some weights; and the files of weights it was given."""
+"""What a study compares: variants, each a way to run some weights, and the weights it was given."""
 
 import dataclasses
 import fnmatch
@@ -8,38 +8,44 @@ from typing import Any
 
 from util.errors import InputError
 
+Window = tuple[int, int, int]
+"""An attention window of the intra-clip refinement: frames, rows, columns."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One row. Rows of the same name share one run: they must have the same weights, system and settings."""
+    """One row of a study's table.
 
-    name: str  # of its run, and of its folder
-    line: str  # which line of the plots it belongs to
-    label: str = ""  # beside its point
-    columns: Mapping[str, str]  # the row's first columns
+    name: of its run and its folder. Rows of the same name share one run and must have the same
+    weights, system and settings.
+    line, label: the line of the plots that it belongs to, and the text beside its point.
+    columns: the first columns of the row.
+    window: of the refinement, if the weights alone do not determine it.
+    settings: overrides of the system's settings, by short or full name.
+    """
+
+    name: str
+    line: str
+    label: str = ""
+    columns: Mapping[str, str]
     weights: Path
-    window: tuple[int, int, int] | None = (
-        None  # of the weights' refinement, where they alone do not tell
-    )
+    window: Window | None = None
     system: str = "stcn"
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by short or full name
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def fits(self, pattern: str) -> bool:
-        """Whether its name does."""
+    def matches(self, pattern: str) -> bool:
+        """Whether its name matches a shell pattern."""
         return fnmatch.fnmatchcase(self.name, pattern)
 
     def flags(self) -> list[str]:
-        """Of the eval scripts."""
-        settings = [f"{name}={_text(value)}" for name, value in self.settings.items()]
-        window = [] if self.window is None else ["--window", *map(str, self.window)]
-        return [
-            "--model",
-            str(self.weights.resolve()),
-            *window,
-            "--system",
-            self.system,
-            *(["--set", *settings] if settings else []),
-        ]
+        """The flags of the eval programs that select this variant."""
+        flags = ["--model", str(self.weights.resolve())]
+        if self.window is not None:
+            flags += ["--window", *map(str, self.window)]
+        flags += ["--system", self.system]
+        if self.settings:
+            flags += ["--set", *(f"{name}={_text(value)}" for name, value in self.settings.items())]
+        return flags
 
 
 def _text(value: Any) -> str:
@@ -47,71 +53,79 @@ def _text(value: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class LeftOut:
-    """Rows that cannot be run here, and why. names: those of their variants, by default the one that `what` says."""
+class Omission:
+    """Rows that cannot be run here, and why.
 
-    what: str
+    subject: what is left out. names: of the variants that are left out; by default the subject.
+    """
+
+    subject: str
     reason: str
     names: tuple[str, ...] = ()
 
-    def fits(self, pattern: str) -> bool:
-        """Whether one of its names does."""
-        return any(fnmatch.fnmatchcase(name, pattern) for name in self.names or (self.what,))
+    def matches(self, pattern: str) -> bool:
+        """Whether one of its names matches a shell pattern."""
+        return any(fnmatch.fnmatchcase(name, pattern) for name in self.names or (self.subject,))
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.reason}"
+        return f"{self.subject}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is to be run, in the order of its rows, and what is said of it."""
+    """The variants to run, in the order of the table's rows, and what the report says about them.
+
+    labels: what the labels beside the points mean.
+    """
 
     name: str
     title: str
     variants: Sequence[Variant]
-    left_out: Sequence[LeftOut] = ()
-    labels: str = ""  # what the labels beside the points are
+    left_out: Sequence[Omission] = ()
+    labels: str = ""
     notes: Sequence[str] = ()
 
 
 class Weights:
-    """Files of weights by role. given: ROLE=FILE texts. defaults: files of roles for which none is given, where they are there. roles: every role there is.
+    """The files of weights of a study, by role.
 
-    Raises InputError for texts of another form and for unknown roles; a file that is not there is a reason to leave variants out, not an error.
+    given: texts of the form ROLE=FILE. roles: all valid roles. defaults: files of roles for which
+    none is given. Raises InputError for texts of another form and for unknown roles. A missing
+    file is no error: the variants that need it are left out.
     """
 
     def __init__(
         self, given: Iterable[str], roles: Iterable[str], defaults: Mapping[str, Path] | None = None
     ):
-        self._files = dict(defaults or {})
-        self._given: set[str] = set()
-        self.roles = roles = tuple(roles)
+        self.roles = tuple(roles)
+        self._defaults = dict(defaults or {})
+        self._given: dict[str, Path] = {}
         for text in given:
-            role, equals, file = text.partition("=")
-            if not equals or not file:
-                raise InputError(
-                    f"--weights {text}: ROLE=FILE is needed; the roles are {', '.join(roles)}"
-                )
-            if role not in roles:
-                raise InputError(
-                    f"--weights {text}: no role '{role}'; the roles are {', '.join(roles)}"
-                )
+            role, file = self._parse(text)
             if role in self._given:
-                raise InputError(f"--weights {text}: {role} is given twice; leave one out")
-            self._given.add(role)
-            self._files[role] = Path(file)
+                raise InputError(f"--weights {text}: {role} is given twice; remove one")
+            self._given[role] = file
 
-    def file(self, role: str) -> Path | None:
-        """The role's file; None where there is none."""
-        file = self._files.get(role)
+    def _parse(self, text: str) -> tuple[str, Path]:
+        role, equals, file = text.partition("=")
+        valid = f"the roles are {', '.join(self.roles)}"
+        if not equals or not file:
+            raise InputError(f"--weights {text}: ROLE=FILE is needed; {valid}")
+        if role not in self.roles:
+            raise InputError(f"--weights {text}: no role '{role}'; {valid}")
+        return role, Path(file)
+
+    def find(self, role: str) -> Path | None:
+        """The role's file; None if there is none."""
+        file = self._given.get(role, self._defaults.get(role))
         return file if file is not None and file.is_file() else None
 
-    def given(self, role: str) -> bool:
-        """Whether a file was named for the role, be it there or not."""
+    def is_given(self, role: str) -> bool:
+        """Whether a file was named for the role, even if it does not exist."""
         return role in self._given
 
-    def missing(self, role: str) -> str:
+    def reason_missing(self, role: str) -> str:
         """Why a role has no file, and what to do."""
         if role in self._given:
-            return f"{self._files[role]}: no such file"
+            return f"{self._given[role]}: no such file"
         return f"no weights of role {role}; give them with --weights {role}=FILE"
