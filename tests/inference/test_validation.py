@@ -1,9 +1,11 @@
-"""Validation while training: the evaluation's own scores, no truth but the first masks, and a training that goes on untouched."""
+"""Validation while training: an evaluation's scores, from first masks, without effect on training.
+
+What it refuses is in test_refused_inputs.py.
+"""
 
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_network, tiny_network_name
+from conftest import tiny_network
 from repository import ROOT
-from toy_trees import write_davis, write_generic, write_png
+from toy_trees import write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
 from inference import SegmentationSession, VideoSegmenter
@@ -24,7 +26,6 @@ from inference.runner import run
 from inference.scoring import score_folder
 from inference.validation import BestWeights, ValidationScores, Validator
 from model import load_network
-from model.config import PRESETS
 from model.network import freeze_batch_norms
 from util.errors import InputError
 
@@ -152,7 +153,7 @@ def test_no_truth_but_the_first_masks_reaches_the_engine(tmp_path, network, monk
     assert given == [{1}, None, {2}, None, None, None]
 
 
-def test_training_goes_on_as_if_nothing_had_happened(davis, monkeypatch):
+def test_a_validation_changes_neither_network_nor_random_states(davis, monkeypatch):
     session = VideoSegmenter.session
 
     def drawing(*arguments, **keywords):  # a part that draws random numbers
@@ -221,45 +222,6 @@ def test_folders_like_davis_without_lists_are_taken_whole(tmp_path):
     assert Validator(root).sequences == ("bear", "cow")
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sequences": ["goat"]}, "goat"),
-        ({"max_frames": 2}, "at least 3"),
-        ({"resolution": 4}, "at least 16"),
-        ({"system": "films"}, "films"),
-        ({"films": 1}, "films"),
-    ],
-)
-def test_a_wrong_request_is_refused_before_training(davis, settings, message):
-    with pytest.raises(InputError, match=message):
-        Validator(davis, **settings)
-
-
-@pytest.mark.parametrize(
-    ("system", "lacking"),
-    [("remn", r"foreground_reinforcing\.\*.*redundancy_reduction"), ("pcvos", r"\*")],
-)
-def test_a_network_without_what_the_system_uses_is_refused_before_it_is_scored(
-    davis, system, lacking
-):
-    validator = Validator(davis, ["cow"], system=system)
-    validator.check(PRESETS[tiny_network_name(system)])
-    with pytest.raises(
-        InputError,
-        match=f"^validation of network tiny: no weights of .*{lacking}.*system {system} needs as it is set; train a network",
-    ):
-        validator.check(PRESETS["tiny"])
-
-
-def test_truth_of_the_first_frame_alone_is_refused(tmp_path):
-    root = write_davis(tmp_path, {"bear": 5})
-    for index in range(1, 5):
-        (root / f"Annotations/480p/bear/{index:05d}.png").unlink()
-    with pytest.raises(InputError, match="bear: 1 mask in the 5 frames"):
-        Validator(root)
-
-
 def write_truth(root: Path) -> Path:
     """A video whose truth is a folder of its own: one mask is given, all are of the truth."""
     write_generic(root, "dog", dict.fromkeys(range(5), (1, 2)), count=5)
@@ -284,63 +246,6 @@ def test_the_truth_in_a_folder_of_its_own_is_what_is_scored_by(tmp_path, network
         Validator(root)
 
 
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def shrink(path: Path) -> None:
-    write_png(path, np.ones((24, 32), np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("damage", "finding"),
-    [(cut_short, "(damaged|not an image)"), (shrink, "mask of 32x24 for a frame of 64x48")],
-)
-@pytest.mark.parametrize("place", ["Annotations/480p/bear", "Truth/dog"])
-def test_truth_that_cannot_be_compared_is_refused_before_training_by_its_path(
-    tmp_path, place, damage, finding
-):
-    root = (
-        write_davis(tmp_path / "root", {"bear": 5})
-        if "480p" in place
-        else write_truth(tmp_path / "root")
-    )
-    damage(root / place / "00003.png")
-    with pytest.raises(InputError, match=f"^{re.escape(str(root / place))}/00003.png: {finding}"):
-        Validator(root)
-    assert Validator(root, max_frames=3).sequences == (place.rpartition("/")[2],), (
-        "frames that do not count are not read"
-    )
-
-
-def test_masks_given_after_the_first_frame_are_read_before_training(tmp_path):
-    root = write_truth(tmp_path / "root")
-    shrink(root / "Annotations/dog/00001.png")
-    with pytest.raises(InputError, match=r"dog/00001\.png: mask of 32x24 for frames of 64x48"):
-        Validator(root)
-
-
-def test_truth_that_goes_bad_during_the_training_is_named_by_its_path(tmp_path, network):
-    root = write_davis(tmp_path / "root", {"bear": 5})
-    validator = Validator(root)
-    for damage, finding in (
-        (shrink, r".*the truth 32x24 \(PATH\)"),
-        (cut_short, "PATH: (damaged|not an image)"),
-        (Path.unlink, "PATH: no such label map"),
-    ):
-        damage(root / "Annotations/480p/bear/00003.png")
-        with pytest.raises(
-            InputError,
-            match=f"^{finding.replace('PATH', re.escape(str(root / 'Annotations/480p/bear/00003.png')))}",
-        ):
-            validator.score(network)
-
-
-def test_a_root_without_videos_is_refused(tmp_path):
-    with pytest.raises(InputError, match="JPEGImages"):
-        Validator(tmp_path)
-
-
 def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tmp_path, network):
     program = tmp_path / "program.py"
     program.write_text(
@@ -352,8 +257,10 @@ def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tm
         from inference.validation import Validator
         from util.distributed import process_group, rank
         with process_group(torch.device("cpu")):
-            validators = [Validator(sys.argv[1]), Validator(sys.argv[1], ["cow"])]  # the second leaves a process without a sequence
-            scores = [dataclasses.asdict(validator.score(tiny_network())) for validator in validators]
+            scores = []
+            for sequences in (None, ["cow"]):  # the second gives one process no sequence
+                validator = Validator(sys.argv[1], sequences)
+                scores.append(dataclasses.asdict(validator.score(tiny_network())))
             Path(sys.argv[2], f"{rank()}.json").write_text(json.dumps(scores))
         """)
     )
@@ -375,7 +282,7 @@ def test_several_processes_share_the_sequences_and_get_the_same_scores(davis, tm
         )
 
 
-def test_the_best_weights_are_kept_and_known_after_going_on(tmp_path):
+def test_the_best_weights_are_kept_over_a_resume(tmp_path):
     best = BestWeights(tmp_path, {"sequences": ("bear",)})
     worse, better = tiny_network(), tiny_network(2.0)
     assert best.offer(10, scores_of(0.5), worse)
@@ -406,7 +313,7 @@ def test_a_training_from_scratch_ignores_earlier_best_weights(tmp_path):
     assert BestWeights(tmp_path, {}, from_scratch=True).offer(5, scores_of(0.5), tiny_network())
 
 
-def test_weights_that_cannot_be_written_leave_the_former_best(tmp_path, monkeypatch):
+def test_the_former_best_weights_are_kept_if_new_ones_cannot_be_written(tmp_path, monkeypatch):
     best = BestWeights(tmp_path, {})
     best.offer(10, scores_of(0.5), tiny_network())
 

@@ -18,7 +18,23 @@ def test_numbers_in_names_sort_by_value():
     assert sorted(names, key=natural_key) == ["01", "2", "10", "frame_9", "frame_10"]
 
 
-@pytest.mark.parametrize("name", ["bear", "00000", "a b", "é", "x" * 200, "a.b-c_d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bear",
+        "00000",
+        "a b",
+        "é",
+        "日本",
+        "x" * 200,
+        "a.b-c_d",
+        "a..b",
+        "clip.",
+        "a:b",
+        "-x",
+        "a\udcff",
+    ],
+)
 def test_plain_names_are_accepted(name):
     check_plain_name(name, "meta.json")
 
@@ -28,9 +44,14 @@ def test_plain_names_are_accepted(name):
     [
         ("", "is empty"),
         (" ", "is empty"),
+        (".", "leads to another folder"),
         ("..", "leads to another folder"),
+        ("/", "leads to another folder"),
+        ("../x", "leads to another folder"),
         ("a/b", "leads to another folder"),
         ("a\\b", "leads to another folder"),
+        ("a\0b", "control character"),
+        ("\x1b[2J", "control character"),
         ("a\nb", "control character"),
         (".bear", "begins with a dot"),
         ("x" * 201, "longer than 200 bytes"),
@@ -178,3 +199,21 @@ def test_the_record_of_a_run_is_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["score.py", *map(str, flags)])
     with pytest.raises(InputError, match="says what the results were made with"):
         score.main()
+
+
+def test_pipes_and_links_are_written_through(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(tmp_path / "pipe") as file:
+        file.write(b"whole")
+    assert os.read(reader, 100) == b"whole"
+    os.close(reader)
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "dangling").symlink_to("later")
+    for name in ("link", "dangling"):
+        with atomic_write(tmp_path / name) as file:
+            file.write(b"new")
+    assert (tmp_path / "target").read_text() == (tmp_path / "later").read_text() == "new"
+    assert file_names(tmp_path) == ["dangling", "later", "link", "pipe", "target"]
+    assert (tmp_path / "link").is_symlink()

@@ -11,7 +11,6 @@ from PIL import Image
 
 from inference.output.background import BackgroundPool
 from inference.output.writer import ResultWriter
-from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
 PALETTE = bytes(range(256)) * 3
@@ -32,11 +31,8 @@ def test_pngs_are_8_bit_indexed_with_the_palette_the_ids_and_the_size_given(tmp_
         (folder / "00000.png", labels),
         (folder / "00001.png", np.zeros((33, 47))),
     ):
-        header = path.read_bytes()[:26]
-        assert (header[24], header[25]) == (
-            8,
-            3,
-        )  # PNG's bit depth and colour type: 8 bits, indexed
+        bit_depth, colour_type = path.read_bytes()[24:26]
+        assert (bit_depth, colour_type) == (8, 3)  # 8 bits, indexed
         with Image.open(path) as image:
             np.testing.assert_array_equal(np.array(image), expected)
             assert bytes(image.getpalette()) == PALETTE
@@ -47,12 +43,8 @@ def test_frame_names_are_kept_exactly(tmp_path):
         for name in ("2", "10", "frame.0001", "a b"):
             video.write(name, np.ones((16, 16), np.uint8))
         assert video.frame_count == 4
-    assert {path.name for path in (tmp_path / "v.1").iterdir()} == {
-        "2.png",
-        "10.png",
-        "frame.0001.png",
-        "a b.png",
-    }
+    names = {path.name for path in (tmp_path / "v.1").iterdir()}
+    assert names == {"2.png", "10.png", "frame.0001.png", "a b.png"}
 
 
 def test_a_video_appears_only_when_it_is_whole(tmp_path):
@@ -123,13 +115,6 @@ def test_an_earlier_frames_failure_stops_later_writes(tmp_path, monkeypatch):
         for written in range(100):
             video.write(f"{written:05d}", np.ones((16, 16), np.uint8))
     assert written < 10
-
-
-def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
-    (tmp_path / "file").write_text("")
-    for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match="results cannot be written here"):
-            ResultWriter(root)
 
 
 @pytest.mark.parametrize(
