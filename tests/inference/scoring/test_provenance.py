@@ -1,4 +1,4 @@
-"""What scores say of results that may not be what they are taken for."""
+"""Notes on results that may not be what they are taken for."""
 
 import json
 import os
@@ -66,10 +66,8 @@ def test_results_that_end_early_say_so(made):
         "bear: its results end early (incomplete.txt: bear.mp4: ends after 5 of 6 frames)"
     ]
     (out / "bear/00004.png").unlink()
-    with pytest.raises(
-        InputError,
-        match=r"00004\.png: no such result \(1 of 4 frames of bear have none; incomplete\.txt: bear\.mp4: ends after 5",
-    ):
+    words = r"\(1 of 4 frames of bear have none; incomplete\.txt: bear\.mp4: ends after 5"
+    with pytest.raises(InputError, match=r"00004\.png: no such result " + words):
         score_folder(root, out)
 
 

@@ -1,4 +1,4 @@
-"""J, F and their statistics: the official toolkit's numbers, and the definition where those numbers do not reach."""
+"""J, F and their statistics: the official toolkit's numbers, and the definition beyond them."""
 
 import math
 
