@@ -1,17 +1,8 @@
-"""Pictures of a training: grids of its samples, and its curves."""
+"""Pictures of a training's samples."""
 
-import itertools
-import json
-from pathlib import Path
-
-import numpy as np
-import pytest
 import torch
-from PIL import Image
 
 from dataset.training.pictures import draw_batch
-from util.canvas import COLOURS, tick_step
-from util.charts import draw_curves
 from util.palette import DAVIS_PALETTE
 
 GAP = 4  # white pixels around each cell
@@ -73,66 +64,3 @@ def test_large_frames_are_reduced_and_small_ones_left():
 def test_a_sample_without_objects_shows_its_frames():
     frames, labels, predicted = toy_batch(1, objects=0)
     assert torch.equal(cell(draw_batch(frames, labels, predicted), 1, 2, 16, 24), frames[0, 2])
-
-
-def write_metrics(folder: Path, lines: int, validation: bool) -> None:
-    with (folder / "metrics.jsonl").open("w") as file:
-        for iteration in range(1, lines + 1):
-            loss = float("nan") if iteration == 2 else 2.0 / iteration
-            file.write(
-                json.dumps(
-                    {"iteration": iteration, "loss": loss, "iou": 0.5, "learning_rate": 1e-5}
-                )
-                + "\n"
-            )
-        if validation:
-            file.write(
-                json.dumps(
-                    {
-                        "iteration": lines,
-                        "validation/j_and_f": 0.6,
-                        "validation/j": 0.5,
-                        "validation/f": 0.7,
-                    }
-                )
-                + "\n"
-            )
-
-
-@pytest.mark.parametrize("lines", [0, 1, 2, 300])
-@pytest.mark.parametrize("validation", [False, True])
-def test_curves_are_drawn_of_whatever_there_is(tmp_path, lines, validation):
-    write_metrics(tmp_path, lines, validation)
-    draw_curves(tmp_path, "runs/toy")
-    with Image.open(tmp_path / "curves.png") as image:
-        picture = np.asarray(image.convert("RGB"))
-    coloured = (picture == COLOURS[1]).all(axis=2).any()
-    assert coloured == (lines > 0 or validation)
-    assert (picture == COLOURS[3]).all(axis=2).any() == validation
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_falling_loss_is_drawn_falling(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(
-        "".join(json.dumps({"iteration": i, "loss": 2.0 / i}) + "\n" for i in range(1, 50))
-    )
-    draw_curves(tmp_path, "")
-    with Image.open(tmp_path / "curves.png") as image:
-        rows, columns = np.nonzero((np.asarray(image.convert("RGB")) == COLOURS[1]).all(axis=2))
-    heights = [rows[columns == column].mean() for column in np.unique(columns)]
-    assert len(heights) > 100 and all(
-        after >= before - 1 for before, after in itertools.pairwise(heights)
-    )
-    assert heights[-1] > heights[0] + 200
-
-
-def test_curves_of_a_run_without_metrics_say_so_in_a_picture(tmp_path):
-    draw_curves(tmp_path, "runs/toy")
-    assert (tmp_path / "curves.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("span", "step"), [(100, 20), (1, 0.2), (7, 2), (0.0125, 0.0025), (300, 100), (150_000, 50_000)]
-)
-def test_grid_lines_stand_at_round_values(span, step):
-    assert tick_step(span) == pytest.approx(step)
