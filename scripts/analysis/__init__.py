@@ -1,1 +1,2 @@
-"""The parts of scripts/analyse.py: its commands (how memory is used, how affinity is spread, where points go), each beside what it computes."""
+"""The commands of scripts/analyse.py, and what they compute: use of the memory, spread of the
+affinity, correspondence of points."""

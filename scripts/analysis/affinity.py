@@ -1,13 +1,16 @@
-"""How evenly networks spread their affinity over the memory. Legend: N memory elements (pixels at stride 16), M query positions, C^k key channels.
+"""How evenly networks spread their affinity over the memory.
 
-Keys depend on the frames alone, so nothing needs to be segmented: every k-th frame's keys are the memory, and each frame reads the keys before it with the
-full softmax, not the top-k. What is kept of an element is the largest weight it ever reached. Source: STCN, section 4.3 and Figure 4.
+Legend: N memory elements (positions at stride 16), M query positions, C^k key channels.
+
+Keys depend on the frames alone, so nothing is segmented: the keys of every k-th frame are the
+memory, and each frame reads the keys before it with the full softmax, not the top-k. Of each
+element, the largest weight that it reaches is kept. Source: STCN, section 4.3 and Figure 4.
 """
 
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,19 @@ from dataset import Frame, Layout, VideoDataset, prefetch
 from inference import VideoSegmenter
 from model.config import Similarity
 from model.matching import similarity
+from scripts.analysis.command import (
+    add_command,
+    load_segmenter,
+    open_videos,
+    percent,
+    working_resolution,
+)
+from scripts.analysis.grid import Grid
 from scripts.common.charts import Line, LinePanel, line_chart
 from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.text import counted
-
-from .command import add_command, percent, segmenter_of, videos_of
-from .grid import Grid
 
 THRESHOLDS = (0.01, 0.1)
 _CHUNK_ELEMENTS = 8 * 1024 * 1024  # weights held at a time
@@ -36,43 +44,41 @@ _CURVE_POINTS = 100
 def largest_weights(
     keys: Iterable[Tensor], write_every_frames: int, kind: Similarity
 ) -> np.ndarray:
-    """The largest softmax weight of every memory element over its lifetime, float32 [N], in order of time.
+    """The largest softmax weight that each memory element reaches, float32 [N], in order of time.
 
-    keys: those of each frame of a video, [M, C^k]. The first frame and every `write_every_frames`-th after it are memorised; an element lives from the frame
-    after its own to the end, and the last frame is never memorised. Weights are those of each query position over all elements, which sum to 1.
+    keys: of each frame of a video, [M, C^k]. The first frame and every `write_every_frames`-th
+    after it are memorised, and read from the next frame to the end. The last frame is never
+    memorised. The weights of each query position over all elements sum to 1.
     """
     memory: list[Tensor] = []
     largest: list[Tensor] = []
-    waiting = None
+    pending = None  # memorised as soon as a next frame reads it
     for index, key in enumerate(keys):
-        if waiting is not None:  # memorised when a next frame comes to read it
-            memory.append(waiting)
-            largest.append(waiting.new_zeros(len(waiting)))
+        if pending is not None:
+            memory.append(pending)
+            largest.append(pending.new_zeros(len(pending)))
         if memory:
             elements = torch.cat(memory)
-            reached = torch.stack(
-                [
-                    _largest_of(elements, part, kind)
-                    for part in key.split(max(_CHUNK_ELEMENTS // len(elements), 1))
-                ]
-            ).amax(0)
-            largest = [
-                torch.maximum(before, now)
-                for before, now in zip(
-                    largest, reached.split([len(part) for part in memory]), strict=True
-                )
-            ]
-        waiting = key if index % write_every_frames == 0 else None
+            chunks = key.split(max(_CHUNK_ELEMENTS // len(elements), 1))
+            reached = torch.stack([_reached(elements, chunk, kind) for chunk in chunks]).amax(0)
+            parts = reached.split([len(part) for part in memory])
+            largest = [torch.maximum(*pair) for pair in zip(largest, parts, strict=True)]
+        pending = key if index % write_every_frames == 0 else None
     return torch.cat(largest).cpu().numpy() if largest else np.zeros(0, np.float32)
 
 
-def _largest_of(memory_key: Tensor, query_key: Tensor, kind: Similarity) -> Tensor:
+def _reached(memory_key: Tensor, query_key: Tensor, kind: Similarity) -> Tensor:
+    """The largest weight [N] that each element reaches among query positions [M, C^k]."""
     with torch.no_grad():
         return similarity(memory_key, query_key, kind=kind).softmax(-1).amax(0)
 
 
 def gini(values: np.ndarray) -> float:
-    """The Gini coefficient of values [N] ≥ 0: 0 where all are equal, towards 1 where one has everything. Raises ValueError for none, or a sum of zero."""
+    """The Gini coefficient of values [N] ≥ 0.
+
+    It is 0 if all are equal and approaches 1 if one has everything. Raises ValueError if there are
+    no values or they sum to zero.
+    """
     total = values.sum(dtype=np.float64)
     if not len(values) or total <= 0:
         raise ValueError("the Gini coefficient needs values with a sum above zero")
@@ -83,20 +89,32 @@ def gini(values: np.ndarray) -> float:
     )
 
 
+def lorenz_curve(values: np.ndarray) -> list[tuple[float, float]]:
+    """Points (share of the elements, smallest first; their share of the sum), both in 0..1."""
+    shares = np.concatenate([[0.0], np.cumsum(np.sort(values), dtype=np.float64)])
+    shares /= shares[-1]
+    counts = np.unique(np.linspace(0, len(values), _CURVE_POINTS + 1).round().astype(int))
+    return [(count / len(values), float(shares[count])) for count in counts]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What is told of one network. largest: of all sequences' elements, [N]."""
+    """The largest weights of one network.
+
+    largest: of the elements of all videos, [N]. by_sequence: of each video.
+    """
 
     similarity: str
     largest: np.ndarray
     by_sequence: Mapping[str, np.ndarray]
 
-    def above(self, weight: float) -> float:
-        """The fraction of all elements that ever exceed a weight."""
+    def share_above(self, weight: float) -> float:
+        """The share of all elements that ever exceed a weight."""
         return float((self.largest > weight).mean())
 
     def figures(self) -> dict[str, Any]:
-        """Plain values: elements, fractions above the thresholds, Gini; of each sequence too; the Lorenz curve."""
+        """Plain values: elements, shares above the thresholds and Gini, also of each video; the
+        Lorenz curve."""
         return {
             "similarity": self.similarity,
             **_summary(self.largest),
@@ -117,7 +135,7 @@ def _summary(largest: np.ndarray) -> dict[str, Any]:
     }
 
 
-def spread(
+def measure_spread(
     segmenter: VideoSegmenter,
     videos: VideoDataset,
     *,
@@ -125,147 +143,135 @@ def spread(
     write_every_frames: int,
     max_frames: int | None = None,
 ) -> Spread:
-    """Measure one network on all videos, each from its first mask on. max_frames: of each. Raises InputError for a video of a single frame."""
+    """Measure one network on all videos, each from its first mask on.
+
+    max_frames: of each video; None: all. Raises InputError for a video of a single frame.
+    """
     kind = segmenter.network.config.similarity
     by_sequence = {}
     for video in videos:
-        keys = _keys(segmenter, itertools.islice(prefetch(video.frames()), max_frames), resolution)
-        by_sequence[video.name] = largest_weights(keys, write_every_frames, kind)
-        if not len(by_sequence[video.name]):
+        frames = itertools.islice(prefetch(video.frames()), max_frames)
+        largest = largest_weights(_keys(segmenter, frames, resolution), write_every_frames, kind)
+        if not len(largest):
             raise InputError(
                 f"{video.name}: a single frame; the memory is read by the frames after it"
             )
-    return Spread(
-        similarity=kind, largest=np.concatenate(list(by_sequence.values())), by_sequence=by_sequence
-    )
+        by_sequence[video.name] = largest
+    largest = np.concatenate(list(by_sequence.values()))
+    return Spread(similarity=kind, largest=largest, by_sequence=by_sequence)
 
 
-def _keys(segmenter: VideoSegmenter, frames: Iterable[Frame], resolution: int) -> Iterable[Tensor]:
+def _keys(segmenter: VideoSegmenter, frames: Iterable[Frame], resolution: int) -> Iterator[Tensor]:
     grid = None
     for frame in frames:
         grid = grid or Grid(frame.image.shape[:2], resolution)
         yield grid.keys(segmenter, frame.image)
 
 
-def lorenz_curve(values: np.ndarray) -> list[tuple[float, float]]:
-    """(share of the elements, the least first; share of the sum of all values that is theirs), both from 0 to 1."""
-    shares = np.concatenate([[0.0], np.cumsum(np.sort(values), dtype=np.float64)])
-    shares /= shares[-1]
-    places = np.unique(np.linspace(0, len(values), _CURVE_POINTS + 1).round().astype(int))
-    return [(place / len(values), float(shares[place])) for place in places]
-
-
 def panels(spreads: Mapping[str, Spread]) -> Sequence[LinePanel]:
-    """Two charts: who has how much of the maxima, and how many elements ever reach a weight."""
-    equal = Line("all equal", [(0.0, 0.0), (100.0, 100.0)], markers=False)
-    named = {
-        f"{name} ({each.similarity}), Gini {100 * gini(each.largest):.1f}": each
-        for name, each in spreads.items()
-    }
-    lorenz = [
-        Line(name, [(100 * x, 100 * y) for x, y in lorenz_curve(each.largest)], markers=False)
-        for name, each in named.items()
-    ]
+    """Two charts: the Lorenz curves, and how many elements ever exceed a weight."""
     weights = np.linspace(0, 1, _CURVE_POINTS + 1)
-    reached = [
-        Line(name, [(100 * weight, 100 * each.above(weight)) for weight in weights], markers=False)
-        for name, each in named.items()
-    ]
+    lorenz, exceeding = [], []
+    for name, spread in spreads.items():
+        label = f"{name} ({spread.similarity}), Gini {100 * gini(spread.largest):.1f}"
+        curve = [(100 * x, 100 * y) for x, y in lorenz_curve(spread.largest)]
+        lorenz.append(Line(label, curve, markers=False))
+        curve = [(100 * weight, 100 * spread.share_above(weight)) for weight in weights]
+        exceeding.append(Line(label, curve, markers=False))
+    lorenz.append(Line("all equal", [(0.0, 0.0), (100.0, 100.0)], markers=False))
     return [
         LinePanel(
             "share of the largest weights",
             "% of the elements, least used first",
             "% of the sum",
-            [*lorenz, equal],
+            lorenz,
             from_zero=True,
         ),
         LinePanel(
             "elements that ever exceed a weight",
             "weight, %",
             "% of the elements",
-            reached,
+            exceeding,
             from_zero=True,
         ),
     ]
 
 
 def run_affinity(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
-    """How evenly networks spread their affinity: the largest weight (full softmax) that every memory element ever reaches."""
-    videos, resolution = videos_of(flags, Layout.of(flags.data_path))
-    similarities = _named(flags.similarity, "--similarity")
-    models = _named(flags.model, "--model") or {"shipped": None}
-    if unknown := sorted(set(similarities) - set(models)):
-        raise InputError(
-            f"--similarity {unknown[0]}: no --model of this name; there are: {' '.join(models)}"
-        )
-    segmenters = {
-        name: segmenter_of(flags, path, similarities.get(name)) for name, path in models.items()
-    }
-    spreads = {}
-    for name, segmenter in segmenters.items():
-        spreads[name] = spread(
+    """How evenly networks use the memory: the largest weight (full softmax) of each element."""
+    layout = Layout.of(flags.data_path)
+    videos, resolution = open_videos(flags, layout), working_resolution(flags, layout)
+    spreads = {
+        name: measure_spread(
             segmenter,
             videos,
             resolution=resolution,
             write_every_frames=flags.mem_every,
             max_frames=flags.max_frames,
         )
-    rows = [
-        (
-            name,
-            each.similarity,
-            f"{len(each.largest):,}",
-            *(percent(each.above(threshold)) for threshold in THRESHOLDS),
-            percent(gini(each.largest)),
-        )
-        for name, each in spreads.items()
-    ]
-    table = markdown_table(
-        (
-            "network",
-            "similarity",
-            "memory elements",
-            *(f"ever above {threshold:.0%}, %" for threshold in THRESHOLDS),
-            "Gini, %",
-        ),
-        rows,
+        for name, segmenter in _load_segmenters(flags).items()
+    }
+    subtitle = (
+        f"{counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, "
+        "the largest weight of every element over its lifetime"
     )
-    subtitle = f"{counted(len(videos), 'video')}, a frame in {flags.mem_every} memorised; full softmax, the largest weight of every element over its lifetime"
     line_chart(folder / "affinity.png", "How evenly the memory is used", subtitle, panels(spreads))
-    return f"### Affinity: {subtitle}\n\n{table}", {
-        name: each.figures() for name, each in spreads.items()
+    figures = {name: spread.figures() for name, spread in spreads.items()}
+    return f"### Affinity: {subtitle}\n\n{_table(spreads)}", figures
+
+
+def _load_segmenters(flags: argparse.Namespace) -> dict[str, VideoSegmenter]:
+    """Load all networks, by name, before the first is measured."""
+    similarities = _parse_named(flags.similarity, "--similarity")
+    models = _parse_named(flags.model, "--model") or {"shipped": None}
+    if unknown := sorted(set(similarities) - set(models)):
+        names = " ".join(models)
+        raise InputError(f"--similarity {unknown[0]}: no --model of this name; there are: {names}")
+    return {
+        name: load_segmenter(flags, path, similarities.get(name)) for name, path in models.items()
     }
 
 
-def _named(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
-    """NAME=VALUE … Raises InputError for others, and for a name given twice."""
-    named = {}
+def _table(spreads: Mapping[str, Spread]) -> str:
+    above = [f"ever above {threshold:.0%}, %" for threshold in THRESHOLDS]
+    rows = []
+    for name, spread in spreads.items():
+        shares = [percent(spread.share_above(threshold)) for threshold in THRESHOLDS]
+        elements = f"{len(spread.largest):,}"
+        rows.append((name, spread.similarity, elements, *shares, percent(gini(spread.largest))))
+    header = ("network", "similarity", "memory elements", *above, "Gini, %")
+    return markdown_table(header, rows)
+
+
+def _parse_named(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """The values of NAME=VALUE texts. Raises InputError for others, and for repeated names."""
+    values = {}
     for text in texts or ():
         name, separator, value = text.partition("=")
         if not (name and separator and value):
             raise InputError(f"{flag} {text}: NAME=VALUE is expected")
-        if name in named:
+        if name in values:
             raise InputError(f"{flag} {text}: {name} is given twice")
-        named[name] = value
-    return named
+        values[name] = value
+    return values
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "affinity", run_affinity)
-    added.add_argument(
+    """Add the command and its flags."""
+    parser = add_command(commands, "affinity", run_affinity)
+    parser.add_argument(
         "--model",
         nargs="+",
         metavar="NAME=FILE",
         help="networks to compare (default: the shipped one)",
     )
-    added.add_argument(
+    parser.add_argument(
         "--similarity",
         nargs="+",
         metavar="NAME=KIND",
         help="l2, dot or cosine, for networks whose files do not tell",
     )
-    added.add_argument(
+    parser.add_argument(
         "--mem_every",
         type=at_least(1),
         default=5,

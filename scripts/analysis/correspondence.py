@@ -1,7 +1,10 @@
-"""Points of one frame found again in later frames by the network's keys. Legend: P points, M positions of a frame, C^k key channels, H W frame size.
+"""Points of one frame, matched in later frames by the network's keys.
 
-A point's key is compared with the keys of each later frame; the most similar position is where it went. Neither masks nor what lies between the two frames play
-a part: this is what the affinity alone knows. Source: STCN, Figure 6.
+Legend: P points, M positions of a frame at stride 16, C^k key channels, H W frame size in pixels.
+
+The key at a point is compared with the keys of each later frame; the point's match is the most
+similar position. Masks and the frames between the two have no influence: this shows what the
+affinity alone can tell. Source: STCN, Figure 6.
 """
 
 import argparse
@@ -9,46 +12,42 @@ import collections
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset import Layout, Video, prefetch, read_label_map
-from dataset.label_map import present_ids
+from dataset import Frame, Layout, Video, prefetch, read_label_map
 from inference import VideoSegmenter
 from inference.output.contact_sheet import ContactSheet
 from model.config import Similarity
 from model.matching import similarity
+from scripts.analysis.command import (
+    add_command,
+    add_model,
+    load_segmenter,
+    open_videos,
+    working_resolution,
+)
+from scripts.analysis.grid import Grid
+from scripts.analysis.points import Point, mark_points, points_on
 from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
 from util.palette import DAVIS_PALETTE
 
-from .command import add_command, add_model, segmenter_of, videos_of
-from .grid import Grid
-
-_COLOURS = [
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (255, 255, 255),
-    (0, 114, 178),
-]  # Okabe and Ito's
-_DEEP = 0.5  # points on an object lie at least this part of its greatest depth from its edge
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Match:
-    """Where a point went in one frame. weight: of this position among all of the frame, 0..1. object_id: what the truth says is there, None without truth."""
+    """The position that a point matches in one frame.
+
+    weight: of the position among all of the frame, 0..1. object_id: there, by the truth; None
+    without truth.
+    """
 
     frame: str
     x: float
@@ -56,10 +55,19 @@ class Match:
     weight: float
     object_id: int | None
 
+    def figures(self) -> dict[str, Any]:
+        return {
+            "frame": self.frame,
+            "x": round(self.x, 1),
+            "y": round(self.y, 1),
+            "weight": round(self.weight, 5),
+            "object_id": self.object_id,
+        }
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Track:
-    """One point of the source frame and its matches, in order."""
+    """One point of the source frame, and its matches in order."""
 
     x: float
     y: float
@@ -72,7 +80,10 @@ class Track:
 
     @property
     def same_object(self) -> float | None:
-        """The share of matches on the object the point is on, of those the truth knows; None where there are none, or the point is on the background."""
+        """The share of matches on the point's object, among those with truth.
+
+        None if there are none, or if the point is on the background.
+        """
         known = [
             match.object_id == self.object_id
             for match in self.matches
@@ -81,150 +92,153 @@ class Track:
         return float(np.mean(known)) if known and self.object_id else None
 
     def figures(self) -> dict[str, Any]:
-        """Plain values: the point, its mean weight and share on its object, its matches."""
-        matches = [
-            {
-                "frame": match.frame,
-                "x": round(match.x, 1),
-                "y": round(match.y, 1),
-                "weight": round(match.weight, 5),
-                "object_id": match.object_id,
-            }
-            for match in self.matches
-        ]
+        """Plain values: the point, its mean weight, the share on its object, its matches."""
         return {
             "x": self.x,
             "y": self.y,
             "object_id": self.object_id,
             "mean_weight": self.mean_weight,
             "same_object": self.same_object,
-            "matches": matches,
+            "matches": [match.figures() for match in self.matches],
         }
 
 
 def most_similar(point_keys: Tensor, frame_keys: Tensor, kind: Similarity) -> tuple[Tensor, Tensor]:
-    """For point_keys [P, C^k] the most similar of frame_keys [M, C^k]: positions [P], and their weights [P] in the softmax over all M."""
+    """The most similar of frame_keys [M, C^k] for each of point_keys [P, C^k].
+
+    Returns positions [P], and their weights [P] in the softmax over all M.
+    """
     with torch.no_grad():
         best = similarity(frame_keys, point_keys, kind=kind).softmax(-1).max(-1)
     return best.indices, best.values
 
 
-def points_on(labels: np.ndarray, count: int) -> list[tuple[float, float]]:
-    """`count` points (x, y) on each object of labels uint8 [H, W], well inside it and far from one another."""
-    points = []
-    for object_id in present_ids(labels):
-        depth = cv2.distanceTransform(
-            np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 5
-        )[1:-1, 1:-1]
-        rows, columns = np.nonzero(depth >= _DEEP * depth.max())
-        chosen = [int(np.argmax(depth[rows, columns]))]
-        nearest = np.full(len(rows), np.inf)
-        while len(chosen) < min(count, len(rows)):
-            nearest = np.minimum(
-                nearest, np.hypot(rows - rows[chosen[-1]], columns - columns[chosen[-1]])
-            )
-            chosen.append(int(np.argmax(nearest)))
-        points += [(float(columns[number]), float(rows[number])) for number in chosen]
-    return points
+@dataclasses.dataclass(frozen=True)
+class _Truth:
+    """The truth of any frames of a video.
+
+    folder: of FRAME.png; None: there is no truth. single_id: the id that replaces the ids of all
+    objects; None: they are kept.
+    """
+
+    folder: Path | None
+    single_id: int | None
+
+    def labels(self, frame: str, size: tuple[int, int]) -> np.ndarray | None:
+        """The ids of a frame, uint8 [H, W]; None without a file. Raises InputError if its size is
+        not that of the frame."""
+        path = None if self.folder is None else self.folder / f"{frame}.png"
+        if path is None or not path.is_file():
+            return None
+        labels = read_label_map(path, size, DAVIS_PALETTE).labels
+        if self.single_id is None:
+            return labels
+        return np.where(labels > 0, np.uint8(self.single_id), np.uint8(0))
 
 
-def follow(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointSettings:
+    """Which points are matched.
+
+    resolution: shorter side that frames are resized to; -1: as stored.
+    points: None chooses points_per_object on each object, by its given mask or its truth.
+    source: the points' frame, counted from the first annotated one.
+    max_frames: how many frames are read from the source on; None: all.
+    shown: how many later frames the picture shows.
+    """
+
+    resolution: int
+    points: Sequence[Point] | None = None
+    points_per_object: int = 3
+    source: int = 0
+    max_frames: int | None = None
+    shown: int = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class Correspondence:
+    """The tracks of a video's points, and a picture of the source and some later frames, RGB uint8
+    [H', W', 3]."""
+
+    tracks: Sequence[Track]
+    picture: np.ndarray
+
+
+def match_points(
     segmenter: VideoSegmenter,
     video: Video,
-    *,
-    resolution: int,
-    points: Sequence[tuple[float, float]] | None = None,
-    points_per_object: int = 3,
-    source: int = 0,
-    max_frames: int | None = None,
-    truth: Path | None = None,
+    settings: PointSettings,
+    truth_folder: Path | None = None,
     single_object: bool = False,
-    shown: int = 11,
-) -> tuple[list[Track], np.ndarray]:
-    """Find points of a frame in the frames after it. Returns the tracks and a picture of the points' frame and `shown` later ones, RGB uint8 [H', W', 3].
+) -> Correspondence:
+    """Match points of a frame in the frames after it.
 
-    source: how many frames after the first annotated one the points are in. points: (x, y) in pixels; None: some on each object there, by its given mask or its
-    truth. truth: a folder of FRAME.png, of any of the frames. single_object: all its ids are the video's one object. Raises InputError for points outside the frame,
-    a source beyond the video, no mask to take points from, or truth of another size than the frames.
+    truth_folder: of FRAME.png for any frames. single_object: all ids there are the video's one
+    object. Raises InputError for points outside the frame, a source beyond the video, no mask to
+    choose points from, or truth whose size is not that of the frames.
     """
-    frames = itertools.islice(
-        prefetch(video.frames()), source, None if max_frames is None else source + max_frames
-    )
-    first = next(frames, None)
-    if first is None:
-        raise InputError(f"{video.name}: has no frame {source} after its first mask")
-    grid = Grid(first.image.shape[:2], resolution)
-    only_id = video.object_ids[0] if single_object else None
-    labels = (
-        _truth_of(truth, first.name, grid.size, only_id) if first.labels is None else first.labels
-    )
+    first, later = _split_frames(video, settings)
+    grid = Grid(first.image.shape[:2], settings.resolution)
+    # The ids of a video are known once its first frame was read.
+    truth = _Truth(truth_folder, video.object_ids[0] if single_object else None)
+    labels = first.labels
+    if labels is None:
+        labels = truth.labels(first.name, grid.size)
+    points = settings.points
     if points is None:
         if labels is None:
             raise InputError(
-                f"{video.name}: no mask of frame {first.name} to choose points on; give --points x,y …"
+                f"{video.name}: no mask of frame {first.name} to choose points on; give "
+                "--points x,y …"
             )
-        points = points_on(labels, points_per_object)
+        points = points_on(labels, settings.points_per_object)
     cells = [grid.cell_of(x, y) for x, y in points]
     point_keys = grid.keys(segmenter, first.image)[cells]
     matches: dict[int, list[Match]] = collections.defaultdict(list)
-    sheet = ContactSheet(shown + 1)
-    sheet.add(first.name, mark_points(first.image, points))  # a sheet's first frame stays
-    for frame in frames:
-        positions, weights = most_similar(
-            point_keys, grid.keys(segmenter, frame.image), segmenter.network.config.similarity
-        )
-        there = _truth_of(truth, frame.name, grid.size, only_id)
-        places = [grid.centre_of(int(position)) for position in positions]
-        for number, ((x, y), weight) in enumerate(zip(places, weights.tolist(), strict=True)):
-            matches[number].append(
-                Match(frame=frame.name, x=x, y=y, weight=weight, object_id=_id_at(there, x, y))
-            )
-        sheet.add(frame.name, mark_points(frame.image, places))
+    sheet = ContactSheet(settings.shown + 1)
+    sheet.add(first.name, mark_points(first.image, points))  # a sheet keeps its first frame
+    for frame in later:
+        frame_matches = _match_frame(segmenter, grid, point_keys, frame, truth)
+        for number, match in enumerate(frame_matches):
+            matches[number].append(match)
+        positions = [(match.x, match.y) for match in frame_matches]
+        sheet.add(frame.name, mark_points(frame.image, positions))
     if not matches:
         raise InputError(f"{video.name}: no frame after {first.name} to find points in")
     tracks = [
         Track(x=x, y=y, object_id=_id_at(labels, x, y), matches=matches[number])
         for number, (x, y) in enumerate(points)
     ]
-    return tracks, sheet.picture()
+    return Correspondence(tracks, sheet.picture())
 
 
-def mark_points(image: np.ndarray, places: Sequence[tuple[float, float]]) -> np.ndarray:
-    """A copy of the image uint8 RGB [H, W, 3] with a numbered dot at each place, in that point's colour; one dot with all their numbers where several are."""
-    picture = image.copy()
-    radius = max(round(min(image.shape[:2]) / 45), 3)
-    numbers: dict[tuple[int, int], list[int]] = {}
-    for number, (x, y) in enumerate(places):
-        numbers.setdefault((round(x), round(y)), []).append(number)
-    for centre, points in numbers.items():
-        cv2.circle(picture, centre, radius + 2, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(
-            picture, centre, radius, _COLOURS[points[0] % len(_COLOURS)], cv2.FILLED, cv2.LINE_AA
-        )
-        text, scale = ",".join(str(number + 1) for number in points), radius / 13
-        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        cv2.putText(
-            picture,
-            text,
-            (centre[0] - width // 2, centre[1] + height // 2),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            (0, 0, 0),
-            max(radius // 6, 1),
-            cv2.LINE_AA,
-        )
-    return picture
+def _split_frames(video: Video, settings: PointSettings) -> tuple[Frame, Iterator[Frame]]:
+    """The source frame, and the frames after it."""
+    source, count = settings.source, settings.max_frames
+    end = None if count is None else source + count
+    frames = itertools.islice(prefetch(video.frames()), source, end)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{video.name}: has no frame {source} after its first mask")
+    return first, frames
 
 
-def _truth_of(
-    folder: Path | None, name: str, size: tuple[int, int], only_id: int | None
-) -> np.ndarray | None:
-    """Ids uint8 [H, W]; None where there is no such file. only_id: what every id of an object is taken for."""
-    path = None if folder is None else folder / f"{name}.png"
-    if path is None or not path.is_file():
-        return None
-    labels = read_label_map(path, size, DAVIS_PALETTE).labels
-    return labels if only_id is None else np.where(labels > 0, np.uint8(only_id), np.uint8(0))
+def _match_frame(
+    segmenter: VideoSegmenter,
+    grid: Grid,
+    point_keys: Tensor,
+    frame: Frame,
+    truth: _Truth,
+) -> list[Match]:
+    kind = segmenter.network.config.similarity
+    cells, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), kind)
+    labels = truth.labels(frame.name, grid.size)
+    matches = []
+    for cell, weight in zip(cells.tolist(), weights.tolist(), strict=True):
+        x, y = grid.centre_of(cell)
+        object_id = _id_at(labels, x, y)
+        matches.append(Match(frame=frame.name, x=x, y=y, weight=weight, object_id=object_id))
+    return matches
 
 
 def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:
@@ -232,88 +246,88 @@ def _id_at(labels: np.ndarray | None, x: float, y: float) -> int | None:
 
 
 def run_correspondence(flags: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Points of a frame, found in later frames as the positions whose keys are most similar."""
+    """Points of a frame, and the positions with the most similar keys in later frames."""
     layout = Layout.of(flags.data_path)
-    videos, resolution = videos_of(flags, layout)
+    videos, settings = open_videos(flags, layout), _settings(flags, layout)
     if flags.points and len(videos) > 1:
         raise InputError(
             f"--points: of one video; name it with --sequences (there are {len(videos)} here)"
         )
-    segmenter = segmenter_of(flags, flags.model, flags.similarity)
-    points = [_point(text) for text in flags.points] if flags.points else None
+    segmenter = load_segmenter(flags, flags.model, flags.similarity)
     figures, rows = {}, []
     for video in videos:
-        tracks, picture = follow(
-            segmenter,
-            video,
-            resolution=resolution,
-            points=points,
-            points_per_object=flags.points_per_object,
-            source=flags.frame,
-            max_frames=flags.max_frames,
-            truth=layout.truth_folder / video.name,
-            single_object=layout.single_object,
-            shown=flags.shown,
-        )
-        Image.fromarray(picture).save(folder / f"correspondence_{video.name}.png")
-        for number, track in enumerate(tracks, 1):
-            same = "" if track.same_object is None else f"{100 * track.same_object:.0f}"
-            rows.append(
-                (
-                    video.name,
-                    number,
-                    f"{track.x:.0f},{track.y:.0f}",
-                    track.object_id or "",
-                    len(track.matches),
-                    f"{track.mean_weight:.3f}",
-                    same,
-                )
-            )
-        figures[video.name] = [track.figures() for track in tracks]
+        truth = layout.truth_folder / video.name
+        found = match_points(segmenter, video, settings, truth, layout.single_object)
+        Image.fromarray(found.picture).save(folder / f"correspondence_{video.name}.png")
+        figures[video.name] = [track.figures() for track in found.tracks]
+        rows += [_row(video.name, number, track) for number, track in enumerate(found.tracks, 1)]
     table = markdown_table(
         ("video", "point", "x,y", "object", "frames", "mean weight", "found on its object, %"), rows
     )
-    return (
-        f"### Correspondence: points of frame {flags.frame}, each frame's most similar position\n\n{table}",
-        figures,
+    title = f"points of frame {flags.frame}, each frame's most similar position"
+    return f"### Correspondence: {title}\n\n{table}", figures
+
+
+def _settings(flags: argparse.Namespace, layout: Layout) -> PointSettings:
+    return PointSettings(
+        resolution=working_resolution(flags, layout),
+        points=flags.points,
+        points_per_object=flags.points_per_object,
+        source=flags.frame,
+        max_frames=flags.max_frames,
+        shown=flags.shown,
     )
 
 
-def _point(text: str) -> tuple[float, float]:
+def _row(video: str, number: int, track: Track) -> tuple[object, ...]:
+    return (
+        video,
+        number,
+        f"{track.x:.0f},{track.y:.0f}",
+        track.object_id or "",
+        len(track.matches),
+        f"{track.mean_weight:.3f}",
+        "" if track.same_object is None else f"{100 * track.same_object:.0f}",
+    )
+
+
+def _parse_point(text: str) -> Point:
+    """The type of --points."""
     if not re.fullmatch(r"\d+(\.\d+)?,\d+(\.\d+)?", text):
-        raise InputError(f"--points {text}: x,y in pixels is expected, such as 320,200")
+        raise argparse.ArgumentTypeError(f"{text}: x,y in pixels is expected, such as 320,200")
     x, y = text.split(",")
     return float(x), float(y)
 
 
 def add(commands: Commands) -> None:
-    """The command and its flags."""
-    added = add_command(commands, "correspondence", run_correspondence)
-    add_model(added)
-    added.add_argument(
+    """Add the command and its flags."""
+    parser = add_command(commands, "correspondence", run_correspondence)
+    add_model(parser)
+    parser.add_argument(
         "--points",
+        type=_parse_point,
         nargs="+",
         metavar="X,Y",
         help="in pixels from the upper left corner (default: some on each object)",
     )
-    added.add_argument(
+    parser.add_argument(
         "--points_per_object",
         type=at_least(1),
         default=3,
         metavar="N",
-        help="where --points is not given (default: %(default)s)",
+        help="if --points is not given (default: %(default)s)",
     )
-    added.add_argument(
+    parser.add_argument(
         "--frame",
         type=at_least(0),
         default=0,
         metavar="N",
         help="the points' frame, counted from the first mask (default: %(default)s)",
     )
-    added.add_argument(
+    parser.add_argument(
         "--shown",
         type=at_least(1),
         default=11,
         metavar="N",
-        help="frames in the picture beside the first, at most (default: %(default)s)",
+        help="later frames in the picture, at most (default: %(default)s)",
     )
