@@ -64,20 +64,17 @@ def run(
             folder.check(inputs)
             invalid = _validate(list(videos.values())[rank() :: world_size()])
         failures |= _merge_processes(invalid)
-        videos = {name: video for name, video in videos.items() if name not in failures}
-        if not videos:
+        inputs = {name: files for name, files in inputs.items() if name not in failures}
+        if not inputs:
             _raise_failures(failures, dataset.names, Totals())
         with exit_together_on_error():
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
-            unfinished = []
-            if is_main():
-                kept_inputs = {name: inputs[name] for name in videos}
-                unfinished = folder.prepare(kept_inputs, with_overlays=overlays)
+            unfinished = folder.prepare(inputs, with_overlays=overlays) if is_main() else []
         # as the main process saw it, before any video was finished
         unfinished = gather_objects(unfinished)[0]
         if is_main():
-            _log_start(dataset, finished=len(videos) - len(unfinished))
+            _log_start(dataset, finished=len(inputs) - len(unfinished))
         loop = VideoLoop(
             segmenter, folder, writer, frame_trace, lookahead=lookahead, overlays=overlays
         )

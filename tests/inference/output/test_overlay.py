@@ -37,7 +37,7 @@ def read_video(path) -> list[np.ndarray]:
     return frames
 
 
-def test_objects_are_half_covered_and_outlined_and_the_background_is_untouched():
+def test_objects_are_blended_and_outlined_and_the_background_is_unchanged():
     picture = draw_overlay(grey_image(), labels_with_square(2))
     np.testing.assert_array_equal(picture[20, 30], (50, 114, 50))  # halfway to DAVIS's (0, 128, 0)
     np.testing.assert_array_equal(picture[10, 20], (0, 255, 0))
@@ -46,7 +46,7 @@ def test_objects_are_half_covered_and_outlined_and_the_background_is_untouched()
     assert (picture[outside] == GREY).all()
 
 
-def test_a_black_palette_falls_back_to_colours_that_can_be_seen():
+def test_a_black_palette_is_replaced_by_the_colours_of_davis():
     np.testing.assert_array_equal(
         draw_overlay(grey_image(), labels_with_square(1), bytes(768)),
         draw_overlay(grey_image(), labels_with_square(1), DAVIS_PALETTE),
@@ -110,7 +110,7 @@ def test_frames_are_shown_as_long_as_in_the_video(tmp_path):
     assert shown == pytest.approx([time - 2 for time in seconds], abs=0.002)
 
 
-def test_names_need_not_be_utf_8_and_are_no_addresses(tmp_path):
+def test_names_may_be_other_bytes_than_utf_8_and_are_not_taken_for_addresses(tmp_path):
     for name in (os.fsdecode(b"clip\xff"), "12:30:05", "%05d", "-x"):
         with OverlayWriter(tmp_path / "new", name, DAVIS_PALETTE) as overlay:
             overlay.add(os.fsdecode(b"frame\xff"), grey_image(), labels_with_square())
@@ -121,7 +121,7 @@ def test_names_need_not_be_utf_8_and_are_no_addresses(tmp_path):
         assert overlay.sheet_path.exists()
 
 
-def test_an_error_leaves_no_picture_behind(tmp_path):
+def test_an_error_leaves_no_files(tmp_path):
     with pytest.raises(RuntimeError), OverlayWriter(tmp_path, "v", DAVIS_PALETTE) as overlay:
         overlay.add("0", grey_image(), labels_with_square())
         raise RuntimeError("the session's")
@@ -129,7 +129,7 @@ def test_an_error_leaves_no_picture_behind(tmp_path):
 
 
 @pytest.mark.parametrize("bytes_left", [0, 100, 2000])
-def test_a_video_cut_short_by_a_full_disk_is_an_error(tmp_path, monkeypatch, bytes_left):
+def test_a_full_disk_is_an_error(tmp_path, monkeypatch, bytes_left):
     class FullDisk:
         """Takes some bytes and no more."""
 

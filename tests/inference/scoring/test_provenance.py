@@ -30,7 +30,7 @@ def made(tmp_path) -> tuple[Path, Path]:
 
 
 def doubts(truth: Path, results: Path, **flags) -> list[str]:
-    """Notes but for the hint at shifted frames, which an untrained network may earn."""
+    """Notes without the hint at shifted frames, which an untrained network may cause."""
     return [
         note
         for note in score_folder(truth, results, **flags).notes
@@ -59,7 +59,7 @@ def test_frames_without_their_counterpart_are_named(made):
     )
 
 
-def test_results_that_end_early_say_so(made):
+def test_results_that_end_early_are_named(made):
     root, out = made
     (out / "bear/incomplete.txt").write_text("bear.mp4: ends after 5 of 6 frames\n")
     assert doubts(root, out) == [
@@ -71,7 +71,7 @@ def test_results_that_end_early_say_so(made):
         score_folder(root, out)
 
 
-def test_results_older_than_the_run_they_are_said_to_be_of_are_named(made):
+def test_results_older_than_the_recorded_run_are_named(made):
     root, out = made
     assert doubts(root, out) == []
     os.utime(out / "bear/00002.png", (time.time() - 3600,) * 2)
@@ -95,7 +95,7 @@ def test_results_of_inputs_that_changed_since_are_named(made, change):
     ]
 
 
-def test_results_that_config_json_does_not_know_are_named(made):
+def test_results_without_a_record_are_named(made):
     root, out = made
     path = out / "config.json"
     config = json.loads(path.read_text())
@@ -116,21 +116,21 @@ def test_results_that_config_json_does_not_know_are_named(made):
         score_folder(root, out)
 
 
-def test_the_truth_taken_for_results_is_named(made):
+def test_truth_given_as_results_is_named(made):
     root, _ = made
     assert doubts(root, root / "Annotations/480p") == [
         "bear, camel: the results are the truth's own files"
     ]
 
 
-def test_scores_without_the_data_at_hand_doubt_nothing(made, tmp_path):
+def test_missing_data_is_no_doubt(made, tmp_path):
     root, out = made
     shutil.copytree(root / "Annotations/480p", tmp_path / "truth")
     shutil.rmtree(root)
     assert doubts(tmp_path / "truth", out) == []
 
 
-def test_results_in_two_places_are_not_guessed_at(made, tmp_path):
+def test_results_in_two_folders_are_refused_unless_a_record_tells(made, tmp_path):
     root, out = made
     (out / "config.json").rename(tmp_path / "config.json")
     shutil.copytree(root / "Annotations/480p/bear", out / "Annotations/bear")
@@ -154,22 +154,19 @@ def shifted(truth: Path, by: int, noise: float = 0.0) -> Path:
     return truth
 
 
-@pytest.mark.parametrize(("by", "said"), [(1, "after"), (-1, "before"), (0, None), (3, None)])
+@pytest.mark.parametrize(("by", "side"), [(1, "after"), (-1, "before"), (0, None), (3, None)])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_results_that_would_fit_one_frame_off_are_hinted_at(tmp_path, by, said, noise):
+def test_results_that_would_fit_better_one_frame_off_are_noted(tmp_path, by, side, noise):
     root = shifted(tmp_path, by, noise)
     hints = [
         note
         for note in score_folder(root / "truth", root / "results").notes
         if "fit the truth much better" in note
     ]
-    if said is None and by == 0:
+    if by == 0:
         assert hints == []
-    elif said is not None:
+    elif side is not None:
         (hint,) = hints
-        assert (
-            hint.startswith(
-                f"bear: the results of the frame {said} each one fit the truth much better (J "
-            )
-            and "look at how the frames are numbered" in hint
-        )
+        words = f"the results of the frame {side} each one fit the truth much better (J "
+        assert hint.startswith(f"bear: {words}")
+        assert "look at how the frames are numbered" in hint
