@@ -15,19 +15,19 @@ def main() -> None:
     parser = FlagParser(prog="export_weights.py", description=__doc__.splitlines()[0])
     parser.add_argument(
         "checkpoint",
-        help="weights, a training checkpoint (its averaged weights where it has them) or a public checkpoint",
+        help="weights, a training checkpoint (its averaged weights, if it has them), "
+        "or a public checkpoint",
     )
     parser.add_argument("output")
-    parser.add_argument("--network", help="its preset, where names and shapes do not tell")
+    parser.add_argument("--network", help="its preset, if names and shapes do not identify it")
     parser.add_argument(
         "--half", action="store_true", help="16-bit floats: half the size, for shipping"
     )
     arguments = parser.parse_args()
     network = load_network(arguments.checkpoint, arguments.network)
     save_weights(arguments.output, network, half=arguments.half)
-    print(
-        f"{arguments.output}: network {network.config.name}, {parameter_count(network) / 1e6:.2f} million parameters"
-    )
+    millions = parameter_count(network) / 1e6
+    print(f"{arguments.output}: network {network.config.name}, {millions:.2f} million parameters")
 
 
 if __name__ == "__main__":

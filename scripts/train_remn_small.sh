@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The recipe of the shipped small REMN network: foreground reinforcing and redundancy reduction, six frames a sample, from the small STCN network. Results: runs/NAME.
+# The recipe of the shipped small REMN network: foreground reinforcing and redundancy reduction with
+# six frames per sample, from the weights of a small STCN network (START). Results: runs/NAME.
 #   scripts/train_remn_small.sh DAVIS_ROOT STATIC_ROOT NAME START [further flags of train.py]
-# Given again after a stop, it goes on where it was. START: weights of a small STCN network; the shipped
-# one began where the last part of train_small.sh does, from runs/SMALL_2/weights.pth
+# Repeat the command after a stop to resume. The shipped network started where the last part of
+# train_small.sh starts, from runs/SMALL_2/weights.pth.
 set -euo pipefail
 repository=$(dirname "$0")/..
 source "$repository/scripts/_stages.sh"
@@ -11,5 +12,6 @@ begin_small_recipe "$@"
 start=$4
 shift 4
 cd "$repository"
-train_stage synthetic "$name" "${recipe[@]}" --network remn_small --load_network "$start" --frames 6 --batch_size 2 --max_skip 4 \
-    --set reduce_frames=4 system=remn --iterations 1500 --lr 3e-4 --save_every 250 "$@"
+train_stage synthetic "$name" "${recipe[@]}" --network remn_small --load_network "$start" \
+    --frames 6 --batch_size 2 --max_skip 4 --set reduce_frames=4 system=remn \
+    --iterations 1500 --lr 3e-4 --save_every 250 "$@"
