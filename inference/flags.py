@@ -71,7 +71,8 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
     "resolution": {
         "type": int,
         "metavar": "N",
-        "help": "resize frames to a shorter side of N pixels; -1: as stored",
+        "help": "resize frames to a shorter side of N pixels; -1: as stored (default: as stored "
+        "for DAVIS, 480 elsewhere)",
     },
 }
 
