@@ -1,6 +1,11 @@
-"""The one-way rule of imports, read from the sources: util ← model, dataset ← inference ← entry scripts; nobody but their tests imports scripts."""
+"""The rules of imports, read from the sources.
+
+Rooms import in one direction: util ← model, dataset ← inference ← entry programs. Nothing imports
+scripts but scripts and their tests, and no modules import each other in a circle.
+"""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,21 +13,16 @@ import pytest
 from repository import ROOT
 
 PACKAGES = {"util", "model", "dataset", "inference", "scripts"}
-ENTRY_SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
+ENTRY_PROGRAMS = {path.stem for path in ROOT.glob("*.py")}
+LIBRARY = {"inference", "model", "dataset", "util"}
 MAY_IMPORT = {
     "util": {"util"},
     "model": {"model", "util"},
     "dataset": {"dataset", "util"},
-    "inference": {"inference", "model", "dataset", "util"},
-    "scripts": {
-        "scripts",
-        "inference",
-        "model",
-        "dataset",
-        "util",
-    },  # their own tools; no other room imports them
-    "tests": {"scripts", "inference", "model", "dataset", "util", *ENTRY_SCRIPTS},
-    "": {"inference", "model", "dataset", "util"},  # the entry scripts
+    "inference": LIBRARY,
+    "scripts": {"scripts", *LIBRARY},
+    "tests": {"scripts", *LIBRARY, *ENTRY_PROGRAMS},
+    "": LIBRARY,  # the entry programs
 }
 SOURCES = sorted(
     path.relative_to(ROOT)
@@ -33,12 +33,11 @@ SOURCES = sorted(
 )
 
 
-def parse(source: str, path: Path) -> ast.Module:
-    return ast.parse(source, filename=str(path))
-
-
 def imported_modules(tree: ast.Module, path: Path) -> Iterator[str]:
-    """Full names of what a file imports, at any depth of its code, relative and dynamic imports included."""
+    """The full names of what a file imports, at any depth of its code.
+
+    `from a import b` yields a.b. Relative and dynamic imports are included.
+    """
     package = path.parent.parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -47,31 +46,28 @@ def imported_modules(tree: ast.Module, path: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, *(node.module or "").split("."))).strip(".")
             yield from (f"{module}.{alias.name}".strip(".") for alias in node.names)
-        elif (
-            isinstance(node, ast.Call)
-            and called_name(node) in ("import_module", "__import__", "run_module")
-            and node.args
-        ):
+        elif isinstance(node, ast.Call) and is_dynamic_import(node):
             yield str(getattr(node.args[0], "value", ""))
 
 
-def called_name(call: ast.Call) -> str:
-    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+def is_dynamic_import(call: ast.Call) -> bool:
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    return name in ("import_module", "__import__", "run_module") and bool(call.args)
 
 
-def wrong_imports(source: str, path: Path) -> list[str]:
-    """Imports of our own packages that the rule forbids to the file at `path` (relative to the root)."""
+def forbidden_imports(source: str, path: Path) -> list[str]:
+    """The packages of ours that the file at `path`, relative to the root, must not import."""
     room = path.parts[0] if len(path.parts) > 1 else ""
-    own = PACKAGES | ENTRY_SCRIPTS | {"tests"}
-    heads = {name.split(".")[0] for name in imported_modules(parse(source, path), path)}
-    return sorted((heads & own) - MAY_IMPORT.get(room, set()))
+    ours = PACKAGES | ENTRY_PROGRAMS | {"tests"}
+    packages = {name.split(".")[0] for name in imported_modules(ast.parse(source), path)}
+    return sorted((packages & ours) - MAY_IMPORT.get(room, set()))
 
 
-def path_edits(source: str, path: Path) -> list[int]:
-    """Lines that touch sys.path, or bring it or site.addsitedir in."""
+def path_edits(source: str) -> list[int]:
+    """The lines that use sys.path or site.addsitedir."""
     lines = []
-    for node in ast.walk(parse(source, path)):
-        attribute = isinstance(node, ast.Attribute) and (
+    for node in ast.walk(ast.parse(source)):
+        used = isinstance(node, ast.Attribute) and (
             node.attr == "addsitedir"
             or (node.attr == "path" and getattr(node.value, "id", "") == "sys")
         )
@@ -80,41 +76,64 @@ def path_edits(source: str, path: Path) -> list[int]:
             and node.module == "sys"
             and any(alias.name == "path" for alias in node.names)
         )
-        if attribute or imported:
+        if used or imported:
             lines.append(node.lineno)
     return lines
 
 
-def star_imports(source: str, path: Path) -> list[int]:
+def star_imports(source: str) -> list[int]:
+    """The lines that import everything from a module."""
     return [
         node.lineno
-        for node in ast.walk(parse(source, path))
+        for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
     ]
 
 
+def import_circle(sources: dict[Path, str]) -> list[str]:
+    """The modules of one import circle; an empty list if there is none.
+
+    sources: by path relative to the root. An import inside a function counts as well, so that it
+    cannot hide a circle. A package imported for its submodule is not counted.
+    """
+    modules = {module_name(path): path for path in sources}
+    graph = {}
+    for module, path in modules.items():
+        names = imported_modules(ast.parse(sources[path]), path)
+        # In a.b, b is a submodule or a name in module a.
+        targets = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module] = targets & modules.keys()
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_imports_go_one_way(path):
+def test_imports_follow_the_direction_of_the_rooms(path):
     source = (ROOT / path).read_text(encoding="utf-8")
-    assert wrong_imports(source, path) == []
-    assert path_edits(source, path) == []
-    assert star_imports(source, path) == []
+    assert forbidden_imports(source, path) == []
+    assert path_edits(source) == []
+    assert star_imports(source) == []
 
 
-def test_the_sources_are_found():
-    assert {path.parts[0] for path in SOURCES if len(path.parts) > 1} >= {
-        "util",
-        "model",
-        "dataset",
-        "inference",
-        "scripts",
-        "tests",
-    }
-    assert Path("train.py") in SOURCES
+def test_no_modules_import_each_other_in_a_circle():
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in SOURCES}
+    assert import_circle(sources) == []
+
+
+def test_all_rooms_have_sources():
+    rooms = {path.parts[0] for path in SOURCES if len(path.parts) > 1}
+    assert rooms == {*PACKAGES, "tests"} and Path("train.py") in SOURCES
 
 
 @pytest.mark.parametrize(
-    ("place", "source", "wrong"),
+    ("path", "source", "forbidden"),
     [
         ("util/a.py", "import model", ["model"]),
         ("model/a.py", "from dataset.video import Frame", ["dataset"]),
@@ -130,21 +149,33 @@ def test_the_sources_are_found():
         ("inference/a.py", "import train", ["train"]),
         ("train.py", "import scripts.score as s", ["scripts"]),
         ("scripts/a.py", "import train", ["train"]),
-        (
-            "model/a.py",
-            "from . import config\nfrom util.errors import InputError\nimport torch.utils.data.dataset",
-            [],
-        ),
+        ("model/a.py", "from . import config\nfrom util.errors import InputError", []),
+        ("model/a.py", "import torch.utils.data.dataset", []),
         ("inference/memory/a.py", "from ..config import SYSTEMS\nimport dataset, model, util", []),
     ],
 )
-def test_forbidden_imports_are_recognised(place, source, wrong):
-    assert wrong_imports(source, Path(place)) == wrong
+def test_forbidden_imports_are_recognised(path, source, forbidden):
+    assert forbidden_imports(source, Path(path)) == forbidden
+
+
+@pytest.mark.parametrize(
+    ("sources", "circle"),
+    [
+        ({"model/a.py": "import model.b", "model/b.py": "from model.a import x"}, True),
+        ({"model/a.py": "from . import b", "model/b.py": "def f():\n    import model.a"}, True),
+        ({"model/__init__.py": "from model.a import x", "model/a.py": "from model import x"}, True),
+        ({"model/__init__.py": "from model.a import x", "model/a.py": "from . import x"}, True),
+        ({"model/__init__.py": "from model import a", "model/a.py": "import util.a"}, False),
+        ({"model/a.py": "import model.b", "model/b.py": "import torch"}, False),
+    ],
+)
+def test_import_circles_are_recognised(sources, circle):
+    sources = {Path(path): source for path, source in sources.items()}
+    assert bool(import_circle(sources)) == circle
 
 
 def test_path_edits_and_star_imports_are_recognised():
-    here = Path("model/a.py")
-    assert path_edits("import sys\nsys.path.insert(0, '.')", here) == [2]
-    assert path_edits("from sys import path", here) == [1]
-    assert path_edits("import os\nos.path.join('a')", here) == []
-    assert star_imports("from torch import *", here) == [1]
+    assert path_edits("import sys\nsys.path.insert(0, '.')") == [2]
+    assert path_edits("from sys import path") == [1]
+    assert path_edits("import os\nos.path.join('a')") == []
+    assert star_imports("from torch import *") == [1]
