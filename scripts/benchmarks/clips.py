@@ -127,8 +127,8 @@ def run_clips(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
         f"{row['milliseconds']['refinement']:.4g} at L = {row['clip_length']}" for row in rows
     )
     notes = (
-        "Means over all frames; in brackets the share of the whole. The refinement takes "
-        f"{refinement} ms per frame."
+        "Means over all frames; in brackets the share of the whole. "
+        f"Refinement, ms per frame: {refinement}."
     )
     return f"### Clips: {video}, {how}\n\n{table}\n\n{notes}", rows
 

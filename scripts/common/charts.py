@@ -34,7 +34,7 @@ _LINE_COLOURS = (
 )
 _MARKERS = ("o", "D", "^", "p", "v")
 _MARKERS_ON_A_LINE = 4
-_HEADER_INCHES = 0.75
+_HEADER_INCHES = 0.9  # a title, and a subtitle of up to two lines
 _LEGEND_ROW_INCHES = 0.24
 _CHARACTER_INCHES = 0.085  # of a legend's text, on average
 # of a label from its point, in points: above, below, right, left
@@ -145,9 +145,12 @@ def _figure(title: str, subtitle: str, names: Sequence[str], width: float, heigh
     figure = Figure((width, height), dpi=100, facecolor="white", layout="constrained")
     header = _HEADER_INCHES / height
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - header), w_pad=0.1, h_pad=0.1)
-    left = 0.2 / width
-    figure.text(left, 1 - 0.2 * header, _plain(title), va="top", fontsize=16, color=_INK)
-    figure.text(left, 1 - 0.65 * header, _plain(subtitle), va="top", fontsize=10, color=_FAINT)
+    for text, inches_below, size, colour in (
+        (title, 0.15, 16, _INK),
+        (subtitle, 0.5, 10, _FAINT),
+    ):
+        y = 1 - inches_below / height
+        figure.text(0.2 / width, y, _plain(text), va="top", fontsize=size, color=colour, wrap=True)
     return figure
 
 
@@ -172,7 +175,7 @@ def _draw_lines(axes: Axes, panel: LinePanel, styles: dict[str, _Style]) -> dict
         axes.set_axis_off()
         return {}
     axes.grid(axis="x", color=_GRID)
-    axes.ticklabel_format(useOffset=False)
+    axes.ticklabel_format(style="plain", useOffset=False)
     axes.set_xlabel(_plain(panel.x_label), color=_INK)
     axes.set_ylabel(_plain(panel.y_label), color=_INK)
     handles = {}

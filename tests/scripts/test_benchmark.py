@@ -109,9 +109,8 @@ def test_region_timer_sums_the_time_of_its_regions_over_laps_and_skips_what_lies
                 time.sleep(0.02)
             timer.lap()
             timer.lap()
-    assert timer.seconds["sleeping"] == pytest.approx(0.1, abs=0.05)
+    assert 0.1 <= timer.seconds["sleeping"] <= timer.elapsed_seconds - 0.04
     assert timer.seconds["unused"] == 0
-    assert timer.elapsed_seconds > timer.seconds["sleeping"] + 0.04
 
 
 def test_component_times_of_both_sides_are_measured_for_each_number_of_objects():
