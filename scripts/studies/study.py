@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from scripts.common.circumstances import circumstances
+from scripts.common.progress import print_progress
 from scripts.studies.data import StudyData
 from scripts.studies.over_time import over_time
 from scripts.studies.report import Report, Row
@@ -106,7 +106,7 @@ def run_study(
     lengths = _play(data, flags, times, frames)
     where = circumstances(torch.get_num_threads(), select_device(flags.device))
     for omission in study.left_out:
-        _note(f"left out: {omission}")
+        print_progress(f"left out: {omission}")
     runner = _VariantRunner(study, flags, with_time)
     rows: list[Row] = []
     with exit_on_sigterm():
@@ -118,7 +118,7 @@ def run_study(
                 report = Report(study=study, data=data, rows=rows, left_out=left_out, where=where)
                 paths = report.write(flags.output)
     print(report.as_markdown())
-    _note("written: " + ", ".join(map(str, paths)))
+    print_progress("written: " + ", ".join(map(str, paths)))
     return EXIT_INPUT_ERROR if runner.failures else EXIT_OK
 
 
@@ -144,12 +144,12 @@ class _VariantRunner:
 
     def _run(self, variant: Variant, data: StudyData, folder: Path) -> Run | None:
         number = len(self._done) % self._variant_count + 1
-        _note(f"{folder.name} ({number} of {self._variant_count})")
+        print_progress(f"{folder.name} ({number} of {self._variant_count})")
         try:
             return run_variant(variant, data, folder, self._common_flags())
         except FailedRunError as error:
             self.failures.append(f"{folder.name}: failed: {error}")
-            _note(f"left out: {self.failures[-1]}")
+            print_progress(f"left out: {self.failures[-1]}")
             return None
 
     def _common_flags(self) -> list[str]:
@@ -216,7 +216,3 @@ def _play(
         else data.lengthened(folder / f"{prefix}x{multiple:g}", times=multiple)
         for multiple in times or (1,)
     ]
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The commands of analyse.py: their tables, JSON files and pictures, and what they refuse."""
+"""The commands of analyse.py: their tables, JSON files and pictures."""
 
 import dataclasses
 import json
@@ -191,46 +191,6 @@ def test_one_frame_is_singular_in_the_report(command, davis, weights):
     assert code == 0 and "memory lfu, 1 frame\n" in text, err
 
 
-BEAR = ["--sequences", "bear"]
-REFUSED = [
-    ("affinity", ["--sequences", "unicorn"], "no sequence 'unicorn'"),
-    ("affinity", ["--model", "nameless.pth"], "NAME=VALUE is expected"),
-    ("affinity", ["--similarity", "other=dot"], "no --model of this name; there are: shipped"),
-    ("affinity", ["--model", "a=b.pth", "--similarity", "a=x"], "choose one of l2, dot, cosine"),
-    ("affinity", ["--model", "a=nowhere.pth"], "nowhere.pth"),
-    ("affinity", ["--mem_every", "0"], "at least 1"),
-    ("affinity", ["--resolution", "0"], "resolution is 0"),
-    ("correspondence", ["--resolution", "-7"], "resolution is -7"),
-    ("correspondence", ["--resolution", "5"], "resolution is 5"),
-    ("memory", ["--resolution", "0"], "at least 16, or -1"),
-    ("correspondence", ["--points", "1,1"], "--points: of one video; name it with --sequences"),
-    ("correspondence", [*BEAR, "--points", "here"], "x,y in pixels is expected"),
-    ("correspondence", [*BEAR, "--points", "64,3"], "point 64,3: outside the frame of 64x48"),
-    ("correspondence", ["--frame", "9"], "bear: has no frame 9 after its first mask"),
-    ("correspondence", ["--frame", "8"], "bear: no frame after 00008"),
-    ("memory", ["--memory", "every-k"], "memory every-k counts no uses"),
-    ("memory", ["--memory_frames", "0"], "at least 1"),
-    ("memory", ["--memory", "lru"], "lfu"),
-    ("memory", ["--colour", "red"], "the flags are"),
-]
-
-
-@pytest.mark.parametrize(("name", "flags", "words"), REFUSED)
-def test_wrong_requests_end_with_one_line_exit_code_2_and_no_folder(
-    command, davis, out, name, flags, words
-):
-    code, text, err = command(name, "--data_path", davis, *flags)
-    assert code == 2 and text == "" and err.startswith("error: ") and err.count("\n") == 1, err
-    assert words in err and not out.exists()
-
-
-def test_capacities_without_the_truth_are_refused_before_any_work(command, weights, out):
-    root = write_generic(out.parent / "data", "clip", {0: (1,)})
-    code, _, err = command("memory", "--data_path", root, "--model", weights, "--capacities", "2")
-    assert code == 2 and "validation needs the truth of every frame" in err
-    assert not out.exists()
-
-
 @pytest.mark.parametrize("name", ["affinity", "correspondence", "memory"])
 def test_an_error_during_the_analysis_leaves_the_output_folder_unchanged(
     command, weights, out, name
@@ -264,10 +224,3 @@ def test_termination_leaves_nothing_unfinished(command, davis, weights, out, mon
     assert command("correspondence", *flags)[0] == 143
     assert list(out.parent.rglob("*")) == ([out] if existing else [])
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_an_output_that_is_a_file_is_refused(command, davis, weights, out):
-    out.write_text("mine")
-    code, _, err = command("correspondence", "--data_path", davis, "--model", weights)
-    assert code == 2 and err.count("\n") == 1 and f"{out}: a file; a folder is needed" in err
-    assert out.read_text() == "mine" and file_names(out.parent) == ["out"]

@@ -1,11 +1,12 @@
-"""Wrong requests to scripts/benchmark.py: a request, and the words of the line that refuses it."""
+"""Wrong requests to scripts: a request, and the words of the line that refuses it."""
 
 import pytest
+from toy_trees import write_davis, write_generic
 
-from scripts import benchmark
+from scripts import ablate, analyse, benchmark, compare
 from util.errors import EXIT_INPUT_ERROR, run_command
 
-REFUSED = [
+BENCHMARK = [
     ("stream --frames 3", "--frames 3: two lengths are compared"),
     ("speed --net tiny", "speed: --net: not known; the flags are -h --help --network --height"),
     ("speed --height 8", "speed: argument --height: 8: at least 16 is needed"),
@@ -29,22 +30,91 @@ REFUSED = [
     ("fast", "argument COMMAND: invalid choice: 'fast'"),
     ("", "required: COMMAND"),
 ]
+ABLATE = [
+    ("pcvos davis", "--table: give one of 7, 2, 8, 9, 10"),
+    ("pcvos davis --list --rows stcn-*", "--table: give one of 7, 2, 8, 9, 10"),
+    ("pcvos davis --table 3", "argument --table: invalid choice: '3'"),
+    ("pcvos davis --table 7 --clip_lengths 0", "--clip_lengths: 0: at least 1 is needed"),
+    ("pcvos davis --table 10 --segment_frames -1", "--segment_frames: -1: at least 1 is needed"),
+    ("pcvos davis --table 7 --segment_frames 3 5", "--segment_frames 3 5: only table 10"),
+    ("pcvos davis --table 7 --rows huge", "--rows huge: matches no variant; there are stcn_clip-"),
+    ("pcvos davis --table 7 --rows stcn-*", "no variant can be run: stcn (three-frame training"),
+    ("pcvos davis --table 7 --output mask.png", "--output mask.png: a file; a folder is needed"),
+    ("pcvos davis --table 7 --output mask.png/study", "mask.png is a file; a folder is needed"),
+    ("pcvos made --table 7", "no JPEGImages/480p or JPEGImages here"),
+    ("pcvos generic --table 7", "a study needs the truth of every frame"),
+    ("pcvos short --table 7", "dog: 2 frames; a study needs 3 of each video"),
+    ("remn davis --weights best=a.pth", "--weights best=a.pth: no role 'best'; the roles are remn"),
+    ("remn davis --weights remn", "--weights remn: ROLE=FILE is needed"),
+]
+COMPARE = [
+    ("davis --memory_frames 0", "--memory_frames: 0: at least 1 is needed"),
+    ("davis --times 2 --frames 9", "--frames: not allowed with argument --times"),
+]
+ANALYSE = [
+    ("affinity --sequences unicorn", "no sequence 'unicorn'"),
+    ("affinity --model nameless.pth", "--model nameless.pth: NAME=VALUE is expected"),
+    ("affinity --model a=b.pth a=c.pth", "--model a=c.pth: a is given twice"),
+    ("affinity --similarity other=dot", "no --model of this name; there are: shipped"),
+    ("affinity --model a=b.pth --similarity a=x", "choose one of l2, dot, cosine"),
+    ("affinity --model a=nowhere.pth", "nowhere.pth"),
+    ("affinity --mem_every 0", "--mem_every: 0: at least 1 is needed"),
+    ("affinity --resolution 0", "resolution is 0"),
+    ("correspondence --resolution -7", "resolution is -7"),
+    ("correspondence --resolution 5", "resolution is 5"),
+    ("correspondence --points 1,1", "--points: of one video; name it with --sequences"),
+    ("correspondence --sequences bear --points here", "x,y in pixels is expected"),
+    ("correspondence --sequences bear --points 64,3", "point 64,3: outside the frame of 64x48"),
+    ("correspondence --frame 9", "bear: has no frame 9 after its first mask"),
+    ("correspondence --frame 8", "bear: no frame after 00008"),
+    ("correspondence --output mask.png", "mask.png: a file; a folder is needed"),
+    ("memory --resolution 0", "at least 16, or -1"),
+    ("memory --memory every-k", "memory every-k counts no uses"),
+    ("memory --memory_frames 0", "--memory_frames: 0: at least 1 is needed"),
+    ("memory --memory lru", "lfu"),
+    ("memory --colour red", "--colour: not known; the flags are"),
+    ("memory --data_path generic --capacities 2", "validation needs the truth of every frame"),
+]
+REFUSED = [
+    *((benchmark, *row) for row in BENCHMARK),
+    *((ablate, *row) for row in ABLATE),
+    *((compare, *row) for row in COMPARE),
+    *((analyse, *row) for row in ANALYSE),
+]
 
 
-@pytest.mark.parametrize(("request_", "words"), REFUSED)
-def test_wrong_request_ends_with_one_line_and_exit_code_2(
-    tmp_path, request_, words, monkeypatch, capsys
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of toy data sets: davis; short, with too few frames; generic, with few masks."""
+    root = tmp_path_factory.mktemp("data")
+    write_davis(root / "davis", {"bear": 9, "camel": 7})
+    write_davis(root / "short", {"bear": 4, "dog": 2})
+    write_generic(root / "generic", "clip", {0: (1,)})
+    return root
+
+
+@pytest.mark.parametrize(("program", "request_", "words"), REFUSED)
+def test_wrong_request_ends_with_one_line_exit_code_2_and_no_output(
+    data, tmp_path, program, request_, words, monkeypatch, capsys
 ):
     (tmp_path / "made").mkdir()
-    (tmp_path / "mask.png").write_bytes(b"\x89PNG\0")
+    mask = b"\x89PNG\0"
+    (tmp_path / "mask.png").write_bytes(mask)
+    for path in data.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    before = {path.name for path in tmp_path.iterdir()}
+    arguments = request_.split()
+    if program is analyse:  # a request may repeat these flags
+        arguments[1:1] = ["--data_path", "davis", "--output", "out", "--device", "cpu"]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["benchmark.py", *request_.split()])
+    monkeypatch.setattr("sys.argv", [f"{program.__name__.rpartition('.')[2]}.py", *arguments])
     # Of this process, which runs other tests afterwards.
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     with pytest.raises(SystemExit) as end:
-        run_command(benchmark.main)
+        run_command(program.main)
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()  # and no progress: it is refused before any work
     assert end.value.code == EXIT_INPUT_ERROR and captured.out == ""
     assert line.startswith("error: ") and words in line
-    assert {path.name for path in tmp_path.iterdir()} == {"made", "mask.png"}
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "mask.png").read_bytes() == mask
