@@ -28,7 +28,7 @@ def run_pcvos(flags: argparse.Namespace) -> int:
         return run_study(_pcvos_table(flags.table, weights, flags), flags)
     if not flags.list or flags.rows:
         tables = ", ".join(pcvos.TABLES)
-        raise InputError(f"--table: give one of {tables}; only --list alone shows all tables")
+        raise InputError(f"--table: give one of {tables}; --list without it shows all tables")
     for table in pcvos.TABLES:
         print(f"--table {table}")
         run_study(_pcvos_table(table, weights, flags), flags)

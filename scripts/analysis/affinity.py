@@ -269,7 +269,7 @@ def add(commands: Commands) -> None:
         "--similarity",
         nargs="+",
         metavar="NAME=KIND",
-        help="l2, dot or cosine, for networks whose files do not tell",
+        help="l2, dot or cosine, for networks whose files do not record it",
     )
     parser.add_argument(
         "--mem_every",

@@ -72,7 +72,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, metavar="FILE", help="weights (default: the shipped small network)"
     )
     parser.add_argument(
-        "--similarity", metavar="KIND", help="l2, dot or cosine, if the weights do not tell"
+        "--similarity", metavar="KIND", help="l2, dot or cosine, if the weights do not record it"
     )
 
 

@@ -45,14 +45,14 @@ class Report:
     """The finished rows of a study.
 
     data: before it was lengthened. left_out: reasons, of the study's omissions and failed runs.
-    where: the circumstances, see scripts.common.circumstances.
+    circumstances: see scripts.common.circumstances.
     """
 
     study: Study
     data: StudyData
     rows: Sequence[Row]
     left_out: Sequence[str]
-    where: Mapping[str, Any]
+    circumstances: Mapping[str, Any]
 
     @property
     def several_lengths(self) -> bool:
@@ -95,7 +95,7 @@ class Report:
         return {
             "study": self.study.name,
             "title": self.study.title,
-            **self.where,
+            **self.circumstances,
             "data": data,
             "rows": [_as_dict(row) for row in self.rows],
             "left_out": list(self.left_out),
@@ -136,7 +136,7 @@ class Report:
                 f"{'; '.join(dict.fromkeys(untimed))}."
             )
         notes += [f"Left out: {reason}." for reason in self.left_out]
-        return [*notes, circumstances_line(dict(self.where))]
+        return [*notes, circumstances_line(self.circumstances)]
 
     def _speed_ratios(self) -> str:
         """The first length, then each variant's FPS at the others, relative to it."""
@@ -155,8 +155,8 @@ class Report:
         return separator.join(dict.fromkeys(row.run.device for row in self.rows))
 
     def _subtitle(self) -> str:
-        where = f"{self._devices(', ')}, {self.where['processor']}, {self.where['date']}"
-        return f"{self.data.description}; {where}"
+        machine, date = self.circumstances["processor"], self.circumstances["date"]
+        return f"{self.data.description}; {self._devices(', ')}, {machine}, {date}"
 
     def _draw_accuracy_and_speed(self, path: Path) -> None:
         points: dict[str, list[tuple[float, float]]] = {}

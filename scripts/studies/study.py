@@ -104,7 +104,7 @@ def run_study(
     _check_folder(flags.output)
     data = _read_data(flags)
     lengths = _play(data, flags, times, frames)
-    where = circumstances(torch.get_num_threads(), select_device(flags.device))
+    measured = circumstances(torch.get_num_threads(), select_device(flags.device))
     for omission in study.left_out:
         print_progress(f"left out: {omission}")
     runner = _VariantRunner(study, flags, with_time)
@@ -115,7 +115,13 @@ def run_study(
                 row = runner.row(variant, played)
                 rows += [] if row is None else [row]
                 left_out = [*map(str, study.left_out), *runner.failures]
-                report = Report(study=study, data=data, rows=rows, left_out=left_out, where=where)
+                report = Report(
+                    study=study,
+                    data=data,
+                    rows=rows,
+                    left_out=left_out,
+                    circumstances=measured,
+                )
                 paths = report.write(flags.output)
     print(report.as_markdown())
     print_progress("written: " + ", ".join(map(str, paths)))

@@ -82,7 +82,7 @@ def report(rows: list[Row], **changes) -> Report:
         data=rows[0].data,
         rows=rows,
         left_out=["that one: no weights"],
-        where=CIRCUMSTANCES,
+        circumstances=CIRCUMSTANCES,
     )
 
 
