@@ -44,7 +44,7 @@ from util.distributed import (
 from util.errors import InputError, run_command
 from util.flags import DefaultsFormatter, FlagParser
 from util.process import StopSignals
-from util.ranges import check_ranges
+from util.ranges import INTEGER_LIMIT, check_ranges
 from util.seeds import seed_everything
 from util.settings import select_fields
 
@@ -77,7 +77,7 @@ def build_parts(arguments: argparse.Namespace, device: torch.device, folder: Pat
         check_agreement(vars(arguments))
     with exit_together_on_error():
         record_config = select_fields(RecordConfig, arguments)
-        check_ranges(record_config)
+        check_ranges(record_config, integers_below=INTEGER_LIMIT)
         config = flags.resolve_config(arguments, device)
         system_config(config.system)  # raises InputError for an unknown system
         start = read_network(arguments.load_network) if arguments.load_network else None

@@ -10,7 +10,7 @@ from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
 from util.distributed import default_workers
 from util.errors import InputError
-from util.ranges import check_ranges
+from util.ranges import INTEGER_LIMIT, check_ranges
 from util.settings import select_fields
 from util.text import counted
 
@@ -119,7 +119,7 @@ def build_data(
     mix: kinds of samples and their shares. Raises InputError if a flag or the data is wrong, or
     if there are fewer samples than a batch has.
     """
-    check_ranges(select_fields(LoadingConfig, arguments))
+    check_ranges(select_fields(LoadingConfig, arguments), integers_below=INTEGER_LIMIT)
     data = build_training_data(
         _training_roots(arguments),
         config,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from model.training.affinity_regularisers import AffinityConfig
 from model.training.losses import BootstrapConfig
 from util.errors import InputError
-from util.ranges import bounded, check_ranges
+from util.ranges import INTEGER_LIMIT, bounded, check_ranges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class TrainingConfig:
 
     def check(self) -> None:
         """Raise InputError that names the first value that is out of its range."""
-        check_ranges(self)
+        check_ranges(self, integers_below=INTEGER_LIMIT)
         least, most = self.crop_area
         if not 0 < least <= most <= 1:
             raise InputError(

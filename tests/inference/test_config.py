@@ -64,6 +64,12 @@ def test_settings_that_cannot_hold_are_refused_in_one_line(overrides, message):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["mem_every", "top_k", "clip_length"])
+def test_a_count_beyond_any_video_means_never_or_all_and_is_taken(name):
+    config = system_config("stcn", **{name: 10**10})
+    assert 10**10 in (config.memory.write_every_frames, config.top_k)
+
+
 def test_an_unknown_system_is_refused_with_the_valid_ones():
     with pytest.raises(InputError, match=r"xmem.*stcn"):
         system_config("xmem")
