@@ -20,7 +20,7 @@ REFUSED = [
     ("lfu", {"sampling": "never"}, "never.*every"),
     ("stcn", {"sampling": "often"}, "sampling 'often' is not known; choose one of every, adaptive"),
     # a bound that does not hold
-    ("stcn", {"memory_frames": 4}, "every-k has no bound to set.*lfu, lfu-weight.*fifo, random"),
+    ("stcn", {"memory_frames": 4}, "every-k has no bound to set.*lfu, lfu-weight.*fifo.*random"),
     (
         "lfu",
         {"memory": "first-and-latest", "max_memory_mb": 4},
