@@ -16,6 +16,7 @@ from inference.config import MAX_WORKING_PIXELS
 from model.network import STRIDE
 from util.errors import InputError
 from util.images import Padding, normalise_images
+from util.ranges import bounded, check_ranges
 
 MAX_ID = 65535
 
@@ -92,30 +93,56 @@ def _as_tensor(value: Any, source: str, what: str, expected: str) -> Tensor:
         raise InputError(f"{source}: {found}; {expected} is expected") from error
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """How a network sees a video, for test-time augmentation.
+
+    scale: of the working size, both sides. flip: frames are mirrored, left to right.
+    Raises InputError for a scale that is out of range.
+    """
+
+    scale: float = bounded(1.0, at_least=0.25, at_most=4)
+    flip: bool = False
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+PLAIN_VIEW = View()
+
+
 @dataclasses.dataclass(frozen=True)
 class Geometry:
     """How the frames of a video reach the network and how results return.
 
-    Frames are resized to the working size, then padded to multiples of 16. As published, it is the
-    normalised image that is resized, bicubic without antialiasing.
+    Frames are mirrored if the view is, resized to the working size, then padded to multiples of 16.
+    As published, it is the normalised image that is resized, bicubic without antialiasing.
     Source: STCN, section 4 (YouTube-VOS).
     """
 
     size: tuple[int, int]
     working_size: tuple[int, int]
     padding: Padding
+    flip: bool = False
 
     @staticmethod
-    def of(size: tuple[int, int], resolution: int) -> "Geometry":
+    def of(size: tuple[int, int], resolution: int, view: View = PLAIN_VIEW) -> "Geometry":
         """For frames of `size` (H, W).
 
         resolution: the shorter side of the working size in pixels, the longer side is truncated to
-        an integer; -1 keeps the size.
-        Raises InputError if the working size has more than 2^25 pixels, too many for any memory.
+        an integer; -1 keeps the size. The scale of the view multiplies it.
+        Raises InputError if the working size has more than 2^25 pixels, too many for any memory, or
+        if scaling makes a side shorter than 16 pixels.
         """
-        working = size
+        working, shorter = size, min(size)
+        if view.scale != 1:
+            resolution = round((shorter if resolution == -1 else resolution) * view.scale)
+            if resolution < STRIDE:
+                raise InputError(
+                    f"frames of {size[1]}×{size[0]} pixels at scale {view.scale:g} have a side of"
+                    f" {resolution} pixels; at least {STRIDE} are needed: give a larger scale"
+                )
         if resolution != -1:
-            shorter = min(size)
             working = tuple(
                 int(resolution * side / shorter) if side != shorter else resolution for side in size
             )
@@ -126,7 +153,7 @@ class Geometry:
                 f" than {MAX_WORKING_PIXELS >> 20} megapixels; give a lower resolution, or crop"
                 " the frames"
             )
-        return Geometry(size, working, Padding.to_multiple(*working, STRIDE))
+        return Geometry(size, working, Padding.to_multiple(*working, STRIDE), view.flip)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -137,14 +164,15 @@ class Geometry:
     def to_network(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 images, each [3, H, W] → normalised, padded [L, 3, 16h, 16w]."""
         if self.working_size == self.size:
-            batch = normalise_images(torch.stack(tuple(images)))
+            batch = normalise_images(self._seen(torch.stack(tuple(images))))
         else:  # one at a time: frames may be much larger than the working size
-            batch = torch.cat([self._resized(normalise_images(image[None])) for image in images])
+            seen = (self._seen(image[None]) for image in images)
+            batch = torch.cat([self._resized(normalise_images(image)) for image in seen])
         return self.padding.pad(batch).contiguous(memory_format=torch.channels_last)
 
     def mask_to_network(self, mask: ObjectMask) -> ObjectMask:
         """A mask [H, W] → [16h, 16w], nearest; 0 in the padding. Small objects may vanish."""
-        labels = mask.labels
+        labels = self._seen(mask.labels)
         if self.working_size != self.size:
             labels = F.interpolate(labels[None, None].float(), self.working_size, mode="nearest")
             labels = labels[0, 0].long()
@@ -152,10 +180,14 @@ class Geometry:
 
     def from_network(self, probabilities: Tensor) -> Tensor:
         """[L, K + 1, 16h, 16w] → [L, K + 1, H, W], bilinear."""
-        probabilities = self.padding.crop(probabilities)
+        probabilities = self._seen(self.padding.crop(probabilities))
         if self.working_size == self.size:
             return probabilities
         return F.interpolate(probabilities, self.size, mode="bilinear", align_corners=False)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Images [..., H, W] as the view shows them, and back again: mirrored if it is."""
+        return images.flip(-1) if self.flip else images
 
     def _resized(self, images: Tensor) -> Tensor:
         return F.interpolate(images, self.working_size, mode="bicubic", align_corners=False)

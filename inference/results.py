@@ -26,6 +26,14 @@ class FrameResult:
     # float32 [K + 1, H, W], background first
     probabilities: Tensor
 
+    @staticmethod
+    def of(frame_index: int, object_ids: tuple[int, ...], probabilities: Tensor) -> "FrameResult":
+        """With the labels that the probabilities [K + 1, H, W] give."""
+        largest = max(object_ids, default=0)
+        ids = np.array((0, *object_ids), dtype=np.uint8 if largest <= 255 else np.int32)
+        labels = ids[most_probable(probabilities[None])[0].cpu().numpy()]
+        return FrameResult(frame_index, labels, object_ids, probabilities.contiguous())
+
 
 @dataclasses.dataclass(frozen=True)
 class DueResult:
@@ -49,10 +57,7 @@ class DueResult:
 
     def finish(self, probabilities: Tensor) -> FrameResult:
         """The result, from what `in_frame_size` returned."""
-        largest = max(self.object_ids, default=0)
-        ids = np.array((0, *self.object_ids), dtype=np.uint8 if largest <= 255 else np.int32)
-        labels = ids[most_probable(probabilities)[0].cpu().numpy()]
-        return FrameResult(self.frame_index, labels, self.object_ids, probabilities[0].contiguous())
+        return FrameResult.of(self.frame_index, self.object_ids, probabilities[0])
 
 
 def most_probable(probabilities: Tensor) -> Tensor:

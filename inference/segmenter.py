@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from inference.config import SystemConfig, system_config
+from inference.frames import PLAIN_VIEW, View
 from inference.prediction import amp_dtype
 from inference.results import FrameResult
 from inference.session import SegmentationSession
@@ -119,17 +120,25 @@ class VideoSegmenter:
         require_slots(loaded.config, config, str(path))
         return VideoSegmenter(loaded, config, device=device)
 
-    def session(self, *, lookahead: int = 1, frame_count: int | None = None) -> SegmentationSession:
+    def session(
+        self, *, lookahead: int = 1, frame_count: int | None = None, view: View = PLAIN_VIEW
+    ) -> SegmentationSession:
         """Start a video.
 
         lookahead: up to how many frames between two memory writes are computed as one batch, at a
         latency of lookahead - 1 frames. It has no effect on a clip system, whose clips are batches
         already, at a latency of clip_length - 1, nor on a system in which each frame needs the
         masks of the one before. frame_count: of the video, if known; the memory is then allocated
-        once. Raises InputError if lookahead is below 1.
+        once. view: how the network sees the frames; see EnsembleSegmenter for several views.
+        Raises InputError if lookahead is below 1.
         """
         return SegmentationSession(
-            self.network, self.device, self.config, lookahead=lookahead, frame_count=frame_count
+            self.network,
+            self.device,
+            self.config,
+            lookahead=lookahead,
+            frame_count=frame_count,
+            view=view,
         )
 
     def segment(

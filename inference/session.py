@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inference.config import SystemConfig
-from inference.frames import Geometry, ObjectMask, as_image, as_object_mask
+from inference.frames import PLAIN_VIEW, Geometry, ObjectMask, View, as_image, as_object_mask
 from inference.memory import MemoryBank, Write
 from inference.objects import VideoObjects
 from inference.prediction import ClipContext, ClipPredictor, GivenFrame, PredictedFrame
@@ -44,16 +44,18 @@ class SegmentationSession:
         *,
         lookahead: int = 1,
         frame_count: int | None = None,
+        view: View = PLAIN_VIEW,
     ):
         """Start a video.
 
         network: an inference copy on `device` that has the slots of `config`, as VideoSegmenter
-        makes it. lookahead, frame_count: see VideoSegmenter.session.
+        makes it. lookahead, frame_count, view: see VideoSegmenter.session.
         Raises InputError if lookahead is below 1.
         """
         if lookahead < 1:
             raise InputError(f"lookahead is {lookahead}; it must be at least 1")
         self._network, self._device, self._config = network, device, config
+        self._view = view
         self._lookahead = 1 if config.frame_by_frame else lookahead
         self._memory = VideoMemory(network, config, frame_count)
         policy_needs_all = self._memory.policy.needs_every_frame
@@ -126,19 +128,19 @@ class SegmentationSession:
         Returns the next result that is due, or None during the latency. Raises InputError for
         frames, masks or indices that do not fit; the session is then unchanged.
         """
+        self.push(frame, mask, index=index, wanted=wanted)
+        return self.pop() if self.has_result else None
+
+    def check(self, frame: Any, mask: Any = None, *, index: int | None = None) -> None:
+        """Raise InputError if `step` would refuse these arguments. The session is unchanged."""
+        self._checked(frame, mask, self._next_index if index is None else index)
+
+    def push(
+        self, frame: Any, mask: Any = None, *, index: int | None = None, wanted: bool = True
+    ) -> None:
+        """Take the next frame, as `step` does, without taking a result out."""
         index = self._next_index if index is None else index
-        source = f"frame {index}"
-        if index < self._next_index:
-            raise InputError(
-                f"{source}: comes after frame {self._next_index - 1}; frames are given in order,"
-                " each once"
-            )
-        image = as_image(frame, source)
-        size = tuple(image.shape[1:])
-        predictor = self._predictor_for(size, source)
-        object_mask = None if mask is None else as_object_mask(mask, size, source)
-        self._require_room(predictor.geometry, object_mask, source)
-        self._predictor = predictor
+        image, object_mask, self._predictor = self._checked(frame, mask, index)
         self.frames_given += 1
         self._next_index = index + 1
         self._clip_given += 1
@@ -151,7 +153,28 @@ class SegmentationSession:
             self._process_clip(object_mask.to(self._device))
         elif self._is_clip_complete(index):
             self._process_clip()
-        return self._take_result() if self._results else None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is due: `pop` returns it."""
+        return bool(self._results)
+
+    def _checked(
+        self, frame: Any, mask: Any, index: int
+    ) -> tuple[Tensor, ObjectMask | None, ClipPredictor]:
+        """Frame and mask as typed values, and the predictor for them; see `check`."""
+        source = f"frame {index}"
+        if index < self._next_index:
+            raise InputError(
+                f"{source}: comes after frame {self._next_index - 1}; frames are given in order,"
+                " each once"
+            )
+        image = as_image(frame, source)
+        size = tuple(image.shape[1:])
+        predictor = self._predictor_for(size, source)
+        object_mask = None if mask is None else as_object_mask(mask, size, source)
+        self._require_room(predictor.geometry, object_mask, source)
+        return image, object_mask, predictor
 
     def flush(self) -> list[FrameResult]:
         """Return the results still due, in order. Further frames may follow."""
@@ -165,7 +188,18 @@ class SegmentationSession:
         if self._gathered:
             self._process_clip()
         while self._results:
-            yield self._take_result()
+            yield self.pop()
+
+    def pop(self) -> FrameResult:
+        """Return the next result, of those that are due already.
+
+        Raises InputError if its probabilities are not finite, IndexError if none is due.
+        """
+        due = self._results.popleft()
+        with self._predictor.arithmetic():
+            probabilities = due.in_frame_size()
+            self._predictor.require_finite(due.frame_index, probabilities)
+        return due.finish(probabilities)
 
     def remove_object(self, object_id: int) -> None:
         """Stop segmenting an object from the next frame on, and free its values.
@@ -188,7 +222,7 @@ class SegmentationSession:
     def _predictor_for(self, size: tuple[int, int], source: str) -> ClipPredictor:
         """The predictor of this video. Raises InputError for frames of a size that does not fit."""
         if self._predictor is None:
-            geometry = Geometry.of(size, self._config.resolution)
+            geometry = Geometry.of(size, self._config.resolution, self._view)
             return ClipPredictor(self._network, self._device, self._config, geometry)
         if size != self._predictor.geometry.size:
             height, width = self._predictor.geometry.size
@@ -295,11 +329,3 @@ class SegmentationSession:
         self._results.append(
             DueResult(frame.frame_index, self._objects.ids, probabilities, geometry, merge_mask)
         )
-
-    def _take_result(self) -> FrameResult:
-        """The next result. Raises InputError if its probabilities are not finite."""
-        due = self._results.popleft()
-        with self._predictor.arithmetic():
-            probabilities = due.in_frame_size()
-            self._predictor.require_finite(due.frame_index, probabilities)
-        return due.finish(probabilities)
