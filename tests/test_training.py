@@ -1,568 +1,149 @@
-"""Training from the command line: every stage runs on folders in the public layouts, resumes exactly, and shares batches among processes."""
+"""Training from the command line: what every stage trains, validates and writes."""
 
+import functools
 import json
-import os
-import shutil
-import subprocess
-import sys
+import re
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from repository import ROOT
+from toy_trees import toy_frames, write_davis, write_jpg, write_png
+from training_processes import QUICK, TRAIN, Program, launcher, read, train_here
 
-import train
-from dataset.training.loading import training_batches
-from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
-from dataset.training.synthetic import make_clip
-from dataset.training.video_layouts import find_videos
-from model import Rollout, build_network, load_network, save_weights
-from model.training.optimizer import build_scheduler
-from model.training.stages import STAGES, TrainingConfig
-from model.training.trainer import Trainer
+from model import build_network, load_network, save_weights
+from model.checkpoint import recognise_preset
+from model.config import PRESETS, with_window
+from model.training.stages import STAGES
 from util.errors import InputError
 from util.run_record import read_metrics
 
-QUICK = [
-    "--network",
-    "tiny",
-    "--crop_size",
-    "64",
-    "-b",
-    "2",
-    "--num_workers",
-    "0",
-    "--device",
-    "cpu",
-    "--log_every",
-    "1",
-]
+Run = Callable[..., Path]
+SYNTHETIC = "--stage synthetic"
 
 
-@pytest.fixture(scope="module")
-def davis_root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("davis")
-    frames, labels = make_clip(3, frames=6, height=96, width=128, objects=2)
-    for folder in ("JPEGImages", "Annotations"):
-        (root / folder / "480p" / "made-up").mkdir(parents=True)
-    for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
-        cv2.imwrite(str(root / "JPEGImages/480p/made-up" / f"{index:05d}.jpg"), frame[..., ::-1])
-        cv2.imwrite(str(root / "Annotations/480p/made-up" / f"{index:05d}.png"), label)
-    return root
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Run:
+    """run(*flags) trains the tiny network as runs/run, and returns that folder."""
+    return functools.partial(train_here, monkeypatch, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def static_root(davis_root, tmp_path_factory):
-    root = tmp_path_factory.mktemp("static")
-    for kind, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".png")):
-        for path in (davis_root / kind / "480p/made-up").iterdir():
-            (root / (path.stem + suffix)).write_bytes(path.read_bytes())
-    return root
+@pytest.fixture
+def davis(tmp_path) -> Path:
+    """A training video."""
+    return write_davis(tmp_path / "davis", {"bear": 8}, "2017/train.txt")
 
 
-def run(monkeypatch, folder: Path, *flags: str) -> Path:
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train.py", *flags])
-    train.main()
-    return folder / "runs"
+@pytest.fixture
+def held_out(tmp_path) -> Path:
+    """A video for validation."""
+    return write_davis(tmp_path / "held_out", {"cow": 7}, "2017/val.txt")
+
+
+@pytest.fixture
+def stills(tmp_path) -> Path:
+    """Images with masks beside them."""
+    for index, (image, labels) in enumerate(zip(*toy_frames(6, 0), strict=True)):
+        (tmp_path / "stills").mkdir(exist_ok=True)
+        write_jpg(tmp_path / f"stills/{index:05d}.jpg", image)
+        write_png(tmp_path / f"stills/{index:05d}.png", labels)
+    return tmp_path / "stills"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+# Stages
 
 
 @pytest.mark.parametrize("stage", ["0", "3", "synthetic"])
-def test_every_stage_trains_and_leaves_weights_that_load(
-    stage, davis_root, static_root, tmp_path, monkeypatch
-):
-    roots = {
-        "0": ["--static_root", str(static_root)],
-        "3": ["--davis_root", str(davis_root)],
-        "synthetic": [],
-    }[stage]
-    runs = run(monkeypatch, tmp_path, "--stage", stage, "--id", "run", "-i", "2", *roots, *QUICK)
-    assert load_network(runs / "run/weights.pth").config.name == "tiny"
-    assert json.loads((runs / "run/config.json").read_text())["training"]["stage"] == stage
-    lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == [1, 2] and all(
-        np.isfinite(line["loss"]) for line in lines
-    )
+def test_every_stage_trains_and_writes_weights_that_load(run, davis, stills, stage):
+    roots = {"0": f"--static_root {stills}", "3": f"--davis_root {davis}", "synthetic": ""}[stage]
+    folder = run(f"--stage {stage} -i 2 --image_every 1", roots)
+    assert load_network(folder / "weights.pth").config.name == "tiny"
+    assert read_json(folder / "config.json")["training"]["stage"] == stage
+    entries = read_metrics(folder / "metrics.jsonl")
+    assert [entry["iteration"] for entry in entries] == [1, 2]
+    assert all(np.isfinite(entry["loss"]) for entry in entries)
 
 
 def test_stage_remn_trains_its_modules_from_weights_of_stcn_and_validates_with_them(
-    davis_root, tmp_path, monkeypatch, capsys
+    run, davis, held_out, tmp_path, capsys
 ):
     save_weights(tmp_path / "stcn.pth", build_network("tiny"))
-    held_out = shutil.copytree(davis_root, tmp_path / "held_out")
-    start = ["--davis_root", str(davis_root), "--load_network", str(tmp_path / "stcn.pth")]
-    flags = [
-        "--stage",
-        "remn",
-        *start,
-        "--frames",
-        "6",
-        "--lr",
-        "1e-3",
-        *QUICK,
-        "--network",
-        "tiny_remn",
-        "-b",
-        "1",
-    ]
-    runs = run(
-        monkeypatch,
-        tmp_path,
-        "--id",
-        "run",
-        "-i",
-        "2",
-        *flags,
-        "--val_root",
-        str(held_out),
-        "--val_every",
-        "2",
+    folder = run(
+        "--stage remn --davis_root davis --load_network stcn.pth --frames 6 --lr 1e-3 -i 2",
+        "--network tiny_remn -b 1 --val_root held_out --val_every 2",
     )
-    said = capsys.readouterr().out
-    assert (
-        "the network's enhancer, which is initialised" in said
-        and "the network's reducer, which is initialised" in said
-    )
-    network = load_network(runs / "run/weights.pth")
+    printed = capsys.readouterr().out
+    for slot in ("enhancer", "reducer"):
+        assert f"the network's {slot}, which is initialised from scratch" in printed
+    network = load_network(folder / "weights.pth")
     assert network.config.name == "tiny_remn"
     assert network.foreground_reinforcing.gain.item() != 0, "it began to learn"
-    line = json.loads((runs / "run/metrics.jsonl").read_text().splitlines()[0])
-    assert line["loss"] == pytest.approx(line["cross_entropy"] + line["reduction"], rel=1e-5)
-    assert (
-        json.loads((runs / "run/best.json").read_text())["validation"]["system"]["name"] == "remn"
-    )
+    entry = read_metrics(folder / "metrics.jsonl")[0]
+    assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["reduction"], rel=1e-5)
+    assert read_json(folder / "best.json")["validation"]["system"]["name"] == "remn"
 
 
 def test_samples_of_stage_remn_are_as_its_comment_says():
     stage = STAGES["remn"]
-    assert (stage.frames, stage.reduce_frames, stage.max_skip, stage.clip_frames, stage.system) == (
-        7,
-        4,
-        4,
-        1,
-        "remn",
-    )
+    assert (stage.frames, stage.reduce_frames, stage.max_skip) == (7, 4, 4)
+    assert (stage.clip_frames, stage.system) == (1, "remn")
 
 
-def test_validation_by_a_system_whose_parts_the_network_lacks_is_refused_at_the_start(
-    davis_root, tmp_path, monkeypatch
+def test_stage_clip_trains_from_weights_of_stcn_and_validates_as_pcvos(
+    run, davis, held_out, tmp_path, capsys
 ):
-    held_out = shutil.copytree(davis_root, tmp_path / "held_out")
-    flags = [
-        "--stage",
-        "remn",
-        "--davis_root",
-        str(davis_root),
-        "--frames",
-        "6",
-        *QUICK,
-        "--network",
-        "tiny",
-        "--set",
-        "reduce_frames=none",
-        "-b",
-        "1",
-    ]
-    with pytest.raises(
-        InputError,
-        match=r"validation of network tiny: no weights of .*; train a network that has them, or without validation",
-    ):
-        run(monkeypatch, tmp_path, "--id", "run", *flags, "--val_root", str(held_out))
-    assert not (tmp_path / "runs/run").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (
-            ["--stage", "3", "--network", "tiny_remn"],
-            r"tiny_remn: its redundancy reduction is trained by reducing.*reduce_frames is None.*multiple of 4 \(--stage remn has it\)",
-        ),
-        (
-            ["--stage", "remn", "--network", "tiny"],
-            "tiny has no redundancy reduction; reduce_frames is 4",
-        ),
-        (
-            ["--stage", "remn", "--network", "tiny_remn", "--frames", "5"],
-            r"5 frames a sample \(--frames\), reduce_frames 4: the reduced memory is never read; 6 frames",
-        ),
-        (
-            ["--stage", "3", "--network", "tiny", "--set", "slot_rates.enhancer=5"],
-            r"slot_rates\.enhancer is 5, but network tiny has no foreground reinforcing",
-        ),
-        (
-            ["--stage", "3", "--network", "tiny", "--set", "system=best"],
-            "system 'best' is not known",
-        ),
-        (
-            ["--stage", "3", "--network", "tiny", "--seed", str(2**64)],
-            "seed is 18446744073709551616; it must be at least 0 and below",
-        ),
-        (
-            ["--stage", "3", "--network", "tiny", "--key_channels", "100000000000"],
-            "key_channels is 100000000000; it must be at least 1 and at most 4,096",
-        ),
-        (
-            ["--stage", "remn", "--network", "tiny_remn", "--frames", "16", "--clip_frames", "3"],
-            "foreground reinforcing goes frame by frame; clip_frames is 3",
-        ),
-    ],
-)
-def test_settings_that_a_network_cannot_be_trained_with_are_refused(
-    flags, message, davis_root, tmp_path, monkeypatch
-):
-    with pytest.raises(InputError, match=message):
-        run(
-            monkeypatch,
-            tmp_path,
-            "--id",
-            "run",
-            "--davis_root",
-            str(davis_root),
-            *QUICK[2:],
-            *flags,
-        )
-
-
-def test_too_little_memory_for_a_batch_is_one_line(davis_root, tmp_path, monkeypatch):
-    def forward(*_: object) -> None:
-        raise RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
-        )
-
-    monkeypatch.setattr("model.training.trainer.Trainer.forward", forward)
-    with pytest.raises(
-        InputError,
-        match=r"cpu has too little memory for a batch \(2 samples of 3 frames at 64 pixels on network tiny\); --accumulate N",
-    ):
-        run(
-            monkeypatch,
-            tmp_path,
-            "--id",
-            "run",
-            "--stage",
-            "3",
-            "--davis_root",
-            str(davis_root),
-            *QUICK,
-        )
-
-
-def test_mixed_training_uses_every_kind_of_sample(davis_root, static_root, tmp_path, monkeypatch):
-    flags = [
-        "--static_root",
-        str(static_root),
-        "--davis_root",
-        str(davis_root),
-        "--mix",
-        "video=1",
-        "static=1",
-        "synthetic=1",
-    ]
-    runs = run(
-        monkeypatch, tmp_path, "--stage", "synthetic", "--id", "mix", "-i", "2", *flags, *QUICK
+    save_weights(tmp_path / "stcn.pth", build_network("tiny"))
+    folder = run(
+        "--stage clip --network tiny_pcvos --load_network stcn.pth -i 1 --crop_size 32",
+        "--davis_root davis --val_root held_out --val_every 1",
     )
-    assert (runs / "mix/weights.pth").is_file()
+    found = "stcn.pth: has no weights of the network's refiner, which is initialised from scratch"
+    assert found in capsys.readouterr().out
+    entry, scores = read_metrics(folder / "metrics.jsonl")
+    assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["dice"])
+    assert entry["dice"] > 0 and scores["validation/j_and_f"] >= 0
+    validated = read_json(folder / "best.json")["validation"]["system"]
+    assert (validated["name"], validated["clip_length"], validated["refine"]) == ("pcvos", 5, True)
+    assert recognise_preset(read(folder / "weights.pth")).name == "tiny_pcvos"
 
 
-def test_resumed_training_gives_the_same_weights_bit_for_bit(tmp_path, monkeypatch):
-    flags = ["--stage", "synthetic", "-i", "4", "--save_every", "2", *QUICK]
-    runs = run(monkeypatch, tmp_path, "--id", "whole", *flags)
-    run(monkeypatch, tmp_path, "--id", "parts", *flags)
-    for name in ("checkpoints/000004.pth", "weights.pth"):
-        (runs / "parts" / name).unlink()
-    run(monkeypatch, tmp_path, "--id", "parts", "--load_model", "auto", *flags)
-    whole, parts = (
-        torch.load(runs / name / "weights.pth", weights_only=True) for name in ("whole", "parts")
-    )
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    whole, parts = (
-        torch.load(runs / name / "checkpoints/000004.pth", weights_only=True)
-        for name in ("whole", "parts")
-    )
-    assert all(
-        torch.equal(whole["network"][key], parts["network"][key]) for key in whole["network"]
-    )
-
-
-def test_load_model_auto_with_nothing_there_starts_afresh_and_says_so(
-    tmp_path, monkeypatch, capsys
-):
-    run(
-        monkeypatch,
-        tmp_path,
-        "--stage",
-        "synthetic",
-        "--id",
-        "new",
-        "-i",
-        "1",
-        "--load_model",
-        "auto",
-        *QUICK,
-    )
-    assert "starting from scratch" in capsys.readouterr().out
-
-
-def test_an_existing_run_is_not_overwritten(tmp_path, monkeypatch):
-    flags = ["--stage", "synthetic", "--id", "run", "-i", "1", *QUICK]
-    run(monkeypatch, tmp_path, *flags)
-    with pytest.raises(InputError, match="this run exists"):
-        run(monkeypatch, tmp_path, *flags)
-
-
-def test_loaded_network_starts_from_the_weights_given(tmp_path, monkeypatch):
-    runs = run(monkeypatch, tmp_path, "--stage", "synthetic", "--id", "first", "-i", "1", *QUICK)
-    run(
-        monkeypatch,
-        tmp_path,
-        "--stage",
-        "synthetic",
-        "--id",
-        "second",
-        "-i",
-        "1",
-        "--lr",
-        "1e-30",
-        "--load_network",
-        str(runs / "first/weights.pth"),
-        *QUICK,
-    )
-    first, second = (load_network(runs / name / "weights.pth") for name in ("first", "second"))
-    for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, msg=name)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--stage", "3"], "--davis_root"),
-        (["--stage", "0"], "--static_root"),
-        (["--stage", "synthetic", "--mix", "films=1"], "films"),
-        (["--stage", "synthetic", "--mix", "video"], "KIND=SHARE"),
-        (["--stage", "synthetic", "-b", "0"], "batch_size"),
-        (["--stage", "synthetic", "--crop_size", "100"], "multiple of 16"),
-        (["--stage", "synthetic", "--crop_size", "100000"], "at most 5,792"),
-        (["--stage", "synthetic", "--load_network", "nowhere.pth"], "nowhere.pth"),
-        (["--stage", "synthetic", "--save_every", "0"], "save_every"),
-        (["--stage", "synthetic", "--num_workers", "-1"], "num_workers"),
-        (["--stage", "synthetic", "--mix", "synthetic=-1"], "weights"),
-        (["--stage", "synthetic", "--films"], "not known; the flags are"),
-    ],
-)
-def test_a_wrong_request_is_one_clear_line_and_leaves_nothing(
-    flags, message, tmp_path, monkeypatch
-):
-    with pytest.raises(InputError, match=message):
-        run(monkeypatch, tmp_path, "--id", "run", *QUICK, *flags)
-    assert not (tmp_path / "runs/run").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["-b", "100"], "4 different samples, fewer than a batch of 100"),
-        (["--exclude", "mad-up"], "mad-up: named in --exclude"),
-        (["--val_root", "ROOT"], "trained on and validated on.*--exclude made-up"),
-        (["--mix", "others=1"], "'others' is not known"),
-        (["--video_root", "others"], "NAME=DIR"),
-        (["--set", "bootstrap.fraction=1"], "bootstrap.final_fraction"),
-        (["--set", "learning_rate=1", "--lr", "1"], "'learning_rate' is not known"),
-        (["--accumulate", "3"], "batch size 2 over 1 process in 3 parts"),
-        (["--key_channels", "0"], "key_channels is 0"),
-        (["--backbone_weights", "imagenet"], "encoders of network tiny"),
-    ],
-)
-def test_a_wrong_request_for_videos_is_one_clear_line_and_leaves_nothing(
-    flags, message, davis_root, tmp_path, monkeypatch
-):
-    flags = [str(davis_root) if flag == "ROOT" else flag for flag in flags]
-    with pytest.raises(InputError, match=message):
-        run(
-            monkeypatch,
-            tmp_path,
-            "--stage",
-            "3",
-            "--id",
-            "run",
-            "--davis_root",
-            str(davis_root),
-            "-i",
-            "1",
-            *QUICK,
-            *flags,
-        )
-    assert not (tmp_path / "runs/run").exists()
-
-
-def test_a_subset_that_is_no_text_is_one_clear_line_and_leaves_nothing(
-    davis_root, tmp_path, monkeypatch
-):
-    (tmp_path / "subset.txt").write_bytes(b"\xff\xfe\x00a")
-    with pytest.raises(InputError, match=r"subset\.txt: not a text of UTF-8"):
-        run(
-            monkeypatch,
-            tmp_path,
-            "--stage",
-            "3",
-            "--id",
-            "run",
-            "--davis_root",
-            str(davis_root),
-            "--subset",
-            str(tmp_path / "subset.txt"),
-            *QUICK,
-        )
-    assert not (tmp_path / "runs/run").exists()
-
-
-def test_validation_scores_the_network_and_keeps_the_best_weights(
-    davis_root, tmp_path, monkeypatch
-):
-    runs = run(
-        monkeypatch,
-        tmp_path,
-        "--stage",
-        "synthetic",
-        "--id",
-        "run",
-        "-i",
-        "2",
-        "--val_root",
-        str(davis_root),
-        "--val_every",
-        "1",
-        *QUICK,
-    )
-    lines = [json.loads(line) for line in (runs / "run/metrics.jsonl").read_text().splitlines()]
-    scores = [line["validation/j_and_f"] for line in lines if "validation/j_and_f" in line]
-    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores)
-    best = json.loads((runs / "run/best.json").read_text())
-    assert (
-        best["j_and_f"] == max(scores) and load_network(runs / "run/best.pth").config.name == "tiny"
-    )
-
-
-def test_going_on_with_other_settings_is_refused(tmp_path, monkeypatch):
-    flags = ["--stage", "synthetic", "--id", "run", "-i", "1", *QUICK]
-    run(monkeypatch, tmp_path, *flags)
-    with pytest.raises(InputError, match="learning_rate"):
-        run(monkeypatch, tmp_path, *flags, "--lr", "0.5", "--load_model", "auto")
-
-
-def test_a_damaged_image_met_in_a_loading_process_is_one_line(davis_root, tmp_path, monkeypatch):
-    root = tmp_path / "davis"
-    shutil.copytree(davis_root, root)
-    for path in (root / "JPEGImages/480p/made-up").iterdir():
-        path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError) as caught:
-        run(
-            monkeypatch,
-            tmp_path,
-            "--stage",
-            "3",
-            "--id",
-            "run",
-            "-i",
-            "1",
-            "--davis_root",
-            str(root),
-            *QUICK,
-            "--num_workers",
-            "1",
-        )
-    assert "made-up/0000" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_validation_sequences_of_davis_2016_are_not_trained_on(davis_root, tmp_path):
-    root = tmp_path / "davis"
-    shutil.copytree(davis_root, root)
-    for kind in ("JPEGImages", "Annotations"):
-        shutil.copytree(root / kind / "480p/made-up", root / kind / "480p/held-out")
-    (root / "ImageSets/480p").mkdir(parents=True)
-    (root / "ImageSets/480p/train.txt").write_text(
-        "/JPEGImages/480p/made-up/00000.jpg /Annotations/480p/made-up/00000.png\n"
-    )
-    assert [video.name for video in find_videos(root)] == ["made-up"]
-    (root / "ImageSets/480p/train.txt").unlink()
-    with pytest.raises(InputError, match=r"2017/train\.txt"):
-        find_videos(root)
+def test_samples_of_several_kinds_are_mixed(run, davis, stills):
+    roots = "--static_root stills --davis_root davis"
+    folder = run(SYNTHETIC, roots, "-i 2 --mix video=1 static=1 synthetic=1")
+    assert (folder / "weights.pth").is_file()
+    assert set(read_json(folder / "config.json")["data"]) == {"static", "video"}
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    flags = [
-        str(ROOT / "train.py"),
-        "--stage",
-        "synthetic",
-        "-i",
-        "2",
-        "--no-learn_batch_norms",
-        *QUICK,
-    ]
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=29613",
-    ]
-    ended = subprocess.run(
-        [*launcher, *flags, "--id", "two"],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "broadcast_buffers" not in ended.stderr
-    subprocess.run(
-        [sys.executable, *flags, "--id", "one"],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    two, one = (load_network(tmp_path / "runs" / name / "weights.pth") for name in ("two", "one"))
+    flags = (*TRAIN, "--stage", "synthetic", "-i", "2", "--no-learn_batch_norms", *QUICK)
+    two = Program(tmp_path, (*launcher(2), *flags, "--id", "two")).end()
+    one = Program(tmp_path, (*flags, "--id", "one")).end()
+    assert (two.code, one.code) == (0, 0), (two, one)
+    assert "broadcast_buffers" not in two.errors
     torch.manual_seed(0)
     start = build_network("tiny")
-    moved, apart = (
-        torch.cat(
-            [
-                (ours - theirs).flatten()
-                for ours, theirs in zip(network.parameters(), one.parameters(), strict=True)
-            ]
-        ).norm()
-        for network in (start, two)
-    )
-    assert (
-        moved > 0 and apart < 0.05 * moved
-    )  # what remains is rounding, which Adam enlarges where gradients are tiny
+    two, one = (load_network(tmp_path / f"runs/{name}/weights.pth") for name in ("two", "one"))
+
+    def distance(network: torch.nn.Module) -> float:
+        differences = (
+            (ours - theirs).detach().flatten()
+            for ours, theirs in zip(network.parameters(), one.parameters(), strict=True)
+        )
+        return float(torch.cat(list(differences)).norm())
+
+    # the difference is rounding, which Adam enlarges where gradients are tiny
+    assert distance(start) > 0 and distance(two) < 0.05 * distance(start)
 
 
-def test_batches_do_not_depend_on_where_training_went_on():
-    data = build_training_data(
-        TrainingRoots(),
-        SampleConfig(crop_size=32, frames=2),
-        mix={"synthetic": 1.0},
-        samples=8,
-        seed=1,
-    )
-    whole, resumed = (list(training_batches(data, 2, first, workers=0)) for first in (0, 2))
-    assert len(whole) == 4 and len(resumed) == 2
-    assert all(
-        torch.equal(ours.tensors["frames"], theirs.tensors["frames"])
-        for ours, theirs in zip(whole[2:], resumed, strict=True)
-    )
-
-
-def test_memory_is_pinned_for_cuda_alone_wherever_cuda_is_there(tmp_path, monkeypatch):
-    """Pinning opens a context on the GPU, which a training on the CPU has no part in."""
+def test_memory_is_pinned_only_for_cuda(run, monkeypatch):
+    """Pinning opens a context on the GPU, which a training on the CPU does not use."""
 
     class Asked(Exception):
         pass
@@ -570,129 +151,129 @@ def test_memory_is_pinned_for_cuda_alone_wherever_cuda_is_there(tmp_path, monkey
     def asked(*_, **settings):
         raise Asked(settings["pin_memory"])
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train.py", "--stage", "synthetic", "--id", "x", *QUICK])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("dataset.training.iterations.training_batches", asked)
     with pytest.raises(Asked, match="False"):
-        train.main()
-    data = build_training_data(
-        TrainingRoots(),
-        SampleConfig(crop_size=32, frames=2),
-        mix={"synthetic": 1.0},
-        samples=8,
-        seed=1,
+        run(SYNTHETIC)
+
+
+# Where a network starts, and what is stored with its weights
+
+
+def test_a_training_starts_from_the_weights_of_load_network(run, tmp_path):
+    run(SYNTHETIC, "--id first -i 1")
+    run(SYNTHETIC, "--id second -i 1 --lr 1e-30 --load_network runs/first/weights.pth")
+    first, second = (
+        load_network(tmp_path / f"runs/{name}/weights.pth") for name in ("first", "second")
     )
-    loader = mock.Mock(return_value=[])
-    monkeypatch.setattr("dataset.training.loading.DataLoader", loader)
-    assert (
-        list(training_batches(data, 2, workers=0)) == []
-        and loader.call_args.kwargs["pin_memory"] is False
-    )
+    for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
 
 
-def test_published_stages_keep_batch_norm_statistics_and_still_learn_their_scale():
-    config = TrainingConfig(
-        stage="3", mix=(), batch_size=1, iterations=1, learning_rate=1e-3, amp="off"
-    )
-    trainer = Trainer(build_network("tiny"), config, torch.device("cpu"))
-    norm = trainer.network.key_encoder.bn1
-    before = norm.running_mean.clone(), norm.weight.detach().clone()
-    frames = torch.randint(
-        0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    labels[..., 8:24, 8:24] = 1
-    result = trainer.forward({"frames": frames, "labels": labels, "num_objects": torch.tensor([1])})
-    trainer.backward(result.loss)
-    trainer.step()
-    assert torch.equal(norm.running_mean, before[0]) and not torch.equal(norm.weight, before[1])
+def test_ablations_of_the_network_are_stored_with_its_weights(run):
+    folder = run(SYNTHETIC, "-i 1 --key_channels 32 --similarity dot")
+    config = recognise_preset(read(folder / "weights.pth"))
+    assert (config.name, config.key_channels) == ("tiny", 32)
+    assert load_network(folder / "weights.pth").config.key_channels == 32
+    stored = load_network(folder / "checkpoints/000001.pth").config
+    assert (stored.key_channels, stored.similarity) == (32, "dot")
+    assert PRESETS["tiny"].similarity != "dot"
 
 
-def test_learning_rate_follows_the_published_steps():
-    network = build_network("tiny")
-    scheduler = build_scheduler(torch.optim.SGD(network.parameters(), lr=1.0), STAGES["0"])
-    factors = [scheduler.lr_lambdas[0](iteration) for iteration in (0, 149_999, 150_000, 299_999)]
-    assert factors == pytest.approx([1, 1, 0.1, 0.1])
+def test_the_similarity_is_stored_with_the_weights_and_kept_in_a_training_from_them(
+    run, held_out, tmp_path, capsys
+):
+    folder = run(SYNTHETIC, "-i 1 --similarity dot --val_root held_out --val_every 1")
+    for file in ("weights.pth", "best.pth", "checkpoints/000001.pth"):
+        assert load_network(folder / file).config.similarity == "dot", file
+    for flags, similarity in (("", "dot"), ("--similarity cosine", "cosine")):
+        name = f"from_{similarity}"
+        run(SYNTHETIC, f"--id {name} -i 1 --load_network runs/run/weights.pth", flags)
+        weights = tmp_path / "runs" / name / "weights.pth"
+        assert load_network(weights).config.similarity == similarity
+        change = f"with similarity dot; this training continues with {similarity}"
+        assert f"runs/run/weights.pth: was trained {change}" in capsys.readouterr().out
 
 
-def test_training_lowers_the_loss_on_a_clip_seen_again_and_again():
-    torch.manual_seed(0)
-    frames, labels = make_clip(5, frames=3, height=64, width=64, objects=1)
-    batch = {
-        "frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))[None],
-        "labels": torch.from_numpy(labels)[None],
-        "num_objects": torch.tensor([1]),
-    }
-    config = TrainingConfig(
-        stage="synthetic",
-        mix=(),
-        batch_size=1,
-        iterations=30,
-        learning_rate=3e-3,
-        optimizer="adamw",
-        learn_batch_norms=True,
-        amp="off",
-    )
-    trainer = Trainer(build_network("tiny"), config, torch.device("cpu"))
-    losses = []
-    for _ in range(30):
-        result = trainer.forward(batch)
-        losses.append(float(result.loss.detach()))
-        trainer.backward(result.loss)
-        trainer.step()
-    assert losses[-1] < 0.6 * losses[0]
-    assert isinstance(trainer.rollout, Rollout)
+def test_windows_of_the_refinement_are_stored_with_the_weights(run):
+    folder = run(SYNTHETIC, "-i 1 --network tiny_pcvos --window 1 3 3")
+    for file in ("checkpoints/000001.pth", "weights.pth"):
+        assert load_network(folder / file).config.refiner.window == (1, 3, 3)
+        assert load_network(folder / file, window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
+        with pytest.raises(InputError, match="windows of 1×3×3, not 2×2×3 as asked for"):
+            load_network(folder / file, window=(2, 2, 3))
+    torch.save(read(folder / "weights.pth"), folder / "others.pth")
+    assert load_network(folder / "others.pth", window=(1, 3, 3)).config.refiner.window == (1, 3, 3)
+    with pytest.raises(InputError, match="fits no network"):
+        load_network(folder / "others.pth")
+    with pytest.raises(InputError, match="window 0 3 3"):
+        load_network(folder / "others.pth", window=(0, 3, 3))
 
 
-def test_a_failing_validation_costs_no_iteration(davis_root, tmp_path, monkeypatch):
+def test_windows_of_the_weights_are_kept_in_a_training_from_them(run, tmp_path, capsys):
+    network = build_network(with_window(PRESETS["tiny_pcvos"], (3, 2, 2)))
+    save_weights(tmp_path / "start.pth", network)
+    folder = run(SYNTHETIC, "-i 1 --network tiny_pcvos --load_network start.pth")
+    assert load_network(folder / "weights.pth").config.refiner.window == (3, 2, 2)
+    change = "with windows of 3×2×2; this training continues with 3×2×2"
+    assert f"start.pth: was trained {change}" in capsys.readouterr().out
+
+
+# The record of a run
+
+
+def test_a_run_records_what_made_it(run):
+    folder = run(SYNTHETIC, "-i 2 --lr 0.002")
+    written = read_json(folder / "config.json")
+    kept = read(folder / "checkpoints/000002.pth")["record"]
+    for record in (written, kept):
+        training = record["training"]
+        assert training["learning_rate"] == record["flags"]["learning_rate"] == 0.002
+        assert training["seed"] == 0 and training["iterations"] == 2
+        assert record["network"]["name"] == "tiny" and record["processes"] == 1
+        assert record["versions"]["torch"] == version("torch")
+        commit = record["git_commit"]
+        assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", commit)
+    assert json.loads(json.dumps(kept)) == written
+
+
+def test_an_existing_run_is_not_overwritten(run):
+    run(SYNTHETIC, "-i 1")
+    with pytest.raises(InputError, match="this run exists"):
+        run(SYNTHETIC, "-i 1")
+
+
+def test_validation_scores_the_network_and_keeps_the_best_weights(run, held_out):
+    folder = run(SYNTHETIC, "-i 2 --val_root held_out --val_every 1")
+    entries = read_metrics(folder / "metrics.jsonl")
+    scores = [entry["validation/j_and_f"] for entry in entries if "validation/j_and_f" in entry]
+    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores)
+    assert read_json(folder / "best.json")["j_and_f"] == max(scores)
+    assert load_network(folder / "best.pth").config.name == "tiny"
+
+
+def test_a_failing_validation_loses_no_iteration(run, held_out, tmp_path, monkeypatch):
     def failing(*_):
-        raise InputError("the truth went away")
+        raise InputError("the truth is gone")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("train.Validator.score", failing)
-        with pytest.raises(InputError, match="went away"):
-            run(
-                monkeypatch,
-                tmp_path,
-                "--stage",
-                "synthetic",
-                "--id",
-                "run",
-                "-i",
-                "2",
-                "--val_root",
-                str(davis_root),
-                "--val_every",
-                "1",
-                "--save_every",
-                "1",
-                *QUICK,
-            )
+    monkeypatch.setattr("inference.validation.Validator.score", failing)
+    with pytest.raises(InputError, match="the truth is gone"):
+        run(SYNTHETIC, "-i 2 --val_root held_out --val_every 1 --save_every 1")
     assert [path.name for path in (tmp_path / "runs/run/checkpoints").iterdir()] == ["000001.pth"]
 
 
-def test_the_curves_show_the_latest_validation(davis_root, tmp_path, monkeypatch):
+def test_the_curves_show_the_latest_validation(run, held_out, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        "model.training.run.draw_curves",
-        lambda folder, _: drawn.append(
-            [line for line in read_metrics(folder / "metrics.jsonl") if "validation/j" in line]
-        ),
-    )
-    run(
-        monkeypatch,
-        tmp_path,
-        "--stage",
-        "synthetic",
-        "--id",
-        "run",
-        "-i",
-        "2",
-        "--val_root",
-        str(davis_root),
-        "--val_every",
-        "1",
-        *QUICK,
-    )
-    assert [len(validations) for validations in drawn] == [1, 2]
+
+    def draw(folder: Path, _: str) -> None:
+        entries = read_metrics(folder / "metrics.jsonl")
+        drawn.append(sum("validation/j" in entry for entry in entries))
+
+    monkeypatch.setattr("model.training.run.draw_curves", draw)
+    run(SYNTHETIC, "-i 2 --val_root held_out --val_every 1")
+    assert drawn == [1, 2]
+
+
+def test_curves_are_drawn_at_every_checkpoint(run):
+    folder = run(SYNTHETIC, "-i 1")
+    assert (folder / "curves.png").is_file()

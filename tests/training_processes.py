@@ -1,7 +1,8 @@
-"""Programs in processes of their own for tests of training: started, waited for by what they print, signalled, and their checkpoints compared."""
+"""Trainings for tests: here or in processes of their own, signalled, and their files compared."""
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,8 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from repository import ROOT
+
+import train
+from util.logging import configure_logging
+from util.run_record import read_metrics
 
 TRAIN = (str(ROOT / "train.py"),)
 ENVIRONMENT = {
@@ -21,27 +27,39 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "PYTHONUNBUFFERED": "1",
 }
-PATIENCE_SECONDS = 900  # seconds on an idle core take minutes on a busy one
-QUICK = (
-    "--network",
-    "tiny",
-    "--crop_size",
-    "64",
-    "-b",
-    "2",
-    "--num_workers",
-    "0",
-    "--device",
-    "cpu",
-    "--log_every",
-    "1",
-    "--image_every",
-    "0",
+STOPPED = re.compile(r"^stopped at iteration (\d+); resume with --load_model auto$", re.MULTILINE)
+PATIENCE_SECONDS = 900  # what takes seconds on an idle core may take minutes on a busy one
+
+
+def split_flags(*texts: str) -> list[str]:
+    """The words of a command line."""
+    return [word for text in texts for word in text.split()]
+
+
+QUICK = split_flags(
+    "--network tiny --crop_size 64 -b 2 --num_workers 0 --device cpu",
+    "--log_every 1 --image_every 0",
 )
 
 
+def train_here(monkeypatch: pytest.MonkeyPatch, folder: Path, *flags: str) -> Path:
+    """Run train.py in this process and in `folder`, as runs/run, with the flags of QUICK.
+
+    flags: each may be several words. Returns: the run's folder. Raises: SystemExit with the exit
+    code of a training that did not finish, and what train.py raises.
+    """
+    monkeypatch.chdir(folder)
+    words = ["train.py", "--id", "run", *QUICK, *split_flags(*flags)]
+    monkeypatch.setattr(sys, "argv", words)
+    configure_logging()  # as run_command does
+    code = train.main()
+    if code:
+        raise SystemExit(code)
+    return folder / "runs/run"
+
+
 class Ended(NamedTuple):
-    """code: the exit code, negative where a signal killed it. output, errors: what it printed to stdout and stderr."""
+    """A program that has ended: its exit code (-N if signal N killed it), stdout and stderr."""
 
     code: int
     output: str
@@ -49,15 +67,16 @@ class Ended(NamedTuple):
 
     @property
     def error_lines(self) -> list[str]:
-        """The lines by which our programs say what is wrong."""
+        """The lines in which a program says what is wrong."""
         return [line for line in self.errors.splitlines() if line.startswith("error: ")]
 
 
 class Program:
-    """A Python program that runs in `folder`, leader of a process group of its own."""
+    """A Python program that runs in `folder`, as the leader of its own process group."""
 
     def __init__(self, folder: Path, arguments: Sequence[str], **environment: str):
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open while it runs; a pipe that nobody reads would fill up
+        # a file, since a pipe that nobody reads would fill up; open as long as the program runs
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._lines: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -70,7 +89,7 @@ class Program:
         )
 
     def wait_for_line(self, start: str) -> None:
-        """Until it has printed a line that starts so. Fails where it ends without."""
+        """Wait until it has printed a line with this start. Fails if it ends before."""
         for line in self.process.stdout:
             self._lines.append(line)
             if line.startswith(start):
@@ -78,21 +97,21 @@ class Program:
         raise AssertionError(f"ended without printing {start!r}\n{self.end()}")
 
     def send(self, number: signal.Signals) -> None:
-        """To the process alone."""
+        """Send a signal to the process alone."""
         self.process.send_signal(number)
 
     def send_to_group(self, number: signal.Signals) -> None:
-        """To it and its loading processes, as a scheduler or a terminal does."""
+        """Send a signal to it and its loading processes, as a scheduler or a terminal does."""
         os.killpg(self.process.pid, number)
 
     def kill_all(self) -> None:
-        """SIGKILL to it and all that came of it. A launcher's processes are in groups of their own."""
+        """Send SIGKILL to it and its descendants, which a launcher starts in their own groups."""
         for pid in [self.process.pid, *_descendants(self.process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def end(self) -> Ended:
-        """Wait for its end."""
+        """Wait until it has ended."""
         try:
             rest, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -116,14 +135,14 @@ def _descendants(pid: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port nobody listens at now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def launcher(processes: int) -> tuple[str, ...]:
-    """torchrun for processes on this machine."""
+    """The command of torchrun for processes on this machine."""
     return (
         "-m",
         "torch.distributed.run",
@@ -134,7 +153,10 @@ def launcher(processes: int) -> tuple[str, ...]:
 
 
 def run_by_hand(folders: Sequence[Path], commands: Sequence[Sequence[str]]) -> list[Ended]:
-    """Processes that find each other without a launcher, a folder and a command line for each, in order of rank."""
+    """Run processes that find each other without a launcher.
+
+    Each has a folder and a command line, in order of rank.
+    """
     places = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
@@ -148,12 +170,12 @@ def run_by_hand(folders: Sequence[Path], commands: Sequence[Sequence[str]]) -> l
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file of torch.save in which nothing is pickled code."""
+    """Load a file of torch.save that contains no pickled code."""
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def assert_same(ours: Any, theirs: Any, where: str = "") -> None:
-    """Bit for bit, in any nesting of dictionaries and lists."""
+    """Compare bit by bit, in any nesting of dictionaries and lists."""
     assert type(ours) is type(theirs), where
     if isinstance(ours, torch.Tensor):
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, where
@@ -175,5 +197,34 @@ def _bytes(values: torch.Tensor) -> torch.Tensor:
 
 
 def training_state(path: Path) -> dict[str, Any]:
-    """A checkpoint without what the run says of itself, which names its flags."""
+    """A checkpoint without the run's description, which contains its flags."""
     return {name: value for name, value in read(path).items() if name != "record"}
+
+
+def saved_iterations(run: Path) -> list[int]:
+    """The iterations for which a run has checkpoints."""
+    return sorted(int(path.stem) for path in (run / "checkpoints").glob("*.pth"))
+
+
+def logged_iterations(run: Path) -> list[int]:
+    """The iterations of a run's metrics, in order."""
+    return [entry["iteration"] for entry in read_metrics(run / "metrics.jsonl")]
+
+
+class Stop(NamedTuple):
+    """A run after a signal."""
+
+    ended: Ended
+    checkpoints: list[int]
+    finished: bool  # whether its final weights exist
+
+    @classmethod
+    def of(cls, ended: Ended, run: Path) -> "Stop":
+        """The run as it is now."""
+        return cls(ended, saved_iterations(run), (run / "weights.pth").exists())
+
+    @property
+    def iteration(self) -> int:
+        """The iteration at which it says it stopped."""
+        (iteration,) = STOPPED.findall(self.ended.errors)
+        return int(iteration)

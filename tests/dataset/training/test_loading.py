@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from repository import ROOT
@@ -13,7 +16,9 @@ from training_trees import make_davis, make_stills
 
 from dataset.training import cache
 from dataset.training.loading import training_batches
+from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
+from util.errors import InputError
 
 SIDE = 32
 
@@ -78,7 +83,9 @@ def test_workers_outlive_the_signals_that_a_scheduler_sends_to_all(static_root):
 
 CRASH = """
 from dataset.training.loading import training_batches
+from dataset.training.samples import MixedTrainingData
 from dataset.training.sources import SampleConfig, TrainingRoots, build_training_data
+from util.errors import InputError
 config = SampleConfig(crop_size=32)
 data = build_training_data(TrainingRoots(), config, mix={"synthetic": 1.0}, samples=400, seed=0)
 batches = iter(training_batches(data, 2, workers=1))
@@ -93,3 +100,87 @@ def test_a_crash_of_the_main_process_does_not_wait_for_workers_that_ignore_signa
         [sys.executable, "-c", CRASH], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1 and done.stderr.rstrip().endswith("RuntimeError: a defect")
+
+
+def test_batches_do_not_depend_on_the_iteration_that_training_resumed_from():
+    data = build(8, {"synthetic": 1.0})
+    whole, resumed = (list(training_batches(data, 2, first, workers=0)) for first in (0, 2))
+    assert len(whole) == 4 and len(resumed) == 2
+    for ours, theirs in zip(whole[2:], resumed, strict=True):
+        assert torch.equal(ours.tensors["frames"], theirs.tensors["frames"])
+
+
+def test_memory_is_not_pinned_unless_asked_for(monkeypatch):
+    """Pinning opens a context on the GPU, wherever the training is."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    loader = mock.Mock(return_value=[])
+    monkeypatch.setattr("dataset.training.loading.DataLoader", loader)
+    assert list(training_batches(build(8, {"synthetic": 1.0}), 2, workers=0)) == []
+    assert loader.call_args.kwargs["pin_memory"] is False
+
+
+# Workers that die, hang, or run out of memory
+
+
+@pytest.fixture
+def synthetic_data() -> MixedTrainingData:
+    return build(4000, {"synthetic": 1.0})
+
+
+def only_worker() -> multiprocessing.process.BaseProcess:
+    (worker,) = [child for child in multiprocessing.active_children() if child.daemon]
+    return worker
+
+
+def test_a_killed_worker_is_one_line_at_the_next_batch_and_nowhere_else(synthetic_data):
+    batches = training_batches(synthetic_data, 2, workers=1)
+    next(batches)
+    os.kill(only_worker().pid, signal.SIGKILL)
+    time.sleep(0.5)  # the signal of its death arrives here, in place of a step
+    words = r"loading: a loading process has died \(.*\), .*; give fewer --num_workers"
+    with pytest.raises(InputError, match=words):
+        for _ in range(20):
+            next(batches)
+    assert not multiprocessing.active_children()
+
+
+def test_a_hung_worker_is_noticed_after_the_time_that_is_set(synthetic_data):
+    batches = training_batches(synthetic_data, 2, workers=1, patience_seconds=4)
+    next(batches)
+    os.kill(only_worker().pid, signal.SIGSTOP)
+    start = time.monotonic()
+    words = "loading: no batch came for 4 seconds: .*--worker_patience"
+    with pytest.raises(InputError, match=words):
+        for _ in range(20):
+            next(batches)
+    assert time.monotonic() - start < 30
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_loading_restores_the_handlers_of_signals(synthetic_data):
+    before, children = signal.getsignal(signal.SIGALRM), set(multiprocessing.active_children())
+    batches = training_batches(synthetic_data, 2, workers=1)
+    next(batches)
+    assert signal.getsignal(signal.SIGALRM) is not before
+    batches.close()
+    assert signal.getsignal(signal.SIGALRM) is before
+    # with Python 3.10 and torch 2.4 the workers live until the program ends
+    if sys.version_info >= (3, 11):
+        assert set(multiprocessing.active_children()) <= children
+
+
+class OutOfMemory:
+    """A source of samples for which there is not enough memory."""
+
+    distinct_samples = None
+
+    def sample(self, rng: np.random.Generator, progress: float) -> None:
+        raise MemoryError("std::bad_alloc")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_in_loading_is_one_line(workers):
+    data = MixedTrainingData([(OutOfMemory(), 1.0)], 4, seed=0)
+    words = "loading: too little memory; give fewer --num_workers or a smaller --cache_megabytes"
+    with pytest.raises(InputError, match=words):
+        next(training_batches(data, 2, workers=workers))

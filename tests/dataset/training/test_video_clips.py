@@ -1,8 +1,10 @@
 """Clips of annotated videos: their layouts, and the objects that are drawn from them."""
 
+import shutil
+
 import numpy as np
 import pytest
-from training_trees import HEIGHT, WIDTH, write_mask, write_pair
+from training_trees import HEIGHT, WIDTH, make_davis, write_mask, write_pair
 
 from dataset.training.augmentation import ClipAugmentation
 from dataset.training.samples import draw_objects
@@ -63,3 +65,16 @@ def test_a_clip_with_only_tiny_objects_is_drawn_again_only_if_they_are_skipped(t
     )
     with pytest.raises(InputError, match="100 clips drawn"):
         skipping.sample(np.random.default_rng(0))
+
+
+def test_only_the_training_list_of_davis_2016_is_trained_on(tmp_path):
+    root = make_davis(tmp_path / "davis")
+    shutil.rmtree(root / "ImageSets")
+    train_list = root / "ImageSets/480p/train.txt"
+    train_list.parent.mkdir(parents=True)
+    names = "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png"
+    train_list.write_text(f"{names}\n")
+    assert [video.name for video in find_videos(root)] == ["bear"]
+    train_list.unlink()
+    with pytest.raises(InputError, match=r"2017/train\.txt"):
+        find_videos(root)

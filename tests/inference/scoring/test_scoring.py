@@ -16,6 +16,7 @@ from repository import DATA, ROOT
 from toy_label_maps import labels_with, write_maps
 
 from inference.scoring import score_folder, score_frames
+from util.errors import InputError
 
 GOLDEN = np.load(DATA / "scores_golden.npz")
 SIX = ("j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
@@ -309,3 +310,13 @@ def test_script_prints_the_table_and_writes_json_and_csv(tmp_path, pair):
         ("overall", "", 0.875),
     ]
     assert {row["protocol"] for row in rows} == {"strict"}
+
+
+def test_too_little_memory_is_one_line_with_a_remedy(tmp_path, monkeypatch):
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    write_maps(tmp_path / "truth/a", [np.eye(32, dtype=np.uint8)] * 3)
+    monkeypatch.setattr("inference.scoring.measurement.boundary_accuracy", failing)
+    with pytest.raises(InputError, match="too little memory; give fewer --workers"):
+        score_folder(tmp_path / "truth", tmp_path / "truth")

@@ -9,7 +9,8 @@ from toy_training import step_with_gradients, take_steps, toy_batch, trainer_of
 from training_processes import assert_same
 
 from model import build_network
-from model.training.stages import SlotRates
+from model.training.optimizer import build_scheduler
+from model.training.stages import STAGES, SlotRates
 
 DECAYS = {
     "adam": {"optimizer": "adam", "weight_decay": 1e-7},
@@ -160,3 +161,10 @@ def test_integer_buffers_are_copied_into_the_average():
     ):
         assert torch.equal(ours, theirs) or ours.is_floating_point(), name
     assert trainer.final_network.key_encoder.bn1.num_batches_tracked == 5000
+
+
+def test_learning_rate_follows_the_published_steps():
+    network = build_network("tiny")
+    scheduler = build_scheduler(torch.optim.SGD(network.parameters(), lr=1.0), STAGES["0"])
+    factors = [scheduler.lr_lambdas[0](iteration) for iteration in (0, 149_999, 150_000, 299_999)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1])

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_network
@@ -20,8 +21,9 @@ from toy_training import (
 )
 from training_processes import assert_same, run_by_hand
 
+from dataset.training.synthetic import make_clip
 from inference import VideoSegmenter
-from model import build_network, load_network, save_weights
+from model import Rollout, build_network, load_network, save_weights
 from model.training.losses import BootstrapConfig
 from model.training.stages import SlotRates
 from util.errors import InputError
@@ -352,3 +354,37 @@ def test_a_failing_compiler_is_an_input_error_and_other_errors_pass(network, bat
     monkeypatch.setattr(trainer, "rollout", failing(RuntimeError("of ours")))
     with pytest.raises(RuntimeError, match=r"^of ours$"):
         trainer.forward(batch)
+
+
+def test_published_stages_freeze_batch_norm_statistics_and_train_their_scale(network, batch):
+    trainer = trainer_of(network)
+    norm = trainer.network.key_encoder.bn1
+    mean, weight = norm.running_mean.clone(), norm.weight.detach().clone()
+    take_steps(trainer, batch, 1)
+    assert torch.equal(norm.running_mean, mean) and not torch.equal(norm.weight, weight)
+
+
+def test_training_lowers_the_loss_on_a_clip_that_is_repeated():
+    torch.manual_seed(0)
+    trainer = trainer_of(
+        build_network("tiny"),
+        batch_size=1,
+        iterations=30,
+        learning_rate=3e-3,
+        optimizer="adamw",
+        learn_batch_norms=True,
+    )
+    frames, labels = make_clip(5, frames=3, height=64, width=64, objects=1)
+    sample = {
+        "frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))[None],
+        "labels": torch.from_numpy(labels)[None],
+        "num_objects": torch.tensor([1]),
+    }
+    losses = []
+    for _ in range(30):
+        result = trainer.forward(sample)
+        losses.append(float(result.loss.detach()))
+        trainer.backward(result.loss)
+        trainer.step()
+    assert losses[-1] < 0.6 * losses[0]
+    assert isinstance(trainer.rollout, Rollout)
