@@ -24,7 +24,8 @@ class MemoryConfig:
     capacity_frames: int | None = bounded(None, at_least=1)
     max_megabytes: float | None = bounded(None, above=0)
     protect_annotated: bool = False  # of bounded policies: evict annotated frames last
-    seed: int = bounded(0, below=2**31)  # of policy random
+    # of policy random, as torch.Generator takes it
+    seed: int = bounded(0, at_least=-(2**63), below=2**64)
 
     @property
     def progressive_frames(self) -> int:
