@@ -15,6 +15,7 @@ import torch
 from dataset import VideoDataset
 from inference import runner
 from inference.config import SYSTEMS
+from inference.ensemble import EnsembleSegmenter
 from inference.flags import resolve_settings
 from inference.measurements import Totals
 from inference.output.run_folder import RunFolder
@@ -70,15 +71,21 @@ class Evaluation:
         self._flags = flags
         self._dataset = dataset
         config = resolve_settings(flags, defaults)
-        weights = shipped_weights(config) if flags.model is None else flags.model
-        self._segmenter = VideoSegmenter.from_checkpoint(
-            weights,
-            config,
-            network=flags.network,
-            similarity=flags.similarity,
-            window=flags.window,
-            device=flags.device,
-        )
+        weights = [shipped_weights(config)] if flags.model is None else flags.model
+        self._members = [
+            VideoSegmenter.from_checkpoint(
+                path,
+                config,
+                network=flags.network,
+                similarity=flags.similarity,
+                window=flags.window,
+                device=flags.device,
+            )
+            for path in weights
+        ]
+        self._segmenter = self._members[0]
+        if len(weights) > 1 or self._views():
+            self._segmenter = EnsembleSegmenter(self._members, scales=flags.scales, flip=flags.flip)
         self._folder = RunFolder(
             flags.output,
             self._settings(weights, data),
@@ -100,6 +107,7 @@ class Evaluation:
                 self._folder,
                 lookahead=self._flags.lookahead,
                 overlays=self._flags.overlay,
+                soft=self._flags.soft,
                 trace=self._flags.trace,
             )
         except FailedVideosError as error:
@@ -111,7 +119,8 @@ class Evaluation:
             # no process ends before the errors are shown: the launcher ends all with the first
             gather_objects(None)
             raise SystemExit(EXIT_INPUT_ERROR) from None
-        for note in _notes_on_unused_slots(self._segmenter):
+        notes = (note for member in self._members for note in _notes_on_unused_slots(member))
+        for note in dict.fromkeys(notes):
             print_note(note)
         return totals
 
@@ -137,29 +146,38 @@ class Evaluation:
                 report.write_json(json_path)
                 report.write_csv(csv_path)
 
-    def _settings(self, weights: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _views(self) -> dict[str, Any]:
+        """The flags of test-time augmentation; empty if they are not given."""
+        flags = self._flags
+        if flags.scales == [1.0] and not flags.flip:
+            return {}
+        return {"scales": flags.scales, "flip": flags.flip}
+
+    def _settings(self, weights: Sequence[Path], data: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that decides the results, for config.json."""
-        flags, network = self._flags, self._segmenter.network.config
+        flags = self._flags
+        networks = [member.network.config for member in self._members]
         config = self._segmenter.config.as_dict()
         return {
             "script": flags.script,
             "system": config.pop("name"),
             **config,
-            "network": network.name,
-            "similarity": network.similarity,
+            "network": _one_or_all([network.name for network in networks]),
+            "similarity": _one_or_all([network.similarity for network in networks]),
             **({} if flags.window is None else {"window": flags.window}),
-            "weights_sha256": file_sha256(weights),
+            "weights_sha256": _one_or_all([file_sha256(path) for path in weights]),
+            **self._views(),
             "data_root": str(self._dataset.root.resolve()),
             **data,
             "corrections": flags.corrections,
             "palette": None if flags.palette is None else _fingerprint(flags.palette),
         }
 
-    def _circumstances(self, weights: Path) -> dict[str, Any]:
+    def _circumstances(self, weights: Sequence[Path]) -> dict[str, Any]:
         """What config.json records besides."""
         now = datetime.datetime.now(datetime.timezone.utc)
         return {
-            "weights": str(weights.resolve()),
+            "weights": _one_or_all([str(path.resolve()) for path in weights]),
             "device": str(self._segmenter.device),
             "processes": world_size(),
             "lookahead": self._flags.lookahead,
@@ -167,6 +185,11 @@ class Evaluation:
             "torch": torch.__version__,
             "git_commit": git_commit(),
         }
+
+
+def _one_or_all(values: Sequence[str]) -> str | list[str]:
+    """The value of a single checkpoint, or those of all, in the order of --model."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _notes_on_unused_slots(segmenter: VideoSegmenter) -> list[str]:

@@ -104,8 +104,18 @@ def evaluation_parser(program: str, description: str) -> FlagParser:
 
 def _add_network_flags(parser: FlagParser) -> None:
     add = parser.add_argument
-    model = "weights (default: the small network shipped for the system)"
-    add("--model", type=Path, metavar="CHECKPOINT", help=model)
+    model = (
+        "weights (default: the small network shipped for the system); of several checkpoints, the "
+        "probabilities are averaged"
+    )
+    add("--model", type=Path, nargs="+", metavar="CHECKPOINT", help=model)
+    scales = (
+        "test-time augmentation: segment at each of these multiples of the resolution and average "
+        "the probabilities (default: 1)"
+    )
+    add("--scales", type=float, nargs="+", default=[1.0], metavar="SCALE", help=scales)
+    flip = "test-time augmentation: also segment mirrored frames and average the probabilities"
+    add("--flip", action="store_true", help=flip)
     network = "preset of the checkpoint's network, if the file does not state it: %(choices)s"
     add("--network", choices=tuple(PRESETS), metavar="PRESET", help=network)
     similarity = (
@@ -141,6 +151,11 @@ def _add_run_flags(parser: FlagParser) -> None:
         "VIDEO.png"
     )
     add("--overlay", action="store_true", help=overlay)
+    soft = (
+        "also write the probabilities, for scripts/merge.py: "
+        "OUT/probabilities/VIDEO/ID/FRAME.png, 8 bits, ID 0 for background"
+    )
+    add("--soft", action="store_true", help=soft)
     trace = "append a JSON line per frame: seconds, elements in memory, megabytes"
     add("--trace", type=Path, metavar="FILE", help=trace)
     overwrite = "replace results of these videos, whatever their settings"

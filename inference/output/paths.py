@@ -11,7 +11,7 @@ from util.errors import InputError
 from util.files import check_plain_name
 from util.folder_lock import LOCK_NAME
 
-CONFIG_NAME, OVERLAYS_NAME = "config.json", "overlays"
+CONFIG_NAME, OVERLAYS_NAME, SOFT_NAME = "config.json", "overlays", "probabilities"
 SCORES_NAMES = ("scores.json", "scores.csv")
 SUBFOLDERS = (".", "Annotations")  # of OUT, where the scripts write results
 INCOMPLETE_NAME = "incomplete.txt"  # in the folder of a video
@@ -61,12 +61,21 @@ class OutputPaths:
         return self.root / OVERLAYS_NAME
 
     @property
+    def soft(self) -> Path:
+        """The folder of VIDEO/ID/FRAME.png, the probabilities of each object."""
+        return self.root / SOFT_NAME
+
+    @property
     def scores(self) -> list[Path]:
         return [self.root / name for name in SCORES_NAMES]
 
     def video(self, name: str) -> Path:
         """The folder of a video's results."""
         return self.results / name
+
+    def soft_video(self, name: str) -> Path:
+        """The folder of a video's probabilities."""
+        return self.soft / name
 
     def overlay_videos(self, name: str) -> list[Path]:
         """Where a video's overlay may be; an encoder writes one of them."""
@@ -79,7 +88,7 @@ class OutputPaths:
         return [*self.overlay_videos(name), self.overlay_sheet(name)]
 
     def existing(self, names: Iterable[str], subfolders: Iterable[str] | None = None) -> list[Path]:
-        """The result folders and overlays of these videos that exist, links included.
+        """The results, probabilities and overlays of these videos that exist, links included.
 
         subfolders: of OUT, that may hold the results; by default this run's.
         """
@@ -87,7 +96,11 @@ class OutputPaths:
         candidates = (
             path
             for name in names
-            for path in (*(folder / name for folder in folders), *self.overlay_files(name))
+            for path in (
+                *(folder / name for folder in folders),
+                self.soft_video(name),
+                *self.overlay_files(name),
+            )
         )
         return [path for path in candidates if os.path.lexists(path)]
 
@@ -108,7 +121,8 @@ def check_placement(
     _check_names(paths, videos)
     if data_root is not None and data_root.is_dir():
         _check_apart_from(paths, data_root.resolve())
-    for path in (paths.results, paths.overlays, *map(paths.video, videos)):
+    folders = (paths.results, paths.overlays, paths.soft)
+    for path in (*folders, *map(paths.video, videos), *map(paths.soft_video, videos)):
         if path != paths.root and path.is_symlink():
             raise InputError(
                 f"{path}: a link, which leads out of the output folder; remove it or "
@@ -120,7 +134,7 @@ def check_placement(
 
 
 def _check_names(paths: OutputPaths, videos: Iterable[str]) -> None:
-    own = {CONFIG_NAME, *SCORES_NAMES, OVERLAYS_NAME, *SUBFOLDERS}
+    own = {CONFIG_NAME, *SCORES_NAMES, OVERLAYS_NAME, SOFT_NAME, *SUBFOLDERS}
     taken = {name.casefold() for name in own} if paths.subfolder == "." else ()
     for name in videos:
         check_plain_name(name, "videos")
@@ -166,7 +180,7 @@ def _check_holds_no_inputs(paths: OutputPaths, videos: Mapping[str, InputFiles])
 def _check_trace(paths: OutputPaths, videos: Iterable[str], trace: Path) -> None:
     path = trace.resolve()
     files = [paths.config, *paths.scores, paths.root / LOCK_NAME]
-    folders = [paths.overlays, *map(paths.video, videos)]
+    folders = [paths.overlays, paths.soft, *map(paths.video, videos)]
     if path in [file.resolve() for file in files] or {folder.resolve() for folder in folders} & {
         path,
         *path.parents,

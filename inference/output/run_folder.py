@@ -78,6 +78,11 @@ class RunFolder:
         """OUT/overlays, which holds VIDEO.mp4 (or .webm) and VIDEO.png."""
         return self.paths.overlays
 
+    @property
+    def soft(self) -> Path:
+        """OUT/probabilities, which holds VIDEO/ID/FRAME.png."""
+        return self.paths.soft
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Lock OUT for the processes of this run; may be nested. The main process does it for all.
@@ -124,13 +129,18 @@ class RunFolder:
             self._check_same_settings(videos, recorded)
 
     def prepare(
-        self, videos: Mapping[str, InputFiles], *, with_overlays: bool = False
+        self,
+        videos: Mapping[str, InputFiles],
+        *,
+        with_overlays: bool = False,
+        with_soft: bool = False,
     ) -> list[str]:
         """Record the run and return the names of the videos still to be made, in order.
 
         What earlier runs left of these videos, and scores of the former results, are removed.
         videos: by name, what each is made from. If the inputs of a finished video have changed, it
-        is made again, with a note. with_overlays: a video without its overlay counts as not made.
+        is made again, with a note. with_overlays, with_soft: a video without its overlay, or its
+        probabilities, counts as not made.
         Call it after `check`, in the one process that holds the folder.
         """
         recorded = RecordedRun.read(self.paths.config)
@@ -140,7 +150,9 @@ class RunFolder:
         self._remove_leftovers(videos)
         finished = {}
         for name, files in videos.items():
-            inputs = self._finished_inputs(name, files, record.inputs.get(name), with_overlays)
+            if self._overwrite or not self._is_whole(name, with_overlays, with_soft):
+                continue
+            inputs = _finished_inputs(name, files, record.inputs.get(name))
             if inputs is not None:
                 finished[name] = inputs
         unfinished = [name for name in videos if name not in finished]
@@ -230,25 +242,12 @@ class RunFolder:
                 f"{CHOOSE_ANOTHER}, or replace it with --overwrite"
             )
 
-    def _finished_inputs(
-        self, name: str, files: InputFiles, recorded: Any, with_overlay: bool
-    ) -> dict[str, Any] | None:
-        """What identifies the inputs of a video whose results are finished; None if they are not.
-
-        recorded: what config.json holds of its inputs, if anything.
-        """
-        if self._overwrite or not self._is_whole(name, with_overlay=with_overlay):
-            return None
-        comparison = files.compare(recorded)
-        if comparison.change is not None:
-            _log.info("%s: %s; it is made again", name, comparison.change)
-            return None
-        return {**recorded, **comparison.record}
-
-    def _is_whole(self, name: str, *, with_overlay: bool) -> bool:
-        """Whether all results of a video are there; and its overlay, if asked."""
+    def _is_whole(self, name: str, with_overlay: bool, with_soft: bool) -> bool:
+        """Whether all results of a video are there; its overlay and probabilities too, if asked."""
         folder = self.paths.video(name)
         if not folder.is_dir() or (folder / INCOMPLETE_NAME).exists():
+            return False
+        if with_soft and not self.paths.soft_video(name).is_dir():
             return False
         return not with_overlay or (
             self.paths.overlay_sheet(name).exists()
@@ -257,11 +256,11 @@ class RunFolder:
 
     def _remove(self, name: str) -> None:
         # a folder that is only half removed must not keep the name of a whole one
-        folder = self.paths.video(name)
-        renamed = temporary_folder(folder, REPLACED)
-        if folder.exists():
-            folder.rename(renamed)
-            shutil.rmtree(renamed, ignore_errors=True)
+        for folder in (self.paths.video(name), self.paths.soft_video(name)):
+            renamed = temporary_folder(folder, REPLACED)
+            if folder.exists():
+                folder.rename(renamed)
+                shutil.rmtree(renamed, ignore_errors=True)
         for path in self.paths.overlay_files(name):
             path.unlink(missing_ok=True)
 
@@ -270,11 +269,24 @@ class RunFolder:
         for name in (CONFIG_NAME, *SCORES_NAMES):
             remove_unfinished(self.root, name)
         for name in names:
-            for kind in (PART, REPLACED):
-                shutil.rmtree(temporary_folder(self.paths.video(name), kind), ignore_errors=True)
+            for folder in (self.paths.video(name), self.paths.soft_video(name)):
+                for kind in (PART, REPLACED):
+                    shutil.rmtree(temporary_folder(folder, kind), ignore_errors=True)
             for path in self.paths.overlay_files(name):
                 remove_unfinished(self.overlays, path.name)
                 path.with_name(f".{name}.{PART}{path.suffix}").unlink(missing_ok=True)
+
+
+def _finished_inputs(name: str, files: InputFiles, recorded: Any) -> dict[str, Any] | None:
+    """What identifies the inputs of a video with results; None, with a note, if they have changed.
+
+    recorded: what config.json holds of its inputs, if anything.
+    """
+    comparison = files.compare(recorded)
+    if comparison.change is not None:
+        _log.info("%s: %s; it is made again", name, comparison.change)
+        return None
+    return {**recorded, **comparison.record}
 
 
 def check_inputs_unchanged(name: str, files: InputFiles, inputs: Mapping[str, Any]) -> None:
