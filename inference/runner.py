@@ -9,6 +9,7 @@ from dataset import Video, VideoDataset
 from inference.measurements import Totals
 from inference.output.overlay import require_encoder
 from inference.output.run_folder import RunFolder
+from inference.output.soft import SoftWriter
 from inference.output.trace import Trace
 from inference.output.writer import ResultWriter
 from inference.segmenter import VideoSegmenter
@@ -38,12 +39,14 @@ def run(
     *,
     lookahead: int = 1,
     overlays: bool = False,
+    soft: bool = False,
     trace: Path | None = None,
 ) -> Totals:
     """Segment the videos of a data set whose results `folder` lacks.
 
     The processes of the group share the videos; each gets the same totals.
     lookahead: see VideoSegmenter.session. overlays: also draw the results (see OverlayWriter).
+    soft: also write probabilities (see SoftWriter).
     trace: a file to which what each frame took is appended (see Trace).
 
     Every video is checked before the first is begun. One that is wrong is left out, and the others
@@ -70,13 +73,22 @@ def run(
         with exit_together_on_error():
             frame_trace = stack.enter_context(Trace(trace))
             writer = stack.enter_context(ResultWriter(folder.results))
-            unfinished = folder.prepare(inputs, with_overlays=overlays) if is_main() else []
+            soft_writer = stack.enter_context(SoftWriter(folder.soft)) if soft else None
+            unfinished = []
+            if is_main():
+                unfinished = folder.prepare(inputs, with_overlays=overlays, with_soft=soft)
         # as the main process saw it, before any video was finished
         unfinished = gather_objects(unfinished)[0]
         if is_main():
             _log_start(dataset, finished=len(inputs) - len(unfinished))
         loop = VideoLoop(
-            segmenter, folder, writer, frame_trace, lookahead=lookahead, overlays=overlays
+            segmenter,
+            folder,
+            writer,
+            frame_trace,
+            lookahead=lookahead,
+            overlays=overlays,
+            soft_writer=soft_writer,
         )
         shares = share_out({name: expected_frames(videos[name]) for name in unfinished})
         loop.run([videos[name] for name in unfinished if name in shares[rank()]])

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dataset import Frame, LiveVideo, TruncatedVideoError, Video, prefetch
+from inference.ensemble import EnsembleSegmenter
 from inference.measurements import Measurements
 from inference.memory import POLICIES
 from inference.output.overlay import OverlayWriter
 from inference.output.run_folder import RunFolder, check_inputs_unchanged
+from inference.output.soft import SoftWriter
 from inference.output.trace import FrameTrace, Trace
-from inference.output.writer import ResultWriter, VideoWriter
+from inference.output.video_outputs import VideoOutputs
+from inference.output.writer import ResultWriter
 from inference.results import FrameResult
 from inference.segmenter import VideoSegmenter
 from inference.session import SegmentationSession
@@ -28,8 +31,8 @@ class VideoLoop:
     """Segments videos into a folder.
 
     folder: prepared, and held by the main process. lookahead: see VideoSegmenter.session.
-    overlays: also draw the results. `failures` holds the error of each video that could not be
-    segmented, by name.
+    overlays: also draw the results. soft_writer: also write probabilities. `failures` holds the
+    error of each video that could not be segmented, by name.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class VideoLoop:
         *,
         lookahead: int,
         overlays: bool,
+        soft_writer: SoftWriter | None = None,
     ):
         self._segmenter = segmenter
         self._folder = folder
@@ -48,6 +52,7 @@ class VideoLoop:
         self._trace = trace
         self._lookahead = lookahead
         self._overlays = overlays
+        self._soft_writer = soft_writer
         self.measurements = Measurements(segmenter.device)
         self.failures: dict[str, Exception] = {}
 
@@ -79,16 +84,13 @@ class VideoLoop:
                 f"memory {self._segmenter.config.memory.policy} grows as long as the source runs; "
                 "another --memory does not"
             )
-        with contextlib.ExitStack() as outputs:
+        with contextlib.ExitStack() as stack:
             if is_live:
                 stopping = "stopping; the results so far are finished and kept"
-                outputs.enter_context(StopSignals(stopping, video.stop))
-            # the results get their name before the overlay: a later run makes both again if the
-            # overlay is missing
-            overlay = outputs.enter_context(self._overlay(video)) if self._overlays else None
-            writer = outputs.enter_context(self._writer.video(video.name, video.palette))
+                stack.enter_context(StopSignals(stopping, video.stop))
+            outputs = stack.enter_context(self._outputs(video))
             try:
-                cause = self._write_results(video, session, messages, writer, overlay)
+                cause = self._write_results(video, session, messages, outputs)
             finally:
                 self.measurements.add_frames(session)
             check_inputs_unchanged(video.name, files, inputs)
@@ -101,8 +103,7 @@ class VideoLoop:
         video: Video,
         session: SegmentationSession,
         messages: VideoMessages,
-        writer: VideoWriter,
-        overlay: OverlayWriter | None,
+        outputs: VideoOutputs,
     ) -> InputError | None:
         """Write what comes out of the session. Returns why it ended early, if its results count.
 
@@ -112,9 +113,7 @@ class VideoLoop:
         with contextlib.closing(self._results(video, session, messages)) as results:
             try:
                 for frame, result in results:
-                    writer.write(frame.name, result.labels)
-                    if overlay is not None:
-                        overlay.add(frame.name, frame.image, result.labels, frame.seconds)
+                    outputs.write(frame, result)
                     if self._trace.is_written:
                         seconds = self.measurements.clock.seconds - seconds_before
                         self._trace.add(self._traced(video, session, frame, count, seconds))
@@ -125,7 +124,7 @@ class VideoLoop:
                 is_partial = isinstance(video, LiveVideo) and count > 0
                 if not isinstance(error, TruncatedVideoError) and not is_partial:
                     raise
-                writer.mark_incomplete(str(error))
+                outputs.mark_incomplete(str(error))
                 return error
         return None
 
@@ -175,10 +174,15 @@ class VideoLoop:
             frame_count=None if video.frame_count is None else expected_frames(video),
         )
 
-    def _overlay(self, video: Video) -> OverlayWriter:
-        return OverlayWriter(
-            self._folder.overlays, video.name, video.palette, video.frames_per_second
-        )
+    def _outputs(self, video: Video) -> VideoOutputs:
+        overlay, soft = None, None
+        if self._overlays:
+            overlay = OverlayWriter(
+                self._folder.overlays, video.name, video.palette, video.frames_per_second
+            )
+        if self._soft_writer is not None:
+            soft = self._soft_writer.video(video.name)
+        return VideoOutputs(self._writer.video(video.name, video.palette), soft, overlay)
 
     def _traced(
         self,
@@ -218,6 +222,8 @@ class VideoLoop:
             remedies.append("lower --clip_length")
         elif self._lookahead > 1:
             remedies.append("give --lookahead 1")
+        if isinstance(self._segmenter, EnsembleSegmenter):
+            remedies.append("give smaller --scales or fewer members")
         remedies += ["raise --mem_every", "use a --memory that is bounded"]
         if self._segmenter.device.type != "cpu":
             remedies.append("use --device cpu")
