@@ -48,7 +48,12 @@ QUICK = {
         "--backbone_weights": "none",
     },
     "eval": {"--device": "cpu", "--resolution": "48"},
-    "analyse.py": {"--device": "cpu", "--max_frames": "4", "--model": "STCN.pth"},
+    "analyse.py": {
+        "--device": "cpu",
+        "--max_frames": "4",
+        "--sequences": "camel",
+        "--model": "STCN.pth",
+    },
 }
 # pixels of the documentation's frames → pixels of the toy frames
 REPLACED = {"420,230": "20,12", "510,180": "40,30"}
