@@ -10,7 +10,7 @@ from model.config import (
     RefinerConfig,
 )
 from model.network import FrameFeatures, VOSNetwork, build_network, parameter_count
-from model.training.rollout import Rollout, RolloutResult
+from model.training.rollout import Rollout, RolloutConfig, RolloutResult
 
 __all__ = [
     "PRESETS",
@@ -21,6 +21,7 @@ __all__ = [
     "ReducerConfig",
     "RefinerConfig",
     "Rollout",
+    "RolloutConfig",
     "RolloutResult",
     "VOSNetwork",
     "build_network",

@@ -38,6 +38,7 @@ REQUESTS = [
     (f"{SYNTHETIC} --mix video", "KIND=SHARE"),
     (f"{SYNTHETIC} --mix synthetic=-1", "weights"),
     (f"{SYNTHETIC} --num_workers -1", "num_workers is -1; it must be at least 0"),
+    (f"{SYNTHETIC} --num_workers {2**40}", f"num_workers is {2**40}; .* below 2,147,483,648"),
     (f"{SYNTHETIC} --worker_patience 0", "worker_patience is 0; it must be at least 1"),
     (f"{VIDEOS} -b 100", "4 different samples, fewer than a batch of 100"),
     (f"{VIDEOS} --exclude boar", "boar: named in --exclude"),

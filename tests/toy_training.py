@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import Rollout, VOSNetwork
+from model import Rollout, RolloutConfig, VOSNetwork
 from model.network import freeze_batch_norms
 from model.training.stages import TrainingConfig
 from model.training.trainer import Trainer
@@ -85,13 +85,18 @@ def step_with_gradients(trainer: Trainer, seed: int | None = None) -> None:
     trainer.step()
 
 
+def rollout_of(network: VOSNetwork, **options: Any) -> Rollout:
+    """A rollout of the network, with RolloutConfig(**options)."""
+    return Rollout(network, RolloutConfig(**options))
+
+
 def double_rollout(network: VOSNetwork, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Rollout:
     """A rollout that computes in double throughout, with frozen batch norms."""
     # what the code converts to single precision stays double
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     network = copy.deepcopy(network).double().train()
     freeze_batch_norms(network)
-    return Rollout(network, **options)
+    return rollout_of(network, **options)
 
 
 def rollout_gradients(

@@ -29,6 +29,23 @@ from util.images import normalise_images
 from util.text import counted
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How samples are predicted, and the loss of that."""
+
+    # the pixels that count in the cross entropy
+    bootstrap: BootstrapConfig = dataclasses.field(default_factory=BootstrapConfig)
+    clip_frames: int = 1  # L; T - 1 must be a multiple of it
+    dice_weight: float = 0.0  # of the Dice loss of whole clips beside the cross entropy
+    affinity: AffinityConfig = dataclasses.field(default_factory=AffinityConfig)  # regularisers
+    reduce_frames: int | None = None  # a multiple of the network's largest reduction
+    reduction_weight: float = 1.0  # of the loss of the reduction
+    compile: bool = False  # encoders, refinement and decoder through torch.compile
+    # keep only the inputs of these parts, and compute their activations again in the backward
+    # pass: less memory, more time
+    checkpoint_activations: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class RolloutResult:
     """The result of one batch: `loss` is minimised, everything else is detached and for display."""
@@ -77,40 +94,14 @@ class Rollout(nn.Module):
     This is the module that DistributedDataParallel wraps.
     """
 
-    def __init__(
-        self,
-        network: VOSNetwork,
-        bootstrap: BootstrapConfig | None = None,
-        *,
-        clip_frames: int = 1,
-        dice_weight: float = 0.0,
-        affinity: AffinityConfig | None = None,
-        reduce_frames: int | None = None,
-        reduction_weight: float = 1.0,
-        compiled: bool = False,
-        checkpoint_activations: bool = False,
-    ):
-        """
-        bootstrap: which pixels count in the cross entropy. clip_frames: L; T - 1 must be a
-        multiple of it. dice_weight: of the Dice loss of whole clips beside the cross entropy.
-        affinity: regularisers. reduce_frames: None, or a multiple of the network's largest
-        reduction. reduction_weight: of the loss of the reduction. compiled: run encoders,
-        refinement and decoder through torch.compile. checkpoint_activations: keep only the inputs
-        of these parts and compute their activations again in the backward pass, which takes less
-        memory and more time.
-
-        Raises InputError if the network's parts cannot be trained so; see check_slots.
-        """
+    def __init__(self, network: VOSNetwork, config: RolloutConfig | None = None):
+        """Raises InputError if the network's parts cannot be trained so; see check_slots."""
         super().__init__()
-        check_slots(network.config, clip_frames, reduce_frames)
-        self.network = network
-        self.bootstrap = bootstrap or BootstrapConfig()
-        self.clip_frames, self.dice_weight = clip_frames, dice_weight
-        self.affinity = affinity or AffinityConfig()
-        self.reduce_frames, self.reduction_weight = reduce_frames, reduction_weight
+        self.network, self.config = network, config or RolloutConfig()
+        check_slots(network.config, self.config.clip_frames, self.config.reduce_frames)
         parts = (network.encode_key, network.encode_value, network.refine, network.decode)
         self._encode_key, self._encode_value, self._refine, self._decode = (
-            _prepared(part, compiled, checkpoint_activations) for part in parts
+            _prepare(part, self.config) for part in parts
         )
 
     def forward(
@@ -133,7 +124,7 @@ class Rollout(nn.Module):
         Raises InputError if the frames do not form whole clips, or are too few for the memory to
         be reduced.
         """
-        check_frames(frames.shape[1], self.clip_frames, self.reduce_frames)
+        check_frames(frames.shape[1], self.config.clip_frames, self.config.reduce_frames)
         counts = torch.as_tensor(num_objects).cpu()
         present = torch.arange(1, int(counts.max()) + 1) <= counts[:, None]  # [B, K]
         present = present.to(labels.device, non_blocking=True)
@@ -154,26 +145,26 @@ class Rollout(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross entropy of each predicted frame, [T - 1], and the loss's parts by name."""
         logits = prediction.logits
-        fraction = self.bootstrap.fraction_at(iteration)
+        fraction = self.config.bootstrap.fraction_at(iteration)
         frame_losses = torch.stack(
             [
                 bootstrapped_cross_entropy(logits[:, t], labels[:, t + 1], fraction)
                 for t in range(logits.shape[1])
             ]
         )
-        parts = {"cross_entropy": frame_losses.sum() / self.clip_frames}
-        if self.dice_weight:
+        parts = {"cross_entropy": frame_losses.sum() / self.config.clip_frames}
+        if self.config.dice_weight:
             clips = zip(
-                logits.split(self.clip_frames, 1),
-                labels[:, 1:].split(self.clip_frames, 1),
+                logits.split(self.config.clip_frames, 1),
+                labels[:, 1:].split(self.config.clip_frames, 1),
                 strict=True,
             )
-            parts["dice"] = self.dice_weight * sum(
+            parts["dice"] = self.config.dice_weight * sum(
                 clip_dice(ours, truth, present) for ours, truth in clips
             )
         if prediction.divergence is not None:
             divergence = (prediction.divergence * present).sum(1) / present.sum(1).clamp(min=1)
-            parts["reduction"] = self.reduction_weight * divergence.mean()
+            parts["reduction"] = self.config.reduction_weight * divergence.mean()
         return frame_losses, parts
 
     def predict(self, frames: Tensor, first_labels: Tensor, present: Tensor) -> Prediction:
@@ -192,16 +183,16 @@ class Rollout(nn.Module):
         absent = torch.nn.functional.pad(~present, (1, 0))[:, None, :, None, None]
 
         memories, outputs, divergence = [_Memory()], [], None
-        for start in range(1, length, self.clip_frames):
+        for start in range(1, length, self.config.clip_frames):
             self._memorise(
                 memories,
                 images[:, start - 1],
                 _frames(every_frame, batch, slice(start - 1, start)),
                 masks,
             )
-            if divergence is None and len(memories[0].keys) - 1 == self.reduce_frames:
+            if divergence is None and len(memories[0].keys) - 1 == self.config.reduce_frames:
                 memories, divergence = self._reduced(memories[0])
-            clip = _frames(every_frame, batch, slice(start, start + self.clip_frames))
+            clip = _frames(every_frame, batch, slice(start, start + self.config.clip_frames))
             query_key = self.network.enhance_query(clip.key, masks)
             readout = self._refine(
                 self._read(memories, _by_sample(query_key, batch)),
@@ -225,7 +216,7 @@ class Rollout(nn.Module):
         for memory in memories:
             memory.keys.append(features.key.flatten(2))
             memory.values.append(value)
-            if self.affinity.reallocate:
+            if self.config.affinity.reallocate:
                 memory.objects.append(objects_at_stride_16(masks))
 
     def _reduced(self, memory: _Memory) -> tuple[list[_Memory], Tensor]:
@@ -280,10 +271,10 @@ class Rollout(nn.Module):
             scores = similarity(
                 memory_key.float(), queries.float(), kind=self.network.config.similarity
             )
-            if self.training and self.affinity.dropout:
-                scores = drop_connections(scores, self.affinity.dropout)
+            if self.training and self.config.affinity.dropout:
+                scores = drop_connections(scores, self.config.affinity.dropout)
             weights = scores.softmax(-1).unsqueeze(1)  # [B, 1, L · M, N]
-            if self.training and self.affinity.reallocate:
+            if self.training and self.config.affinity.reallocate:
                 weights = reallocate(weights, torch.cat(memory.objects, -1))
         values = torch.cat(memory.values, -1).transpose(2, 3)
         readout = dense_readout(values, weights.to(values.dtype))  # [B, K, L · M, C^v]
@@ -346,6 +337,8 @@ def _by_sample(x: Tensor, batch: int) -> Tensor:
     return x.unflatten(0, (-1, batch)).transpose(0, 1)
 
 
-def _prepared(part: Callable[..., Any], compiled: bool, checkpointed: bool) -> Callable[..., Any]:
-    part = torch.compile(part) if compiled else part
-    return functools.partial(checkpoint, part, use_reentrant=False) if checkpointed else part
+def _prepare(part: Callable[..., Any], config: RolloutConfig) -> Callable[..., Any]:
+    part = torch.compile(part) if config.compile else part
+    if not config.checkpoint_activations:
+        return part
+    return functools.partial(checkpoint, part, use_reentrant=False)

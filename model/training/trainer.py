@@ -22,13 +22,13 @@ from model.training.restoring import (
     reported_damage,
     with_stored,
 )
-from model.training.rollout import Rollout, RolloutResult
+from model.training.rollout import Rollout, RolloutConfig, RolloutResult
 from model.training.stages import TrainingConfig
 from util.device import AMP_DTYPES, cuda_arithmetic
 from util.distributed import average_over_processes, gather_objects, rank, world_size
 from util.errors import InputError
 from util.seeds import random_states, restore_random_states
-from util.settings import check_plain_values
+from util.settings import check_plain_values, select_fields
 from util.text import short_repr
 
 _MAY_CHANGE = {"iterations", "amp", "tf32", "compile", "checkpoint_activations", "backbone_weights"}
@@ -76,7 +76,7 @@ class Trainer:
         self.scheduler = build_scheduler(self.optimizer, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.average = build_average(self.network, config)
-        rollout = _build_rollout(self.network, config)
+        rollout = Rollout(self.network, select_fields(RolloutConfig, config)).train()
         for part in (*frozen, *fixed_norms) if config.learn_batch_norms else (rollout,):
             freeze_batch_norms(part)
         self.rollout = _distributed(rollout, device) if world_size() > 1 else rollout
@@ -255,20 +255,6 @@ class Trainer:
             )
         restore_random_states(state.random_states[rank()])
         self.iteration = state.iteration
-
-
-def _build_rollout(network: VOSNetwork, config: TrainingConfig) -> Rollout:
-    return Rollout(
-        network,
-        config.bootstrap,
-        clip_frames=config.clip_frames,
-        dice_weight=config.dice_weight,
-        affinity=config.affinity,
-        reduce_frames=config.reduce_frames,
-        reduction_weight=config.reduction_weight,
-        compiled=config.compile,
-        checkpoint_activations=config.checkpoint_activations,
-    ).train()
 
 
 def _distributed(rollout: Rollout, device: torch.device) -> DistributedDataParallel:

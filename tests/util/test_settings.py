@@ -6,7 +6,13 @@ import pytest
 
 from model.training.stages import STAGES
 from util.errors import InputError
-from util.settings import check_plain_values, parse_settings, setting_names, with_setting
+from util.settings import (
+    check_plain_values,
+    parse_settings,
+    select_fields,
+    setting_names,
+    with_setting,
+)
 
 CONFIG = STAGES["3"]
 
@@ -89,3 +95,12 @@ def test_values_that_no_configuration_holds_are_refused(values, message):
     check_plain_values({"a": [1, 2.5, "text", None, True, (3, {"b": -4})]})
     with pytest.raises(InputError, match=message):
         check_plain_values(values)
+
+
+def test_fields_are_selected_from_a_larger_configuration_by_their_names():
+    @dataclasses.dataclass(frozen=True)
+    class Sizes:
+        crop_size: int
+        frames: int
+
+    assert select_fields(Sizes, CONFIG) == Sizes(CONFIG.crop_size, CONFIG.frames)

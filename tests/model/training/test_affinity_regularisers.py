@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from toy_training import rollout_of
 
-from model import Rollout
 from model.training.affinity_regularisers import (
     AffinityConfig,
     drop_connections,
@@ -80,8 +80,8 @@ def test_regularisers_change_the_training_and_nothing_else(network, config):
     )
     labels = labels.repeat_interleave(16, 2).repeat_interleave(16, 3)
     plain, regular = (
-        Rollout(copy.deepcopy(network)),
-        Rollout(copy.deepcopy(network), affinity=config),
+        rollout_of(copy.deepcopy(network)),
+        rollout_of(copy.deepcopy(network), affinity=config),
     )
     batch = frames, labels, torch.tensor([2, 2])
     assert torch.equal(plain.eval()(*batch).logits, regular.eval()(*batch).logits)

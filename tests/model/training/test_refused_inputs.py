@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
-from toy_training import toy_batch, trainer_of, training_config
+from toy_training import rollout_of, toy_batch, trainer_of, training_config
 
-from model import Rollout, build_network
+from model import build_network
 from model.training.stages import TrainingConfig
 from util.errors import InputError
 
@@ -63,7 +63,7 @@ def test_settings_that_do_not_suit_the_network_are_refused(network, settings, wo
 )
 def test_samples_with_too_few_frames_are_refused(network, frames, settings, words):
     with pytest.raises(InputError, match=words):
-        Rollout(build_network(network), **settings)(*toy_batch(frames).values())
+        rollout_of(build_network(network), **settings)(*toy_batch(frames).values())
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import torch
 from deterministic import clip, fill, weight
 from repository import DATA
 from torch.profiler import ProfilerActivity, profile
-from toy_training import double_rollout, rollout_gradients, toy_batch
+from toy_training import double_rollout, rollout_gradients, rollout_of, toy_batch
 
-from model import Rollout, VOSNetwork, build_network
+from model import VOSNetwork, build_network
 from model.network import freeze_batch_norms
 from model.training.losses import clip_dice
 from model.training.rollout import Prediction
@@ -52,7 +52,7 @@ def published(request, published_network):
     labels = torch.from_numpy(labels[[0, 4, 8], :112, :192])[None]
     sample = frames, torch.where(labels <= objects, labels, 0), torch.tensor([objects])
     network.zero_grad()
-    rollout = Rollout(network)
+    rollout = rollout_of(network)
     result = rollout(*sample, iteration=0)
     result.loss.backward()
     return request.param, sample, rollout, result
@@ -85,7 +85,9 @@ def test_losses_equal_the_published_implementation_at_every_iteration(
         again = rollout(*sample, iteration=int(iteration))
         np.testing.assert_allclose(again.frame_losses.numpy(), (loss_1, loss_2), rtol=1e-4)
         assert float(again.loss.detach()) == pytest.approx(loss_1 + loss_2, rel=1e-4)
-        assert rollout.bootstrap.fraction_at(int(iteration)) == pytest.approx(fraction, abs=1e-9)
+        assert rollout.config.bootstrap.fraction_at(int(iteration)) == pytest.approx(
+            fraction, abs=1e-9
+        )
 
 
 def test_gradient_norms_equal_the_published_implementation(published, golden):
@@ -150,7 +152,7 @@ def test_order_of_objects_does_not_matter(network, batch, monkeypatch):
 
 
 def test_the_truth_of_later_frames_is_used_by_the_loss_alone(network, batch):
-    rollout = Rollout(copy.deepcopy(network).eval())
+    rollout = rollout_of(copy.deepcopy(network).eval())
     frames, labels, counts = batch
     changed = labels.clone()
     changed[:, 1:] = 0
@@ -171,7 +173,7 @@ def test_predicted_masks_carry_gradients_to_the_value_encoder(network, batch):
         return passes[-1]
 
     network.decode = recording
-    rollout = Rollout(network)
+    rollout = rollout_of(network)
     frames, labels, counts = (part[:2] for part in batch)
     logits = rollout.predict(frames, labels[:, 0], torch.arange(1, 3) <= counts[:2, None]).logits
     logits[1, -1].sum().backward()
@@ -180,7 +182,7 @@ def test_predicted_masks_carry_gradients_to_the_value_encoder(network, batch):
 
 def test_samples_may_have_any_number_of_frames(network, batch):
     frames, labels, counts = batch
-    result = Rollout(copy.deepcopy(network).eval())(
+    result = rollout_of(copy.deepcopy(network).eval())(
         torch.cat([frames, frames], 1), torch.cat([labels, labels], 1), counts
     )
     assert result.logits.shape == (4, 5, 4, 32, 48)
@@ -227,7 +229,7 @@ def test_refinement_in_training_sees_the_whole_clip(refined_network, clips, monk
 
 
 def test_the_loss_of_clips_is_the_mean_over_their_frames_and_their_dice(network, clips):
-    result = Rollout(copy.deepcopy(network).eval(), clip_frames=3, dice_weight=0.5)(*clips)
+    result = rollout_of(copy.deepcopy(network).eval(), clip_frames=3, dice_weight=0.5)(*clips)
     _, labels, counts = clips
     present = torch.arange(1, int(counts.max()) + 1) <= counts[:, None]
     dice = sum(
@@ -244,7 +246,7 @@ def test_the_loss_of_clips_is_the_mean_over_their_frames_and_their_dice(network,
 @pytest.mark.parametrize("name", ["tiny", "tiny_pcvos"])
 def test_a_backward_pass_reads_no_value_back(name, batch):
     """Reading a value makes the host wait for the GPU, which is then idle until new work comes."""
-    rollout = Rollout(fill(build_network(name)).train())
+    rollout = rollout_of(fill(build_network(name)).train())
     result = rollout(*batch)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         result.loss.backward()

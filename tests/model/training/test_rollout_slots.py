@@ -8,9 +8,9 @@ import copy
 import pytest
 import torch
 from deterministic import fill
-from toy_training import double_rollout, rollout_gradients, toy_batch
+from toy_training import double_rollout, rollout_gradients, rollout_of, toy_batch
 
-from model import Rollout, VOSNetwork
+from model import VOSNetwork
 from model.training.rollout import _Memory
 from util.errors import InputError
 
@@ -106,7 +106,7 @@ def test_untrained_modules_predict_as_stcn_until_the_memory_is_reduced(
 def test_a_reduced_memory_holds_the_first_frame_and_averages_of_the_others(
     reinforced_network, policy
 ):
-    rollout = Rollout(choosing(reinforced_network, policy).eval(), reduce_frames=4)
+    rollout = rollout_of(choosing(reinforced_network, policy).eval(), reduce_frames=4)
     random = torch.Generator().manual_seed(0)
     memory = _Memory(
         keys=[torch.randn(2, 8, 6, generator=random) for _ in range(5)],
@@ -130,7 +130,7 @@ def test_a_reduced_memory_holds_the_first_frame_and_averages_of_the_others(
 def test_reduced_elements_lie_on_an_object_if_half_of_their_sources_did(
     reinforced_network,
 ):
-    rollout = Rollout(reinforced_network, reduce_frames=4)
+    rollout = rollout_of(reinforced_network, reduce_frames=4)
     inside = torch.tensor(
         [[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0]]
     ).bool()[:, None, None]  # [5, 1, 1, 4]: of frames 0 to 4, one object
@@ -153,13 +153,13 @@ def test_the_loss_of_the_reduction_is_weighted_and_a_mean_over_present_objects(
 ):
     network = fill(copy.deepcopy(reinforced_network)).eval()  # reductions that are not averages
     once, twice = (
-        Rollout(network, reduce_frames=4, reduction_weight=weight)(*long_batch)
+        rollout_of(network, reduce_frames=4, reduction_weight=weight)(*long_batch)
         for weight in (1.0, 2.0)
     )
     assert set(once.parts) == {"cross_entropy", "reduction"} and once.parts["reduction"] > 0
     torch.testing.assert_close(twice.parts["reduction"], 2 * once.parts["reduction"])
     torch.testing.assert_close(once.loss, sum(once.parts.values()))
-    rollout = Rollout(network, reduce_frames=4)
+    rollout = rollout_of(network, reduce_frames=4)
     alone = torch.stack(
         [rollout(*(part[b : b + 1] for part in long_batch)).parts["reduction"] for b in range(4)]
     )
@@ -170,7 +170,7 @@ def test_a_memory_of_clips_is_reduced_once_it_holds_enough_of_their_last_frames(
     network_of_slots, long_batch
 ):
     frames, labels, counts = (part[1:2] for part in long_batch)
-    rollout = Rollout(
+    rollout = rollout_of(
         copy.deepcopy(network_of_slots(("reducer",))).eval(), clip_frames=3, reduce_frames=4
     )
     order = [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3]
@@ -184,7 +184,7 @@ def test_the_loss_of_the_reduction_is_finite_for_a_sample_without_objects(reinfo
     frames = torch.randint(0, 256, (2, 7, 3, 32, 48), dtype=torch.uint8)
     labels = torch.zeros(2, 7, 32, 48, dtype=torch.uint8)
     labels[0, :, 8:24, 8:24] = 1
-    result = Rollout(copy.deepcopy(reinforced_network).eval(), reduce_frames=4)(
+    result = rollout_of(copy.deepcopy(reinforced_network).eval(), reduce_frames=4)(
         frames, labels, [1, 0]
     )
     assert all(torch.isfinite(part) for part in result.parts.values())

@@ -325,7 +325,7 @@ def test_frozen_stages_and_norms_of_a_pretrained_encoder_do_not_change():
 
 def test_the_rollout_gets_the_configured_reduction():
     rollout = trainer_of(build_network("tiny_remn"), reduce_frames=4, reduction_weight=0.25).rollout
-    assert (rollout.reduce_frames, rollout.reduction_weight) == (4, 0.25)
+    assert (rollout.config.reduce_frames, rollout.config.reduction_weight) == (4, 0.25)
 
 
 def test_a_failing_compiler_is_an_input_error_and_other_errors_pass(network, batch, monkeypatch):
