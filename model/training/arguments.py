@@ -12,7 +12,14 @@ from typing import get_args
 import torch
 
 from model.backbones import has_imagenet_weights
-from model.config import MOST_KEY_CHANNELS, PRESETS, NetworkConfig, Similarity, with_window
+from model.config import (
+    MOST_KEY_CHANNELS,
+    PRESETS,
+    NetworkConfig,
+    Similarity,
+    preset,
+    with_window,
+)
 from model.network import SLOTS
 from model.training.rollout import check_frames, check_slots
 from model.training.run import RecordConfig
@@ -272,7 +279,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
             f"{counted(config.accumulate, 'part')}: each part needs the same whole number of "
             "samples; change -b, --accumulate or --nproc_per_node"
         )
-    if arguments.backbone_weights is None and not has_imagenet_weights(PRESETS[config.network]):
+    if arguments.backbone_weights is None and not has_imagenet_weights(preset(config.network)):
         config = dataclasses.replace(config, backbone_weights=("none",))
     return config
 
@@ -306,15 +313,15 @@ def resolve_network(
             f"key_channels is {arguments.key_channels}; "
             f"it must be at least 1 and at most {MOST_KEY_CHANNELS:,}"
         )
-    preset, window = PRESETS[config.network], arguments.window
-    if window is not None and preset.refiner is None:
+    base, window = preset(config.network), arguments.window
+    if window is not None and base.refiner is None:
         raise InputError(
             f"--window: network {config.network} has no refinement; "
             "leave it out, or choose another --network"
         )
     if window is None and start is not None and start.refiner is not None:
         window = start.refiner.window
-    network = with_window(dataclasses.replace(preset, **given), window)
+    network = with_window(dataclasses.replace(base, **given), window)
     _check_slot_rates(network, config)
     check_slots(network, config.clip_frames, config.reduce_frames)
     check_frames(config.frames, config.clip_frames, config.reduce_frames)
