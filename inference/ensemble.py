@@ -2,8 +2,8 @@
 
 Each member is a session with a memory of its own. Their probabilities are averaged in the frame's
 own size, before the arg-max.
-Source: MiVOS and STCN test with several scales, mirrored frames and several networks. Ours: members
-advance together, so that nothing but the memories is held of the video.
+Source: STCN's results with multi-scale testing and ensembles. Ours: members advance together, so
+that no probabilities of the whole video are stored.
 
 Legend: K objects, H W frame size.
 """
@@ -127,8 +127,10 @@ class EnsembleSession:
 
 
 def _average(results: Iterable[FrameResult]) -> FrameResult:
-    """The result of the mean probabilities of one frame. They are summed up one by one, in place,
-    since those of a large frame take much memory."""
+    """The result of the mean probabilities of one frame.
+
+    They are summed up one by one, in place, since those of a large frame take much memory.
+    """
     results = iter(results)
     first = next(results)
     total, count = first.probabilities, 1
@@ -136,7 +138,8 @@ def _average(results: Iterable[FrameResult]) -> FrameResult:
         assert (result.frame_index, result.object_ids) == (first.frame_index, first.object_ids)
         total += result.probabilities
         count += 1
-    return FrameResult.of(first.frame_index, first.object_ids, total / count)
+    total /= count
+    return FrameResult.of(first.frame_index, first.object_ids, total)
 
 
 class EnsembleSegmenter(VideoSegmenter):

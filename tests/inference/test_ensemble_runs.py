@@ -90,10 +90,6 @@ def test_an_ensemble_resumes_and_other_members_are_refused(command, weights, tmp
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--scales 0.1", "scale is 0.1; it must be at least 0.25 and at most 4"),
-        ("--scales 9 1", "scale is 9"),
-        ("--scales large", "--scales: invalid float value"),
-        ("--scales", "--scales: expected at least one"),
         ("--model A nowhere.pth", "nowhere.pth: no such checkpoint"),
         ("--model A A --system pcvos", "no weights of intra-clip refinement"),
         ("--model A A --network stcn", "holds network tiny, not stcn"),

@@ -92,6 +92,10 @@ REQUESTS = [
     ("--corrections", "--corrections: DAVIS"),
     ("--palette nowhere.png", "nowhere.png"),
     ("--model nowhere.pth", "nowhere.pth: no such checkpoint"),
+    ("--scales 0.1", "scale is 0.1; it must be at least 0.25 and at most 4"),
+    ("--scales 9 1", "scale is 9"),
+    ("--scales large", "--scales: invalid float value"),
+    ("--scales", "--scales: expected at least one"),
     ("--davis_path nowhere", "nowhere"),
     ("--output /dev/null", "/dev/null: results cannot be written here"),
 ]
