@@ -72,10 +72,10 @@ class VideoMessages:
             self.say(f"no object left from {self._empty_since} on")
 
     def _tell_notes(self) -> None:
-        notes = self._video.notes
-        for note in notes[self._notes_told :]:
+        new = self._video.notes[self._notes_told :]  # the thread that reads ahead adds to them
+        for note in new:
             self._progress.say(note)
-        self._notes_told = len(notes)
+        self._notes_told += len(new)
 
 
 def drops_frames(video: Video) -> bool:
