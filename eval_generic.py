@@ -5,6 +5,8 @@ python eval_generic.py --data_path ROOT --output OUT
 python eval_generic.py --data_path FOLDER --output OUT
     # FOLDER/VIDEO.mp4 and, beside it, VIDEO.png or VIDEO/00000.png, …
 python eval_generic.py --video FILE_OR_FOLDER --mask PNG_OR_FOLDER --output OUT [--overlay]
+python eval_generic.py --video FILE_OR_FOLDER --mask FOLDER --output OUT --direction both
+    # also the frames before the masks
 python eval_generic.py --video 0|rtsp://… --mask PNG_OR_FOLDER --output OUT [--realtime]
     # until Ctrl-C
 """
@@ -24,7 +26,9 @@ def main() -> None:
         dataset, data = own_videos.open_dataset(flags)
         if flags.truth is not None:
             cli.require_truth(flags.truth, dataset.names, "--truth")
-        evaluation = cli.Evaluation(flags, dataset, data=data, defaults={"resolution": 480})
+        evaluation = cli.Evaluation(
+            flags, dataset, data=data, defaults={"resolution": 480}, direction=flags.direction
+        )
     totals = evaluation.run()
     if flags.truth is not None:
         evaluation.score(flags.truth, flags.protocol)

@@ -19,6 +19,7 @@ from inference.ensemble import EnsembleSegmenter
 from inference.flags import resolve_settings
 from inference.measurements import Totals
 from inference.output.run_folder import RunFolder
+from inference.propagation import Direction
 from inference.runner import FailedVideosError
 from inference.scoring import score_videos, videos_below
 from inference.segmenter import VideoSegmenter, shipped_weights
@@ -55,7 +56,7 @@ class Evaluation:
 
     data: describes the data beside its root, as plain values for config.json.
     defaults: the data set's settings, by short name, for those that the flags leave open.
-    subfolder: of --output, for the results.
+    subfolder: of --output, for the results. direction: see runner.run.
     Raises InputError for wrong flags, checkpoints or devices; nothing has been written then.
     """
 
@@ -67,8 +68,10 @@ class Evaluation:
         data: Mapping[str, Any],
         defaults: Mapping[str, Any],
         subfolder: str = ".",
+        direction: Direction = "forward",
     ):
         self._flags = flags
+        self._direction = direction
         self._dataset = dataset
         config = resolve_settings(flags, defaults)
         weights = [shipped_weights(config)] if flags.model is None else flags.model
@@ -106,6 +109,7 @@ class Evaluation:
                 self._segmenter,
                 self._folder,
                 lookahead=self._flags.lookahead,
+                direction=self._direction,
                 overlays=self._flags.overlay,
                 soft=self._flags.soft,
                 trace=self._flags.trace,

@@ -108,6 +108,7 @@ SHORT_NAMES = {
     "memory": "memory.policy",
     "memory_frames": "memory.capacity_frames",
     "max_memory_mb": "memory.max_megabytes",
+    "permanent_memory": "memory.permanent",
     "sampling": "memory.sampling",
     "top_k": "top_k",
     "clip_length": "clip_length",

@@ -108,6 +108,11 @@ class EnsembleSession:
             return None
         return _average(session.pop() for session in self._sessions)
 
+    def preload(self, frame: Any, mask: Any, *, index: int) -> None:
+        """Memorise an annotated frame before the first step; see SegmentationSession.preload."""
+        for session in self._sessions:
+            session.preload(frame, mask, index=index)
+
     def flush(self) -> list[FrameResult]:
         """Return the results still due, in order. Further frames may follow."""
         return list(self.drain())

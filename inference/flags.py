@@ -51,6 +51,12 @@ _SETTING_FLAGS: dict[str, dict[str, Any]] = {
         "help": "capacity of a bounded memory in megabytes, instead of --memory_frames; the "
         "number of frames is reported",
     },
+    "permanent_memory": {
+        "action": "store_const",
+        "const": True,
+        "help": "memorise all annotated frames before the first frame is segmented, and never "
+        "evict them",
+    },
     "clip_length": {
         "type": int,
         "metavar": "L",

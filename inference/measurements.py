@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from inference.propagation import Propagation
 from inference.session import SegmentationSession
 from util.device import peak_memory_mb, reset_peak_memory
 
@@ -67,13 +68,13 @@ class Measurements:
         self._memory_elements, self._memory_mb = 0, 0.0  # the largest so far
         reset_peak_memory(device)
 
-    def update_memory(self, session: SegmentationSession) -> None:
+    def update_memory(self, session: SegmentationSession | Propagation) -> None:
         """Note what the memory of a session holds now."""
         if session.memory is not None:
             self._memory_elements = max(self._memory_elements, session.memory.size)
             self._memory_mb = max(self._memory_mb, session.memory.megabytes)
 
-    def add_frames(self, session: SegmentationSession) -> None:
+    def add_frames(self, session: SegmentationSession | Propagation) -> None:
         """Count the frames of a session that has ended."""
         self._frames += session.frames_given - session.frames_skipped
         self._frames_skipped += session.frames_skipped

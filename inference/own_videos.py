@@ -15,6 +15,7 @@ from dataset import (
     open_live,
 )
 from inference.flags import read_palette_flag
+from inference.propagation import DIRECTIONS
 from util.errors import InputError
 
 
@@ -42,6 +43,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "drop frames that arrive while another is segmented; a video file is played at its own rate"
     )
     add("--realtime", action="store_true", help=realtime)
+    direction = (
+        "find objects in the frames after their masks (forward, default), in those before them "
+        "(backward), or in both, with the two predictions averaged between two masks of an object; "
+        "later masks of an object count only with --corrections"
+    )
+    add("--direction", choices=DIRECTIONS, default="forward", help=direction)
     stall = "end a live source that gives no frame for S seconds (default: %(default)g)"
     add("--stall_seconds", type=float, default=10.0, metavar="S", help=stall)
 
@@ -54,7 +61,9 @@ def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any
     _check_combination(flags)
     colours = read_palette_flag(flags)
     frame_range = None if flags.frame_range is None else FrameRange(*flags.frame_range)
-    data = {} if frame_range is None else {"frame_range": flags.frame_range}
+    data = {"direction": flags.direction}
+    if frame_range is not None:
+        data["frame_range"] = flags.frame_range
     if flags.video is None:
         dataset = GenericDataset(
             flags.data_path,
@@ -96,6 +105,11 @@ def _check_combination(flags: argparse.Namespace) -> None:
             raise InputError(
                 "--realtime and live sources: go with --video alone, without --truth, because "
                 "frames may be dropped"
+            )
+        if flags.direction != "forward":
+            raise InputError(
+                f"--direction {flags.direction}: reads frames more than once, which --realtime and "
+                "live sources cannot; leave it out, or record the video first"
             )
         if flags.frame_range is not None:
             raise InputError(

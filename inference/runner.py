@@ -12,6 +12,7 @@ from inference.output.run_folder import RunFolder
 from inference.output.soft import SoftWriter
 from inference.output.trace import Trace
 from inference.output.writer import ResultWriter
+from inference.propagation import Direction
 from inference.segmenter import VideoSegmenter
 from inference.video_loop import VideoLoop, expected_frames
 from util.distributed import exit_together_on_error, gather_objects, is_main, rank, world_size
@@ -38,6 +39,7 @@ def run(
     folder: RunFolder,
     *,
     lookahead: int = 1,
+    direction: Direction = "forward",
     overlays: bool = False,
     soft: bool = False,
     trace: Path | None = None,
@@ -45,9 +47,11 @@ def run(
     """Segment the videos of a data set whose results `folder` lacks.
 
     The processes of the group share the videos; each gets the same totals.
-    lookahead: see VideoSegmenter.session. overlays: also draw the results (see OverlayWriter).
-    soft: also write probabilities (see SoftWriter).
-    trace: a file to which what each frame took is appended (see Trace).
+    lookahead: see VideoSegmenter.session. direction: of the propagation of masks; see
+    VideoSegmenter.segment. Forward, results begin at the first annotated frame, backward they end
+    at the last one, and both, there is one for each frame.
+    overlays: also draw the results (see OverlayWriter). soft: also write probabilities (see
+    SoftWriter). trace: a file to which what each frame took is appended (see Trace).
 
     Every video is checked before the first is begun. One that is wrong is left out, and the others
     are finished before FailedVideosError names it; for a data set of one video, its own error is
@@ -87,10 +91,12 @@ def run(
             writer,
             frame_trace,
             lookahead=lookahead,
+            direction=direction,
             overlays=overlays,
             soft_writer=soft_writer,
         )
-        shares = share_out({name: expected_frames(videos[name]) for name in unfinished})
+        frame_counts = {name: expected_frames(videos[name], direction) for name in unfinished}
+        shares = share_out(frame_counts)
         loop.run([videos[name] for name in unfinished if name in shares[rank()]])
         totals, late_failures = _gather(loop)
         _raise_failures(failures | late_failures, dataset.names, totals)

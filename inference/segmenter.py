@@ -3,6 +3,7 @@
 Legend: H W frame size.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from inference.config import SystemConfig, system_config
 from inference.frames import PLAIN_VIEW, View
 from inference.prediction import amp_dtype
+from inference.propagation import DIRECTIONS, Direction, Propagation
+from inference.rereading import require_positions, rereadable
 from inference.results import FrameResult
 from inference.session import SegmentationSession
 from model import VOSNetwork, load_network
@@ -20,7 +23,6 @@ from model.fusion import inference_copy
 from model.network import SLOTS
 from util.device import select_device
 from util.errors import InputError
-from util.text import counted
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_LOOKAHEAD = 8
@@ -121,7 +123,12 @@ class VideoSegmenter:
         return VideoSegmenter(loaded, config, device=device)
 
     def session(
-        self, *, lookahead: int = 1, frame_count: int | None = None, view: View = PLAIN_VIEW
+        self,
+        *,
+        lookahead: int = 1,
+        frame_count: int | None = None,
+        backward_from: int | None = None,
+        view: View = PLAIN_VIEW,
     ) -> SegmentationSession:
         """Start a video.
 
@@ -129,7 +136,8 @@ class VideoSegmenter:
         latency of lookahead - 1 frames. It has no effect on a clip system, whose clips are batches
         already, at a latency of clip_length - 1, nor on a system in which each frame needs the
         masks of the one before. frame_count: of the video, if known; the memory is then allocated
-        once. view: how the network sees the frames; see EnsembleSegmenter for several views.
+        once. backward_from: frames come backwards from the one of this index. view: how the
+        network sees the frames; see EnsembleSegmenter for several views.
         Raises InputError if lookahead is below 1.
         """
         return SegmentationSession(
@@ -138,32 +146,63 @@ class VideoSegmenter:
             self.config,
             lookahead=lookahead,
             frame_count=frame_count,
+            backward_from=backward_from,
             view=view,
         )
 
     def segment(
-        self, frames: Iterable[Any], masks: Any, *, lookahead: int = DEFAULT_LOOKAHEAD
+        self,
+        frames: Iterable[Any],
+        masks: Any,
+        *,
+        direction: Direction = "forward",
+        lookahead: int = DEFAULT_LOOKAHEAD,
     ) -> Iterator[FrameResult]:
         """Segment a whole video; yields a result for each frame, in order.
 
         frames: any iterable of uint8 RGB [H, W, 3]. masks: ids [H, W] for the first frame, or
-        {frame index: ids}. lookahead: see `session`.
-        Raises InputError for frames or masks that do not fit, and, after the last frame, for masks
-        of frames that do not exist.
+        {frame index: ids}. direction: forward finds objects from their masks on; backward, in the
+        frames before; both, in all frames, with both predictions averaged between two masks of an
+        object (see inference/propagation.py). lookahead: see `session`.
+
+        Backward and both read the frames more than once, and so does permanent_memory with several
+        masks: frames may then not be a generator.
+        Raises InputError for frames or masks that do not fit, and for masks of frames that do not
+        exist, which may be after the last frame.
         """
         masks = dict(masks) if isinstance(masks, Mapping) else {0: masks}
         if not masks or any(mask is None for mask in masks.values()):
             raise InputError("no mask: give ids [H, W] for the first frame, or {frame index: ids}")
+        if direction not in DIRECTIONS:
+            raise InputError(
+                f"direction {direction!r} is not known; choose one of {', '.join(DIRECTIONS)}"
+            )
+        if direction == "forward":
+            yield from self._segment_forward(frames, masks, lookahead)
+            return
+        propagation = Propagation(
+            functools.partial(self.session, lookahead=lookahead),
+            rereadable(frames, f"direction {direction}"),
+            masks,
+            direction=direction,
+            permanent=self.config.memory.permanent,
+        )
+        for _, result in propagation.results():
+            yield result
+
+    def _segment_forward(
+        self, frames: Iterable[Any], masks: dict[int, Any], lookahead: int
+    ) -> Iterator[FrameResult]:
+        """As `segment`; masks are used up."""
         frame_count = len(frames) if hasattr(frames, "__len__") else None
         session = self.session(lookahead=lookahead, frame_count=frame_count)
+        if self.config.memory.permanent and len(masks) > 1:
+            again = rereadable(frames, "permanent_memory with several masks")
+            for frame in again.read_at(sorted(masks)):
+                session.preload(frame.image, masks[frame.index], index=frame.index)
         for index, frame in enumerate(frames):
             result = session.step(frame, masks.pop(index, None))
             if result is not None:
                 yield result
         yield from session.drain()
-        if masks:
-            video = counted(session.frames_given, "frame")
-            raise InputError(
-                f"masks are given for frames {sorted(masks)}, but the video has {video} (counted"
-                " from 0)"
-            )
+        require_positions(masks, session.frames_given)

@@ -34,6 +34,9 @@ class SegmentationSession:
     nothing: the network neither encodes nor decodes them. The memory is scheduled by the frames'
     own indices (`step(…, index=…)`): a frame is written once `memory.write_every_frames` have
     passed since the last one written, whichever frames were given.
+
+    A session with `backward_from` takes and returns frames from the last to the first; the frame
+    indices that its memory holds are then distances from `backward_from`.
     """
 
     def __init__(
@@ -44,12 +47,13 @@ class SegmentationSession:
         *,
         lookahead: int = 1,
         frame_count: int | None = None,
+        backward_from: int | None = None,
         view: View = PLAIN_VIEW,
     ):
         """Start a video.
 
         network: an inference copy on `device` that has the slots of `config`, as VideoSegmenter
-        makes it. lookahead, frame_count, view: see VideoSegmenter.session.
+        makes it. lookahead, frame_count, backward_from, view: see VideoSegmenter.session.
         Raises InputError if lookahead is below 1.
         """
         if lookahead < 1:
@@ -57,6 +61,7 @@ class SegmentationSession:
         self._network, self._device, self._config = network, device, config
         self._view = view
         self._lookahead = 1 if config.frame_by_frame else lookahead
+        self._backward_from = backward_from
         self._memory = VideoMemory(network, config, frame_count)
         policy_needs_all = self._memory.policy.needs_every_frame
         self._may_skip = not (config.needs_every_frame or policy_needs_all)
@@ -133,13 +138,13 @@ class SegmentationSession:
 
     def check(self, frame: Any, mask: Any = None, *, index: int | None = None) -> None:
         """Raise InputError if `step` would refuse these arguments. The session is unchanged."""
-        self._checked(frame, mask, self._next_index if index is None else index)
+        self._checked(frame, mask, self._next_index if index is None else self._time_of(index))
 
     def push(
         self, frame: Any, mask: Any = None, *, index: int | None = None, wanted: bool = True
     ) -> None:
         """Take the next frame, as `step` does, without taking a result out."""
-        index = self._next_index if index is None else index
+        index = self._next_index if index is None else self._time_of(index)
         image, object_mask, self._predictor = self._checked(frame, mask, index)
         self.frames_given += 1
         self._next_index = index + 1
@@ -162,19 +167,45 @@ class SegmentationSession:
     def _checked(
         self, frame: Any, mask: Any, index: int
     ) -> tuple[Tensor, ObjectMask | None, ClipPredictor]:
-        """Frame and mask as typed values, and the predictor for them; see `check`."""
-        source = f"frame {index}"
+        """Frame and mask as typed values, and the predictor for them; see `check`.
+
+        index: in the order of this session.
+        """
+        source = f"frame {self._time_of(index)}"
         if index < self._next_index:
             raise InputError(
-                f"{source}: comes after frame {self._next_index - 1}; frames are given in order,"
-                " each once"
+                f"{source}: comes after frame {self._time_of(self._next_index - 1)}; frames are"
+                " given in order, each once"
             )
         image = as_image(frame, source)
         size = tuple(image.shape[1:])
         predictor = self._predictor_for(size, source)
         object_mask = None if mask is None else as_object_mask(mask, size, source)
-        self._require_room(predictor.geometry, object_mask, source)
+        self._require_room(predictor.geometry, object_mask, index, source)
         return image, object_mask, predictor
+
+    def preload(self, frame: Any, mask: Any, *, index: int) -> None:
+        """Memorise an annotated frame before the first `step`, for good.
+
+        All frames then read it, also those before it. Give frame and mask to `step` again when
+        their turn comes: objects join there. frame, mask, index: as `step` takes them.
+        Raises InputError unless the settings have permanent_memory, if frames were given already,
+        for frames and masks that do not fit, and if a bounded memory has no room for the frame.
+        """
+        source, index = f"frame {index}", self._time_of(index)
+        if not self._config.memory.permanent:
+            raise InputError(f"{source}: is preloaded; that takes the setting permanent_memory")
+        if self.frames_given:
+            raise InputError(f"{source}: is preloaded after a frame was given; preload it before")
+        image, object_mask, self._predictor = self._checked(frame, mask, index)
+        nothing, objects = VideoObjects(), VideoObjects(object_mask.object_ids)
+        given = GivenFrame(index, image.to(self._device), wanted=False)
+        with self._predictor.arithmetic():
+            context = ClipContext(nothing, bank=None, previous_masks=None)
+            (predicted,) = self._predictor.predict([given], context)
+            network_mask = self._predictor.geometry.mask_to_network(object_mask.to(self._device))
+            merged = objects.merge_mask(predicted.probabilities, network_mask, nothing)
+            self._memory.preload(predicted, merged[:, 1:], objects.ids, self._predictor)
 
     def flush(self) -> list[FrameResult]:
         """Return the results still due, in order. Further frames may follow."""
@@ -219,6 +250,10 @@ class SegmentationSession:
             self._previous_masks = None
             self._memory.clear()
 
+    def _time_of(self, index: int) -> int:
+        """The place in the order of this session of the frame `index`, and the other way round."""
+        return index if self._backward_from is None else self._backward_from - index
+
     def _predictor_for(self, size: tuple[int, int], source: str) -> ClipPredictor:
         """The predictor of this video. Raises InputError for frames of a size that does not fit."""
         if self._predictor is None:
@@ -232,12 +267,14 @@ class SegmentationSession:
             )
         return self._predictor
 
-    def _require_room(self, geometry: Geometry, mask: ObjectMask | None, source: str) -> None:
+    def _require_room(
+        self, geometry: Geometry, mask: ObjectMask | None, index: int, source: str
+    ) -> None:
         """Raise InputError if there are too many objects for a session, or for its memory."""
         given = () if mask is None else mask.object_ids
         self._objects.require_room(given, source)
         known = set(self._objects.known_ids).union(given)
-        self._memory.require_capacity(geometry, len(known))
+        self._memory.require_capacity(geometry, known, None if mask is None else index)
 
     def _is_skipped(self, index: int, wanted: bool) -> bool:
         """Whether a frame without a mask changes no result that is wanted."""
@@ -283,12 +320,12 @@ class SegmentationSession:
                 is_last = given is frames[-1]
                 if is_last and mask is not None:
                     frame = self._join_objects(frame, mask, given.wanted)
-                    decision = Write.KEEP
+                    self._schedule(frame, Write.KEEP, annotated=True)
                 else:
                     if given.wanted:
                         self._emit(frame)
                     decision = self._decide(frame, ends_clip=is_last and ends_clip)
-                self._schedule(frame, decision)
+                    self._schedule(frame, decision)
                 if is_last and self._config.enhance:
                     self._previous_masks = frame.masks if self._objects.ids else None
 
@@ -312,12 +349,12 @@ class SegmentationSession:
             return policy.memorise(frame.frame_index, frame.masks[0], self._objects.ids)
         return Write.NO
 
-    def _schedule(self, frame: PredictedFrame, decision: Write) -> None:
+    def _schedule(self, frame: PredictedFrame, decision: Write, *, annotated: bool = False) -> None:
         known_ids = self._objects.known_ids
         if decision is not Write.NO and known_ids:
             masks = self._objects.known_masks(frame.masks)
             temporary = decision is Write.TEMPORARY
-            self._memory.schedule(frame, masks, known_ids, temporary=temporary)
+            self._memory.schedule(frame, masks, known_ids, temporary=temporary, annotated=annotated)
 
     def _emit(
         self, frame: PredictedFrame, merge_mask: Callable[[Tensor], Tensor] | None = None
@@ -325,7 +362,7 @@ class SegmentationSession:
         """Queue the result of a frame. merge_mask: see DueResult."""
         # a copy, since a view of it would hold the probabilities of the whole clip
         probabilities = frame.probabilities.clone()
-        geometry = self._predictor.geometry
+        index, geometry = self._time_of(frame.frame_index), self._predictor.geometry
         self._results.append(
-            DueResult(frame.frame_index, self._objects.ids, probabilities, geometry, merge_mask)
+            DueResult(index, self._objects.ids, probabilities, geometry, merge_mask)
         )

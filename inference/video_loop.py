@@ -2,7 +2,8 @@
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from dataset import Frame, LiveVideo, TruncatedVideoError, Video, prefetch
@@ -15,6 +16,8 @@ from inference.output.soft import SoftWriter
 from inference.output.trace import FrameTrace, Trace
 from inference.output.video_outputs import VideoOutputs
 from inference.output.writer import ResultWriter
+from inference.propagated_video import VideoFrames, propagation_of
+from inference.propagation import Direction, Propagation
 from inference.results import FrameResult
 from inference.segmenter import VideoSegmenter
 from inference.session import SegmentationSession
@@ -24,6 +27,8 @@ from util.process import StopSignals
 from util.progress import Progress
 
 _FRAMES_AHEAD = 4
+_Work = SegmentationSession | Propagation
+_Pair = tuple[Frame, FrameResult]
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -31,8 +36,8 @@ class VideoLoop:
     """Segments videos into a folder.
 
     folder: prepared, and held by the main process. lookahead: see VideoSegmenter.session.
-    overlays: also draw the results. soft_writer: also write probabilities. `failures` holds the
-    error of each video that could not be segmented, by name.
+    direction: see runner.run. overlays: also draw the results. soft_writer: also write
+    probabilities. `failures` holds the error of each video that could not be segmented, by name.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class VideoLoop:
         trace: Trace,
         *,
         lookahead: int,
+        direction: Direction = "forward",
         overlays: bool,
         soft_writer: SoftWriter | None = None,
     ):
@@ -51,6 +57,7 @@ class VideoLoop:
         self._writer = writer
         self._trace = trace
         self._lookahead = lookahead
+        self._direction = direction
         self._overlays = overlays
         self._soft_writer = soft_writer
         self.measurements = Measurements(segmenter.device)
@@ -59,7 +66,8 @@ class VideoLoop:
     def run(self, videos: Sequence[Video]) -> None:
         """Segment the videos. Raises OSError if the disk takes no more results of any video."""
         known = all(video.frame_count is not None for video in videos)
-        total = sum(map(expected_frames, videos)) if known else None
+        frame_counts = (expected_frames(video, self._direction) for video in videos)
+        total = sum(frame_counts) if known else None
         with Progress(total) as progress:
             for video in videos:
                 location = f"{video.name}: {self._segmenter.device}"
@@ -76,7 +84,8 @@ class VideoLoop:
         is_live = isinstance(video, LiveVideo)
         files = video.inputs
         inputs = self._folder.begin(video.name, files, video.frame_range, read=not is_live)
-        session = self._new_session(video)
+        frames = VideoFrames(video)
+        session = self._new_work(video, frames)
         messages = VideoMessages(video, session, progress)
         seconds_before = self.measurements.clock.seconds
         if is_live and self._memory_grows():
@@ -90,7 +99,8 @@ class VideoLoop:
                 stack.enter_context(StopSignals(stopping, video.stop))
             outputs = stack.enter_context(self._outputs(video))
             try:
-                cause = self._write_results(video, session, messages, outputs)
+                results = self._results(video, session, messages, frames)
+                cause = self._write_results(video, session, messages, results, outputs)
             finally:
                 self.measurements.add_frames(session)
             check_inputs_unchanged(video.name, files, inputs)
@@ -101,8 +111,9 @@ class VideoLoop:
     def _write_results(
         self,
         video: Video,
-        session: SegmentationSession,
+        session: _Work,
         messages: VideoMessages,
+        results: Generator[_Pair, None, None],
         outputs: VideoOutputs,
     ) -> InputError | None:
         """Write what comes out of the session. Returns why it ended early, if its results count.
@@ -110,7 +121,7 @@ class VideoLoop:
         They count for a video file that ends early and for a live source that fails.
         """
         seconds_before, count = self.measurements.clock.seconds, 0
-        with contextlib.closing(self._results(video, session, messages)) as results:
+        with contextlib.closing(results):
             try:
                 for frame, result in results:
                     outputs.write(frame, result)
@@ -129,12 +140,34 @@ class VideoLoop:
         return None
 
     def _results(
-        self, video: Video, session: SegmentationSession, messages: VideoMessages
-    ) -> Iterator[tuple[Frame, FrameResult]]:
+        self, video: Video, session: _Work, messages: VideoMessages, frames: VideoFrames
+    ) -> Generator[_Pair, None, None]:
         """Each frame for which a result is wanted, with its result, in order.
 
         Then raises the error that ended the video early, if one did.
         """
+        if not isinstance(session, Propagation):
+            yield from self._forward_results(video, session, messages)
+            return
+
+        def advance() -> None:
+            self.measurements.update_memory(session)
+            messages.advance()
+
+        session.observe(functools.partial(self._timed, video), advance)
+        yield from session.results()
+        if frames.cause is not None:
+            raise frames.cause
+
+    def _forward_results(
+        self, video: Video, session: SegmentationSession, messages: VideoMessages
+    ) -> Iterator[_Pair]:
+        """As `_results`."""
+        if self._segmenter.config.memory.permanent:
+            # of a file that ends early, the frames that are there are segmented
+            with contextlib.suppress(TruncatedVideoError):
+                for frame in video.annotated_frames():
+                    self._timed(video, lambda frame=frame: _preload(session, frame))
         waiting: dict[int, Frame] = {}  # by their own index, until their result is due
         cause = None
         with contextlib.closing(_read_ahead(video)) as frames:
@@ -166,7 +199,15 @@ class VideoLoop:
         except InputError as error:
             raise InputError(f"{video.name}: {error}") from error
 
-    def _new_session(self, video: Video) -> SegmentationSession:
+    def _new_work(self, video: Video, frames: VideoFrames) -> _Work:
+        if self._direction != "forward":
+            return propagation_of(
+                video,
+                frames,
+                self._segmenter,
+                direction=self._direction,
+                lookahead=self._lookahead,
+            )
         if drops_frames(video):  # frames that wait for a batch are not the newest
             return self._segmenter.session()
         return self._segmenter.session(
@@ -187,7 +228,7 @@ class VideoLoop:
     def _traced(
         self,
         video: Video,
-        session: SegmentationSession,
+        session: _Work,
         frame: Frame,
         position: int,
         seconds: float,
@@ -230,9 +271,14 @@ class VideoLoop:
         return ", ".join(remedies[:-1]) + f" or {remedies[-1]}"
 
 
-def expected_frames(video: Video) -> int:
-    """How many frames a video has from its first annotated one on; 1 if that is unknown."""
-    return max((video.frame_count or 0) - video.first_index, 1)
+def expected_frames(video: Video, direction: Direction = "forward") -> int:
+    """How many frames a session of a video is given at most; 1 if that is unknown.
+
+    Forward, they are those from its first annotated one on; both, there are two passes.
+    """
+    count = video.frame_count or 0
+    frames = {"forward": count - video.first_index, "backward": count, "both": 2 * count}
+    return max(frames[direction], 1)
 
 
 def _read_ahead(video: Video) -> Iterator[Frame]:
@@ -240,6 +286,10 @@ def _read_ahead(video: Video) -> Iterator[Frame]:
     return (
         video.frames() if isinstance(video, LiveVideo) else prefetch(video.frames(), _FRAMES_AHEAD)
     )
+
+
+def _preload(session: SegmentationSession, frame: Frame) -> None:
+    session.preload(frame.image, frame.labels, index=frame.schedule_index)
 
 
 def _step(session: SegmentationSession, frame: Frame) -> FrameResult | None:

@@ -5,6 +5,7 @@ Legend: K objects, M elements of a frame, h w at stride 16.
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -56,22 +57,55 @@ class VideoMemory:
         scheduled = {i for scheduled in self._scheduled for i in scheduled.object_ids}
         return tuple(i for i in self.bank.lost_object_ids if i not in scheduled)
 
-    def require_capacity(self, geometry: Geometry, objects: int) -> None:
-        """Raise InputError if one frame of this geometry and number of objects does not fit."""
+    def require_capacity(
+        self, geometry: Geometry, object_ids: Collection[int], annotated_frame: int | None = None
+    ) -> None:
+        """Raise InputError if the next frame to be written does not fit.
+
+        object_ids: of the video so far. annotated_frame: is about to be memorised with its mask.
+        """
+        waiting = () if self.bank is None else self.bank.waiting_ids
         bytes_needed = element_bytes(
             self._network_config.key_channels,
             self._network_config.value_channels,
-            objects,
+            len(set(object_ids).union(waiting)),
             value_bytes=2 if self._config.amp else 4,
             usage=self.policy.usage,
         )
-        self.policy.capacity_elements(math.prod(geometry.grid), bytes_needed)
+        elements = math.prod(geometry.grid)
+        self.policy.capacity_elements(elements, bytes_needed)
+        permanent_frames = set(self.policy.permanent_frames)
+        if annotated_frame is not None and self._config.memory.permanent:
+            permanent_frames.add(annotated_frame)
+        self.policy.require_permanent_room(len(permanent_frames), elements, bytes_needed)
+
+    def preload(
+        self,
+        frame: PredictedFrame,
+        masks: Tensor,
+        object_ids: tuple[int, ...],
+        predictor: ClipPredictor,
+    ) -> None:
+        """Write an annotated frame before any other. masks: [1, K, 16h, 16w] of `object_ids`."""
+        values = predictor.encode_values(frame, masks, object_ids)
+        shown = self._shown(masks, object_ids)
+        self._bank_for(predictor).preload(frame.frame_index, frame.memory_key, values, shown=shown)
+        self.policy.permanent_frames.add(frame.frame_index)
+        self.frames_memorised += 1
 
     def schedule(
-        self, frame: PredictedFrame, masks: Tensor, object_ids: tuple[int, ...], *, temporary: bool
+        self,
+        frame: PredictedFrame,
+        masks: Tensor,
+        object_ids: tuple[int, ...],
+        *,
+        temporary: bool,
+        annotated: bool = False,
     ) -> None:
         """Have a frame written before the next clip. masks: [1, K, 16h, 16w] of `object_ids`."""
         self._scheduled.append(_ScheduledFrame(frame, masks, object_ids, temporary))
+        if annotated and self._config.memory.permanent:
+            self.policy.permanent_frames.add(frame.frame_index)
 
     def write_scheduled(self, predictor: ClipPredictor) -> None:
         """Encode and write the frames that are scheduled."""
@@ -91,27 +125,42 @@ class VideoMemory:
         return lost
 
     def clear(self) -> None:
-        """Free all elements, since no object is left."""
-        self.bank = None
+        """Free all elements, since no object is left, unless one is still to join."""
+        if self.bank is not None and not self.bank.object_ids:
+            self.bank = None
+            self.policy.permanent_frames.clear()
 
     def _write(self, scheduled: _ScheduledFrame, predictor: ClipPredictor) -> None:
         frame, masks, object_ids = scheduled.frame, scheduled.masks, scheduled.object_ids
         values = predictor.encode_values(frame, masks, object_ids)
+        bank, key = self._bank_for(predictor), frame.memory_key
+        shown = self._shown(masks, object_ids)
+        if frame.frame_index in bank.preloaded_frames and not scheduled.temporary:
+            bank.rewrite(frame.frame_index, key, values, shown=shown)
+            return
+        bank.drop_temporary()
+        bank.prepare(key, values)
+        self.policy.make_room(bank, len(key))
+        bank.write(frame.frame_index, key, values, temporary=scheduled.temporary, shown=shown)
+        self.frames_memorised += not scheduled.temporary
+
+    def _bank_for(self, predictor: ClipPredictor) -> MemoryBank:
         if self.bank is None:
             self.bank = MemoryBank(
                 similarity_kind=self._network_config.similarity,
                 capacity=self._reserved_frames() * math.prod(predictor.geometry.grid),
                 usage=self.policy.usage,
             )
-        key = frame.memory_key
-        self.bank.drop_temporary()
-        self.bank.prepare(key, values)
-        self.policy.make_room(self.bank, len(key))
-        shown = None
-        if self.policy.default_capacity_frames is not None:  # only a bounded memory loses objects
-            shown = dict(zip(object_ids, shown_elements(masks[0]), strict=True))
-        self.bank.write(frame.frame_index, key, values, temporary=scheduled.temporary, shown=shown)
-        self.frames_memorised += not scheduled.temporary
+        return self.bank
+
+    def _shown(self, masks: Tensor, object_ids: tuple[int, ...]) -> dict[int, Tensor] | None:
+        """Which elements show each object; None if no object can be lost.
+
+        Only a bounded memory loses objects.
+        """
+        if self.policy.default_capacity_frames is None:
+            return None
+        return dict(zip(object_ids, shown_elements(masks[0]), strict=True))
 
     def _reserved_frames(self) -> int:
         """Frames' worth of memory allocated at first: what the video needs, if that is known."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dataset import Frame, LiveVideo, Video
+from inference.propagation import Propagation
 from inference.session import SegmentationSession
 from util.progress import Progress
 from util.text import counted
@@ -14,7 +15,9 @@ class VideoMessages:
     session: segments the video. progress: of all videos of this process.
     """
 
-    def __init__(self, video: Video, session: SegmentationSession, progress: Progress):
+    def __init__(
+        self, video: Video, session: SegmentationSession | Propagation, progress: Progress
+    ):
         self._video, self._session, self._progress = video, session, progress
         self._notes_told = 0
         self._lost: tuple[int, ...] = ()  # the objects told to be lost

@@ -107,6 +107,37 @@ class Video(ABC):
             InputError: when the frame or mask that is wrong is reached.
         """
 
+    def annotations(self) -> dict[int, np.ndarray]:
+        """The masks that count, labels uint8 [H, W] by position. Not to be called during frames().
+
+        Raises InputError if a mask is wrong.
+        """
+        return {frame.index: frame.labels for frame in self.annotated_frames()}
+
+    def annotated_frames(self) -> Iterator[Frame]:
+        """The frames whose masks count, in order. Not to be called during frames().
+
+        Raises:
+            InputError: as frames(), or the video can be read only once.
+        """
+        return (frame for frame in self.frames() if frame.labels is not None)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """The frames from position `start` to before `stop` (None: the end), without masks.
+
+        May be called with any positions, in any order.
+
+        Raises:
+            InputError: as frames(), or the video can be read only once, which is the default.
+        """
+        raise InputError(f"{self.name}: can be read only once, forward; leave --direction out")
+
+    def read_at(self, positions: Sequence[int]) -> Iterator[Frame]:
+        """The frames at ascending positions, without masks; as `read`."""
+        wanted = set(positions)
+        frames = self.read(positions[0], positions[-1] + 1)
+        return (frame for frame in frames if frame.index in wanted)
+
     @property
     def frame_range(self) -> FrameRange | None:
         """The range that 16-bit frames are scaled by; None if frames have 8 bits."""

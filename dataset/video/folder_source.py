@@ -4,7 +4,7 @@ Legend: H W height and width in pixels. A position is an image's index in its so
 """
 
 import functools
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +146,11 @@ class FolderSource(FrameSource):
                     f"{size_text(first_size)}; all frames must have one size"
                 )
             yield Picture(index, image)
+
+    def pictures_at(
+        self, positions: Sequence[int], mask_size: tuple[int, int]
+    ) -> Iterator[Picture]:
+        return (next(self.pictures(position, mask_size)) for position in positions)
 
 
 def _is_turned_upright(sizes: ImageSizes, mask_size: tuple[int, int]) -> bool:

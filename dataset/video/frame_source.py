@@ -3,6 +3,7 @@
 Legend: H W height and width in pixels. A position is an image's index in its source.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,6 +85,21 @@ class FrameSource(ABC):
         Args:
             mask_size: (H, W) of the masks, which may decide how images are turned.
         """
+
+    def pictures_at(
+        self, positions: Sequence[int], mask_size: tuple[int, int]
+    ) -> Iterator[Picture]:
+        """The images at ascending positions; those that cannot be decoded are left out.
+
+        By default, all images from the first to the last are read.
+        """
+        wanted = set(positions)
+        with contextlib.closing(self.pictures(positions[0], mask_size)) as pictures:
+            for picture in pictures:
+                if picture.index in wanted:
+                    yield picture
+                if picture.index >= positions[-1]:
+                    return
 
 
 class NumberedSource(FrameSource):

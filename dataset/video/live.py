@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.image_file import size_text
-from dataset.video.base import TruncatedVideoError
+from dataset.video.base import Frame, TruncatedVideoError
 from dataset.video.feeds import (
     MAX_STALL_SECONDS,
     CameraFeed,
@@ -262,6 +262,22 @@ class LiveVideo(MaskedVideo):
         a recording that cannot be repeated."""
         super().validate()
         self.frames_per_second = self._live.feed.frames_per_second
+
+    def annotated_frames(self) -> Iterator[Frame]:
+        """None for a single mask, which no frame precedes that shows an object.
+
+        Raises InputError for several masks, since their frames cannot be read before they come.
+        """
+        if len(self._masks) > 1:
+            raise InputError(
+                f"{self.address}: several masks, whose frames cannot be memorised before they come;"
+                " give one mask, or leave --permanent_memory out"
+            )
+        return iter(())
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Raises InputError, since a live source cannot be read again."""
+        raise InputError(f"{self.address}: a live source is read only once, forward")
 
     def _check_end(self, masks_ahead: Sequence[int], last_index: int) -> None:
         """Nothing to check: a live source may be stopped before the frames of some masks come."""

@@ -3,6 +3,7 @@
 Legend: H W height and width in pixels. A position is a frame's index in its source.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections import deque
@@ -84,6 +85,7 @@ class MaskedVideo(Video):
         self._palette: bytes | None = None
         self._selection = MaskSelection()
         self._notes: list[str] = []
+        self._masks_described = 0  # in the notes
         self._source_notes_taken = 0
 
     @property
@@ -121,13 +123,11 @@ class MaskedVideo(Video):
         return self._selection.ignored_masks
 
     def frames(self) -> Iterator[Frame]:
-        self._selection = selection = MaskSelection(self._corrections)
-        self._notes, self._source_notes_taken = [], 0
-        mask_size = image_sizes(self._masks[self.first_index]).stored
+        self._begin_selection()
         last_required = self._last_required_index()
         masks_ahead = deque(self._masks)
-        index, masks_described = self.first_index, 0
-        for index, image, seconds in self._source.pictures(self.first_index, mask_size):
+        index = self.first_index
+        for index, image, seconds in self._source.pictures(self.first_index, self._mask_size()):
             if masks_ahead and masks_ahead[0] < index:
                 raise TruncatedVideoError(
                     f"{short_path(self._masks[masks_ahead[0]])}: its frame is damaged and cannot "
@@ -136,15 +136,55 @@ class MaskedVideo(Video):
             labels = None
             if index in self._masks:
                 masks_ahead.popleft()
-                mask = self._read_mask(index, image.shape[:2])
-                labels = selection.select(mask.labels, short_path(self._masks[index]))
-                if labels is not None or (self._corrections and not mask.labels.any()):
-                    masks_described += 1
-                    self._describe_mask(index, labels, mask.note, masks_described)
+                labels = self._select_mask(index, image.shape[:2])
             yield self._frame(index, image, labels, seconds)
             if index == last_required:
                 return
         self._check_end(masks_ahead, index)
+
+    def annotations(self) -> dict[int, np.ndarray]:
+        """The masks that count by position, labels uint8 [H, W], as frames() selects them.
+
+        At most the first annotated frame is decoded. Raises InputError if a mask is wrong.
+        """
+        self._begin_selection()
+        size = self._source.size(self.first_index, self._mask_size())
+        selected = {index: self._select_mask(index, size) for index in self._masks}
+        return {index: labels for index, labels in selected.items() if labels is not None}
+
+    def annotated_frames(self) -> Iterator[Frame]:
+        selected = self.annotations()
+        frames = self.read_at(list(selected))
+        return (dataclasses.replace(frame, labels=selected[frame.index]) for frame in frames)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        with contextlib.closing(self._source.pictures(start, self._mask_size())) as pictures:
+            for index, image, seconds in pictures:
+                if stop is not None and index >= stop:
+                    return
+                yield self._frame(index, image, None, seconds)
+                if stop is not None and index == stop - 1:
+                    return
+
+    def read_at(self, positions: Sequence[int]) -> Iterator[Frame]:
+        pictures = self._source.pictures_at(positions, self._mask_size())
+        return (self._frame(index, image, None, seconds) for index, image, seconds in pictures)
+
+    def _mask_size(self) -> tuple[int, int]:
+        return image_sizes(self._masks[self.first_index]).stored
+
+    def _begin_selection(self) -> None:
+        self._selection = MaskSelection(self._corrections)
+        self._notes, self._source_notes_taken, self._masks_described = [], 0, 0
+
+    def _select_mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        """The part of a mask that counts; a note says what that is."""
+        mask = self._read_mask(index, size)
+        labels = self._selection.select(mask.labels, short_path(self._masks[index]))
+        if labels is not None or (self._corrections and not mask.labels.any()):
+            self._masks_described += 1
+            self._describe_mask(index, labels, mask.note, self._masks_described)
+        return labels
 
     def _frame(
         self, index: int, image: np.ndarray, labels: np.ndarray | None, seconds: float | None

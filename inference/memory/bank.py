@@ -5,15 +5,17 @@ stride 16), M query positions (elements of a frame).
 
 The bank stores and reads; a policy decides what is written and what is evicted. Keys exist once,
 however many objects there are; each object has a table of values beside them. Rows are in order of
-time, so that an object that joined late reads the rows since its first frame.
+time, so that an object that joined late reads the rows since its first frame. Preloaded frames,
+which are annotated frames from anywhere in the video, precede them; an object reads those whose
+masks show it.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from inference.memory.readers import Readers, ReadingGroup
 from inference.memory.tables import ElementTables, Usage
 from model.config import Similarity
 from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
@@ -32,24 +34,6 @@ def most_exact_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-@dataclasses.dataclass(frozen=True)
-class _ObjectGroup:
-    """Objects that read the same elements, with one top-k and one set of weights."""
-
-    object_ids: tuple[int, ...]
-    first_element: int
-    first_frames: int  # at how many frames the objects joined
-
-
-@dataclasses.dataclass
-class _Membership:
-    """What the bank knows of an object beside its values."""
-
-    first_frame: int
-    first_element: int  # the first row that it reads
-    was_shown: bool = False  # whether any element written for good has ever shown it
-
-
 class MemoryBank:
     """Elements of a video, each with a key, the frame and the position it is from, and values.
 
@@ -63,7 +47,7 @@ class MemoryBank:
         self.similarity_kind = similarity_kind
         self.usage = usage
         self._tables = ElementTables(capacity)
-        self._members: dict[int, _Membership] = {}
+        self._readers = Readers()
         self._temporary_from: int | None = None  # the next write drops the rows from here on
         self._lost: tuple[int, ...] | None = None  # cached `lost_object_ids`
 
@@ -80,13 +64,23 @@ class MemoryBank:
     @property
     def first_frames(self) -> frozenset[int]:
         """The frames at which the objects joined."""
-        return frozenset(member.first_frame for member in self._members.values())
+        return self._readers.first_frames
+
+    @property
+    def preloaded_frames(self) -> tuple[int, ...]:
+        """The frames given to `preload`."""
+        return tuple(self._readers.preloaded_frames)
+
+    @property
+    def waiting_ids(self) -> tuple[int, ...]:
+        """The objects that preloaded frames show and that have not joined."""
+        return self._readers.waiting_ids
 
     @property
     def lost_object_ids(self) -> tuple[int, ...]:
         """Objects without an element: all since they joined, or all that showed them, are gone."""
         if self._lost is None:
-            self._lost = tuple(i for i in self._members if self._is_lost(i))
+            self._lost = tuple(i for i in self._readers.ids if self._is_lost(i))
         return self._lost
 
     @property
@@ -153,15 +147,15 @@ class MemoryBank:
         return tuple(self._tables.all())
 
     def first_element(self, object_id: int) -> int:
-        """The first row that an object reads."""
-        return self._members[object_id].first_element
+        """The first row that an object reads behind preloaded frames."""
+        return self._readers.first_element(object_id)
 
     def values(self, object_id: int) -> Tensor:
         """The values of an object in the rows that it reads, [N - first_element, C^v].
 
-        A view, not to be changed.
+        If it also reads preloaded frames, theirs come first. Not to be changed.
         """
-        return self._tables.values[object_id][self.first_element(object_id) : self.size]
+        return self._tables.values[object_id][self._rows(object_id)]
 
     def prepare(self, key: Tensor, values: Mapping[int, Tensor]) -> None:
         """Create the tables for a write, so that `element_bytes` counts its new objects.
@@ -198,16 +192,62 @@ class MemoryBank:
         known, so that no object can be lost by eviction of what showed it.
         There must be room below the limit (assertion).
         """
-        assert set(values) >= set(self._tables.values), (
+        assert set(values) >= set(self._tables.values).difference(self.waiting_ids), (
             "an object without values would read rows never written"
         )
         self.drop_temporary()
         if temporary:
             self._temporary_from = self.size
         self._append(frame_index, key, values, shown)
-        if shown is not None and not temporary:
-            for object_id, member in self._members.items():
-                member.was_shown = member.was_shown or bool(shown[object_id].any())
+        if not temporary:
+            self._readers.note_shown(shown)
+
+    def preload(
+        self,
+        frame_index: int,
+        key: Tensor,
+        values: Mapping[int, Tensor],
+        *,
+        shown: Mapping[int, Tensor] | None = None,
+    ) -> None:
+        """Put an annotated frame before all that is written; no policy may evict it.
+
+        Only the objects in `values` read it, until `rewrite` gives the values of others.
+        Arguments: as `write`. Nothing may have been written yet (assertion).
+        """
+        assert self.size == len(self.preloaded_frames) * len(key), (
+            "frames are preloaded before any is written"
+        )
+        self.prepare(key, values)
+        self._append_rows(frame_index, key, values, shown)
+        self._readers.preload(frame_index, len(key))
+        self._readers.add_to_preloaded(values, frame_index)
+        self._readers.note_shown(shown)
+        self._lost = None
+
+    def rewrite(
+        self,
+        frame_index: int,
+        key: Tensor,
+        values: Mapping[int, Tensor],
+        *,
+        shown: Mapping[int, Tensor] | None = None,
+    ) -> None:
+        """Give a preloaded frame the values of all objects; new objects join at it.
+
+        Arguments: as `write`. Temporary elements are dropped.
+        """
+        self.drop_temporary()
+        self.prepare(key, values)
+        self._tables.fill_up()
+        rows = self._readers.preloaded_rows(frame_index)
+        for object_id, value in values.items():
+            self._tables.values[object_id][rows] = value
+            self._tables.shown[object_id][rows] = True if shown is None else shown[object_id]
+        self._readers.join(values, frame_index, self.size)
+        self._readers.add_to_preloaded(values, frame_index)
+        self._readers.note_shown(shown)
+        self._lost = None
 
     def drop_temporary(self) -> None:
         """Drop the temporary elements, if there are any."""
@@ -216,12 +256,14 @@ class MemoryBank:
             self._temporary_from = None
 
     def keep(self, rows: Tensor) -> None:
-        """Evict all elements but `rows`, int64 and ascending: one indexing operation per table."""
+        """Evict all elements but `rows`, int64 and ascending: one indexing operation per table.
+
+        Those of preloaded frames may not be evicted.
+        """
         temporary_from = self.size if self._temporary_from is None else self._temporary_from
-        starts = [*(member.first_element for member in self._members.values()), temporary_from]
+        starts = [*self._readers.first_elements, temporary_from]
         starts = torch.searchsorted(rows, torch.tensor(starts, device=rows.device)).tolist()
-        for member, start in zip(self._members.values(), starts[:-1], strict=True):
-            member.first_element = start
+        self._readers.first_elements = starts[:-1]
         if self._temporary_from is not None:
             self._temporary_from = starts[-1]
         self._tables.keep(rows)
@@ -240,8 +282,8 @@ class MemoryBank:
         The merged elements take row, frame and position of the last frame of their group; uses add
         up. No group may contain frames from before and after an object joined (assertion).
         """
-        for member in self._members.values():
-            before = (rows < member.first_element).flatten(1).sum(1)
+        for first_element in self._readers.first_elements:
+            before = (rows < first_element).flatten(1).sum(1)
             assert (before % rows[0].numel() == 0).all(), (
                 "a merged frame would mix frames from before and after an object joined"
             )
@@ -270,7 +312,7 @@ class MemoryBank:
     def remove_object(self, object_id: int) -> None:
         """Forget an object and free its values."""
         self._tables.remove_object(object_id)
-        del self._members[object_id]
+        self._readers.remove(object_id)
         self._lost = None
 
     def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
@@ -285,9 +327,9 @@ class MemoryBank:
         readout = query_key.new_empty(len(object_ids), positions, value_channels)
         number_of = {object_id: number for number, object_id in enumerate(object_ids)}
         for object_id in object_ids:
-            if self._has_no_element(object_id):
+            if self._readers.has_no_element(object_id, self.size):
                 readout[number_of[object_id]] = 0
-        groups = self._groups(object_ids)
+        groups = self._readers.groups(object_ids, self.size, query_key.device)
         if not groups:
             return readout
         chunk_elements = _CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_ON_GPU)
@@ -298,10 +340,12 @@ class MemoryBank:
                 queries = slice(start, start + chunk)
                 scores = similarity(self.keys, query_key[queries], self.norms, self.similarity_kind)
                 for group in groups:
-                    weights, indices = top_k_softmax(scores[:, group.first_element :], top_k)
+                    weights, indices = top_k_softmax(scores[:, group.rows], top_k)
+                    if isinstance(group.rows, Tensor):
+                        indices = group.rows[indices]
                     self._count(group, weights, indices)
                     for object_id in group.object_ids:
-                        values = self.values(object_id)
+                        values = self._tables.values[object_id][group.offset : self.size]
                         readout[number_of[object_id], queries] = sparse_readout(
                             values, weights, indices
                         )
@@ -336,31 +380,21 @@ class MemoryBank:
             self._truncate(size)
         return torch.cat(readouts, dim=1) if others else readouts[0]
 
-    def _has_no_element(self, object_id: int) -> bool:
-        return self._members[object_id].first_element >= self.size
-
     def _is_lost(self, object_id: int) -> bool:
-        member = self._members[object_id]
-        if self._has_no_element(object_id):
+        if self._readers.has_no_element(object_id, self.size):
             return True
-        shown = self._tables.shown[object_id][member.first_element : self.size]
-        return member.was_shown and not bool(shown.any())
+        shown = self._tables.shown[object_id][self._rows(object_id)]
+        return self._readers.was_shown(object_id) and not bool(shown.any())
 
-    def _groups(self, object_ids: Iterable[int]) -> list[_ObjectGroup]:
-        by_first: dict[int, list[int]] = {}
-        for object_id in object_ids:
-            if not self._has_no_element(object_id):
-                by_first.setdefault(self.first_element(object_id), []).append(object_id)
-        return [
-            _ObjectGroup(tuple(ids), first, len({self._members[i].first_frame for i in ids}))
-            for first, ids in by_first.items()
-        ]
+    def _rows(self, object_id: int) -> slice | Tensor:
+        """The rows that an object reads."""
+        return self._readers.rows(object_id, self.size, self.keys.device)
 
-    def _count(self, group: _ObjectGroup, weights: Tensor, indices: Tensor) -> None:
-        """Add the uses of a read: weights, indices [M, k], counted from the group's first row."""
+    def _count(self, group: ReadingGroup, weights: Tensor, indices: Tensor) -> None:
+        """Add the uses of a read: weights, indices [M, k], counted from the group's offset."""
         if self.usage is None:
             return
-        uses = self._tables.in_use("uses")[group.first_element :]
+        uses = self._tables.in_use("uses")[group.offset :]
         if self.usage == "count":
             amount = torch.ones_like(indices)
         else:
@@ -377,6 +411,17 @@ class MemoryBank:
     ) -> None:
         self.prepare(key, values)
         first_element = self.size
+        self._append_rows(frame_index, key, values, shown)
+        self._readers.join(values, frame_index, first_element)
+        self._lost = None
+
+    def _append_rows(
+        self,
+        frame_index: int,
+        key: Tensor,
+        values: Mapping[int, Tensor],
+        shown: Mapping[int, Tensor] | None,
+    ) -> None:
         shared = {
             "keys": key,
             "norms": squared_norm(key),
@@ -385,9 +430,6 @@ class MemoryBank:
             "uses": 0,
         }
         self._tables.append(len(key), shared, values, shown)
-        for object_id in values:
-            self._members.setdefault(object_id, _Membership(frame_index, first_element))
-        self._lost = None
 
     def _truncate(self, size: int) -> None:
         """Drop the rows from `size` on."""

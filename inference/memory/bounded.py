@@ -3,6 +3,7 @@
 import abc
 import logging
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class BoundedMemory(EveryK):
     which depends on the number of objects, since each has values of its own. The frames that
     progressive matching adds during a clip come on top of the frames, but count in the megabytes.
     The frame being written is never evicted. With `protect_annotated`, the elements of annotated
-    frames are evicted only if no others are left.
+    frames are evicted only if no others are left. Permanent frames count against the capacity.
     """
 
     default_capacity_frames = 4
@@ -42,6 +43,11 @@ class BoundedMemory(EveryK):
             raise InputError(
                 "memory.protect_annotated with memory_frames 1: the frame being written takes it"
                 " all; give at least 2 frames"
+            )
+        if self._capacity_frames == 1 and config.permanent:
+            raise InputError(
+                "permanent_memory with memory_frames 1: the annotated frame leaves no room for"
+                " another; give at least 2 frames"
             )
         self.frame_index = 0  # of the latest processed frame
         self._annotated_frames: list[int] = []
@@ -83,23 +89,50 @@ class BoundedMemory(EveryK):
             )
         return capacity
 
+    def require_permanent_room(
+        self, permanent_frames: int, frame_elements: int, element_bytes: int
+    ) -> None:
+        capacity = self.capacity_elements(frame_elements, element_bytes)
+        if not permanent_frames or (permanent_frames + 1) * frame_elements <= capacity:
+            return
+        if self._capacity_frames is not None:
+            bound, least = f"memory_frames is {self._capacity_frames}", f"{permanent_frames + 1}"
+        else:
+            frames = permanent_frames + 1 + self.config.progressive_frames
+            bytes_needed = frames * frame_elements * element_bytes
+            bound = f"max_memory_mb is {self.config.max_megabytes:g}"
+            least = f"{math.ceil(bytes_needed / 1e4) / 100:g}"
+        raise InputError(
+            f"{bound}, but {counted(permanent_frames, 'annotated frame')} stay in memory"
+            f" (permanent_memory) and the frame being written needs room beside them; give at least"
+            f" {least}, or leave permanent_memory out"
+        )
+
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         capacity = self.capacity_elements(incoming, bank.element_bytes)
         if self.config.max_megabytes is not None:
             self._note_capacity(capacity, incoming, len(bank.object_ids))
         surplus = bank.size + incoming - capacity
         if surplus > 0:
-            bank.keep(self._eviction_order(bank)[surplus:].sort().values)
+            evicted = self._eviction_order(bank)[:surplus]
+            assert len(evicted) == surplus, "room beside permanent frames is required of each mask"
+            stays = torch.ones(bank.size, dtype=torch.bool, device=evicted.device)
+            stays[evicted] = False
+            bank.keep(stays.nonzero().squeeze(1))
         bank.limit(capacity + self.config.progressive_frames * incoming)
 
     def _eviction_order(self, bank: MemoryBank) -> Tensor:
-        """The rows of the elements in the order in which they are evicted, int64 [N]."""
+        """The rows of the elements in the order in which they are evicted, int64 [N].
+
+        Those of permanent frames are left out.
+        """
         rows = torch.sort(self.rank(bank), stable=True).indices
-        if not self.config.protect_annotated:
-            return rows
-        annotated_frames = torch.tensor(self._annotated_frames, device=bank.frames.device)
-        is_annotated = torch.isin(bank.frames[rows], annotated_frames)
-        return rows[torch.sort(is_annotated, stable=True).indices]
+        if self.config.protect_annotated:
+            is_annotated = _is_of(self._annotated_frames, bank.frames[rows])
+            rows = rows[torch.sort(is_annotated, stable=True).indices]
+        if self.permanent_frames:
+            rows = rows[~_is_of(self.permanent_frames, bank.frames[rows])]
+        return rows
 
     def _note_capacity(self, capacity: int, frame_elements: int, objects: int) -> None:
         frames = capacity / frame_elements
@@ -108,3 +141,8 @@ class BoundedMemory(EveryK):
             f"memory: {self.config.max_megabytes:g} MB hold {capacity:,} elements,"
             f" {frames:.1f} frames' worth, with {counted(objects, 'object')}",
         )
+
+
+def _is_of(frame_indices: Collection[int], frames: Tensor) -> Tensor:
+    """Which of `frames`, int64 [N], are among the indices; bool [N]."""
+    return torch.isin(frames, torch.tensor(list(frame_indices), device=frames.device))

@@ -24,8 +24,8 @@ class MemoryConfig:
     capacity_frames: int | None = bounded(None, at_least=1)
     max_megabytes: float | None = bounded(None, above=0)
     protect_annotated: bool = False  # of bounded policies: evict annotated frames last
-    # of policy random, as torch.Generator takes it
-    seed: int = bounded(0, at_least=-(2**63), below=2**64)
+    permanent: bool = False  # annotated frames enter before the first prediction, and stay
+    seed: int = bounded(0, below=2**31)  # of policy random
 
     @property
     def progressive_frames(self) -> int:

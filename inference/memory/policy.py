@@ -43,6 +43,7 @@ class MemoryPolicy(abc.ABC):
 
     def __init__(self, config: MemoryConfig):
         self.config = config
+        self.permanent_frames: set[int] = set()  # never evicted; the video's memory adds to them
 
     def use_network(self, network: VOSNetwork) -> None:  # noqa: B027 most policies need none
         """Take the network that runs, which has the policy's slot, before the first frame."""
@@ -94,8 +95,16 @@ class MemoryPolicy(abc.ABC):
         """
         return None
 
+    def require_permanent_room(  # noqa: B027 most are unbounded
+        self, permanent_frames: int, frame_elements: int, element_bytes: int
+    ) -> None:
+        """Raise InputError if so many permanent frames leave no room for another frame.
+
+        frame_elements, element_bytes: as `capacity_elements`.
+        """
+
     def make_room(self, bank: MemoryBank, incoming: int) -> None:  # noqa: B027 most are unbounded
         """Evict elements by `bank.keep(rows)` before `incoming` ones are written.
 
-        Temporary elements are dropped already.
+        Temporary elements are dropped already. Those of `permanent_frames` must stay.
         """

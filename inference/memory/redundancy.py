@@ -4,16 +4,19 @@ Legend: G groups, T frames, M elements of a frame, C channels.
 
 Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, they become
 T / 2^(S+1) frames, by the network's gate and convolutions (model/redundancy_reduction.py).
-Ours: N = 12. The frames at which objects joined are exempt and come on top of N. Merged frames lie
-between two exempt ones, so that none mixes frames from before and after an object joined. Of a
-stretch between two exempt frames, the newest frames stay unmerged if they do not fill a group.
+Ours: N = 12. The frames at which objects joined, and permanent frames, are exempt and come on top
+of N. Merged frames lie between two exempt ones, so that none mixes frames from before and after an
+object joined. Of a stretch between two exempt frames, the newest frames stay unmerged if they do
+not fill a group.
 """
 
+import bisect
 import itertools
 import logging
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
 from inference.memory.bank import MemoryBank
 from inference.memory.config import MemoryConfig
@@ -67,26 +70,40 @@ class RedundancyReduced(EveryK):
 
     def make_room(self, bank: MemoryBank, incoming: int) -> None:
         # all frames have as many elements as the incoming one
-        frames, exempt = bank.frames[::incoming].tolist(), bank.first_frames
-        starts = [number * incoming for number, frame in enumerate(frames) if frame not in exempt]
-        if len(starts) < self._capacity_frames:
+        frames = bank.frames[::incoming].tolist()
+        stretches = self._stretches(frames, bank.first_frames)
+        if sum(map(len, stretches)) < self._capacity_frames:
             return
-        keys = torch.stack([bank.keys[start : start + incoming] for start in starts])
-        groups = self._groups(frames, exempt, self._reduction.choose(keys))
+        rows = self._rows(bank, [frame for run in stretches for frame in run], incoming)
+        keys = bank.keys[rows]
+        groups = self._groups(stretches, self._reduction.choose(keys))
         for factor in sorted({len(group) for group in groups}):
             self._merge(bank, [group for group in groups if len(group) == factor], incoming, factor)
 
-    def _groups(self, frames: list[int], exempt: Collection[int], factor: int) -> list[list[int]]:
+    def _stretches(self, frames: list[int], first_frames: Collection[int]) -> list[list[int]]:
+        """Those of the frames in memory that may be merged, one list per stretch.
+
+        first_frames: at which objects joined. They end a stretch even if they are not in their
+        place in time, as preloaded frames are not.
+        """
+        joins, exempt = sorted(first_frames), self.permanent_frames.union(first_frames)
+
+        def stretch_of(frame: int) -> int | None:
+            return None if frame in exempt else bisect.bisect(joins, frame)
+
+        grouped = itertools.groupby(frames, key=stretch_of)
+        return [list(run) for stretch, run in grouped if stretch is not None]
+
+    def _groups(self, stretches: list[list[int]], factor: int) -> list[list[int]]:
         """The frames that become one, as lists of `factor` frames in a row.
 
-        Groups begin at the oldest frame of each stretch between exempt ones. A stretch shorter than
-        the factor is merged by the largest factor that fits.
+        Groups begin at the oldest frame of each stretch. A stretch shorter than the factor is
+        merged by the largest factor that fits.
         """
         groups = []
-        for is_exempt, stretch in itertools.groupby(frames, key=exempt.__contains__):
-            run = list(stretch)
+        for run in stretches:
             fitting = [size for size in self._reduction.factors if size <= min(factor, len(run))]
-            if not is_exempt and fitting:
+            if fitting:
                 size = fitting[-1]
                 groups += [
                     run[start : start + size] for start in range(0, len(run) - size + 1, size)
@@ -95,11 +112,17 @@ class RedundancyReduced(EveryK):
 
     def _merge(self, bank: MemoryBank, groups: list[list[int]], elements: int, factor: int) -> None:
         """Merge groups of `factor` frames with so many elements each."""
-        frames = torch.tensor(groups, device=bank.frames.device)
-        starts = torch.searchsorted(bank.frames, frames)  # [G, T]
-        rows = starts.unsqueeze(-1) + torch.arange(elements, device=starts.device)
+        rows = self._rows(bank, [frame for group in groups for frame in group], elements)
         bank.merge(
-            rows,
+            rows.unflatten(0, (len(groups), factor)),
             lambda key: self._reduction.reduce_key(key, factor).squeeze(1),
             lambda value: self._reduction.reduce_value(value, factor).squeeze(1),
         )
+
+    @staticmethod
+    def _rows(bank: MemoryBank, frames: list[int], elements: int) -> Tensor:
+        """The rows of frames with so many elements each, int64 [T, M]."""
+        number_of = {frame: number for number, frame in enumerate(bank.frames[::elements].tolist())}
+        starts = torch.tensor([number_of[frame] for frame in frames]) * elements
+        rows = starts.unsqueeze(-1) + torch.arange(elements)
+        return rows.to(bank.frames.device)

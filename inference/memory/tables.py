@@ -90,6 +90,10 @@ class ElementTables:
             self.shown[object_id][rows] = True if shown is None else shown[object_id]
         self.size = rows.stop
 
+    def fill_up(self) -> None:
+        """Give objects that were added as many rows as the other tables have."""
+        self._resize(self._capacity)
+
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but `rows`, int64 and ascending, in place."""
         for table in self.all():

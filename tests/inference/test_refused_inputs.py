@@ -123,6 +123,9 @@ GENERIC_REQUESTS = [
         "--video 0 --mask m.png --frame_range 0 900",
         "--frame_range: not for --realtime and live sources",
     ),
+    ("--video 0 --mask m.png --direction both", "--direction both: .* live sources cannot"),
+    ("--video a --mask m.png --realtime --direction backward", "--direction backward: .* live"),
+    ("--video a.mp4 --mask m.png --direction sideways", "choose from .*forward.*both"),
     ("--video a.mp4 --mask m.png --sequences bear", "--sequences: .* leave it out with --video"),
     ("--video a.mp4 --mask m.png --frame_range 9 9", "frame range 9 to 9: two whole numbers"),
 ]

@@ -1,0 +1,65 @@
+"""The propagation of a data set's video: its frames are read ahead, again for each pass."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+from dataset import Frame, TruncatedVideoError, Video, prefetch
+from inference.propagation import Direction, Propagation
+from inference.segmenter import VideoSegmenter
+from util.errors import InputError
+
+_FRAMES_AHEAD = 4
+
+
+class VideoFrames:
+    """The frames of a video, to be read more than once.
+
+    cause: why the latest reading to the end stopped early, if it did.
+    """
+
+    def __init__(self, video: Video):
+        self._video = video
+        self.cause: TruncatedVideoError | None = None
+
+    def read(self, start: int, stop: int | None) -> Iterator[Frame]:
+        """As Video.read. If the video ends early, so do the frames, after they are noted.
+
+        Raises InputError if it ends before `stop`.
+        """
+        try:
+            yield from prefetch(self._video.read(start, stop), _FRAMES_AHEAD)
+        except TruncatedVideoError as error:
+            if stop is not None:
+                raise InputError(
+                    f"{error} (--direction reads backwards from the last mask, which needs all"
+                    " frames before it; without it, the frames that are there are segmented)"
+                ) from error
+            self.cause = error
+
+    def read_at(self, positions: Sequence[int]) -> Iterator[Frame]:
+        """As Video.read_at."""
+        return self._video.read_at(positions)
+
+
+def propagation_of(
+    video: Video,
+    frames: VideoFrames,
+    segmenter: VideoSegmenter,
+    *,
+    direction: Direction,
+    lookahead: int,
+) -> Propagation:
+    """A propagation of the masks of a video that count.
+
+    frames: of the video. direction: backward, whose results end at the last annotated frame, or
+    both. Raises InputError for wrong masks, and if the video can be read only once.
+    """
+    masks = video.annotations()
+    return Propagation(
+        functools.partial(segmenter.session, lookahead=lookahead),
+        frames,
+        masks,
+        direction=direction,
+        permanent=segmenter.config.memory.permanent,
+        stop=max(masks) + 1 if direction == "backward" else None,
+    )
