@@ -17,8 +17,9 @@ from inference.config import system_config
 from inference.validation import BestWeights, Validator
 from model import NetworkConfig, build_network
 from model.backbones import fetch_backbones, load_backbones
-from model.checkpoint import TrainingState, read_network
+from model.checkpoint import read_network
 from model.training import arguments as flags
+from model.training.checkpoints import TrainingState
 from model.training.loss_monitor import LossMonitor
 from model.training.rollout import RolloutResult
 from model.training.run import (

@@ -1,4 +1,4 @@
-"""Loading and saving weights and checkpoints.
+"""Loading and saving weights.
 
 Our own files and the public checkpoints of STCN and PCVOS have the same names of entries.
 """
@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,14 +122,15 @@ def check_values(state: Mapping[str, Tensor], path: str | os.PathLike = "checkpo
     Weights are floating-point numbers, finite in single precision; variances of batch norms are
     neither negative nor huge. Only counters of batches are whole numbers.
     """
-    wrong = _first_wrong(state)
+    wrong = find_wrong_value(state)
     if wrong is not None:
         raise InputError(
             f"{path}: {wrong}; the file is damaged or its training diverged: use another checkpoint"
         )
 
 
-def _first_wrong(state: Mapping[str, Tensor]) -> str | None:
+def find_wrong_value(state: Mapping[str, Tensor]) -> str | None:
+    """Name and finding of the first entry that check_values refuses, or None."""
     found = ((name, _wrong_values(name, value)) for name, value in state.items())
     return next((f"{name:.200} {wrong}" for name, wrong in found if wrong is not None), None)
 
@@ -347,7 +347,7 @@ def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = F
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    wrong = _first_wrong(state)
+    wrong = find_wrong_value(state)
     if wrong is not None:
         raise InputError(f"{path}: not written, since {wrong}")
     if half:
@@ -362,95 +362,3 @@ def save_weights(path: str | os.PathLike, network: VOSNetwork, *, half: bool = F
                 "leave out --half"
             )
     write_archive(path, state, {"network": network.config.as_dict()}, compress=half)
-
-
-def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
-    """torch.save with a checksum, atomically: the file is whole or absent."""
-    write_archive(path, content)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingState:
-    """Everything needed to resume a training.
-
-    files records what samples are drawn from (dataset/training/record.py); None in older
-    checkpoints.
-    """
-
-    network: dict[str, Tensor]
-    average: dict[str, Tensor] | None
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
-    scaler: dict[str, Any]
-    iteration: int  # steps done; the data position follows from it
-    random_states: list[dict[str, Any]]  # of each process
-    network_config: dict[str, Any]
-    training_config: dict[str, Any]
-    record: dict[str, Any]  # further facts of the run: roots, git commit, package versions
-    files: dict[str, list[list[str]]] | None = None
-
-    @staticmethod
-    def from_checkpoint(path: str | os.PathLike) -> "TrainingState":
-        """Read a checkpoint. Raises InputError if the file holds only a network, or is damaged."""
-        content = read_checkpoint(path)
-        try:
-            state = TrainingState(**content)
-        except TypeError as error:
-            raise InputError(
-                f"{path}: not a training checkpoint ({error}); "
-                "to start from its network alone use --load_network"
-            ) from error
-        for name in ("network", "average"):
-            if getattr(state, name) is not None:
-                check_values(network_state({name: getattr(state, name)}, path), path)
-        return state
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write atomically. Raises InputError for wrong values; earlier checkpoints are kept."""
-        wrong = _first_wrong(self.network) or _first_wrong(self.average or {})
-        if wrong is not None:
-            raise InputError(
-                f"{path}: not written, since {wrong}: the training diverged; "
-                "resume from an earlier checkpoint, at a lower --lr"
-            )
-        save_checkpoint(
-            path, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        )
-
-
-def save_in_turn(folder: Path, state: TrainingState, keep: int) -> None:
-    """Save as FOLDER/ITERATION.pth; then remove all but the newest `keep` checkpoints up to it.
-
-    keep: 0 keeps all. Nothing is removed before the new checkpoint is whole.
-    """
-    state.save(folder / f"{state.iteration:06d}.pth")
-    earlier = [path for path in _by_iteration(folder) if int(path.stem) <= state.iteration]
-    for path in earlier[:-keep] if keep else []:
-        path.unlink()
-
-
-def set_aside_beyond(folder: Path, iteration: int) -> list[Path]:
-    """Rename checkpoints of later iterations than the resumed one; returns their new paths.
-
-    They are damaged, or of a training that was abandoned, and must not be taken for this one's.
-    """
-    later = [path for path in _by_iteration(folder) if int(path.stem) > iteration]
-    return [path.replace(path.with_suffix(".pth.aside")) for path in later]
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder, or None; skips damaged ones with a warning."""
-    for path in reversed(_by_iteration(folder)):
-        try:
-            TrainingState.from_checkpoint(path)
-            return path
-        except InputError as error:
-            print(f"warning: {error}; skipped", file=sys.stderr)
-    return None
-
-
-def _by_iteration(folder: Path) -> list[Path]:
-    return sorted(
-        (path for path in folder.glob("*.pth") if path.stem.isdigit()),
-        key=lambda path: int(path.stem),
-    )

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import (
+from model.checkpoint import save_weights
+from model.training.checkpoints import (
     newest_checkpoint,
     save_checkpoint,
-    save_in_turn,
-    save_weights,
+    save_rotating,
     set_aside_beyond,
 )
 from model.training.loss_monitor import LossMonitor
@@ -197,7 +197,7 @@ class Run:
         what = f"the checkpoint of iteration {self.trainer.iteration}"
         with self.paused(), warn_if_unsaved(what):
             if is_main():
-                save_in_turn(self._checkpoints, state, self.config.keep_checkpoints)
+                save_rotating(self._checkpoints, state, self.config.keep_checkpoints)
                 self._saved_iteration = self.trainer.iteration
 
     def draw(self) -> None:

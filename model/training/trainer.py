@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.checkpoint import TrainingState
 from model.network import VOSNetwork, batch_norm_statistics, freeze_batch_norms, named_parts
+from model.training.checkpoints import TrainingState
 from model.training.optimizer import build_average, build_optimizer, build_scheduler
 from model.training.restoring import (
     completed,

@@ -21,7 +21,8 @@ from conftest import tiny_network
 from repository import ROOT
 
 from model.archive import read_archive, write_archive
-from model.checkpoint import newest_checkpoint, save_in_turn, save_weights
+from model.checkpoint import save_weights
+from model.training.checkpoints import newest_checkpoint, save_rotating
 from model.training.stages import TrainingConfig
 from model.training.trainer import Trainer
 from util.errors import InputError
@@ -190,7 +191,7 @@ def test_going_on_passes_over_damaged_and_spoilt_checkpoints(tmp_path, capsys):
     trained = trainer()
     for _ in range(3):
         step(trained)
-        save_in_turn(tmp_path, trained.state({}), 0)
+        save_rotating(tmp_path, trained.state({}), 0)
     flip, spoil = tmp_path / "000003.pth", tmp_path / "000002.pth"
     whole = bytearray(flip.read_bytes())
     whole[len(whole) // 2] ^= 1

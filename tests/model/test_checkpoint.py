@@ -19,7 +19,6 @@ from inference import SYSTEMS, VideoSegmenter
 from inference.segmenter import WEIGHTS_FOLDER
 from model import PRESETS, NetworkConfig, build_network, load_network, parameter_count, save_weights
 from model.checkpoint import (
-    TrainingState,
     load_state,
     network_state,
     read_checkpoint,
@@ -27,6 +26,7 @@ from model.checkpoint import (
     recognise_preset,
 )
 from model.config import with_window
+from model.training.checkpoints import TrainingState
 from scripts import export_weights
 from util.errors import InputError
 
