@@ -13,8 +13,8 @@ from toy_training import step_with_gradients, take_steps, toy_batch, trainer_of
 from training_processes import assert_same, read
 
 from model import VOSNetwork, build_network
-from model.checkpoint import TrainingState
 from model.config import PRESETS
+from model.training.checkpoints import TrainingState
 from model.training.losses import BootstrapConfig
 from model.training.trainer import Trainer
 from util.errors import InputError
