@@ -30,15 +30,22 @@ class VideoFrames:
             yield from prefetch(self._video.read(start, stop), _FRAMES_AHEAD)
         except TruncatedVideoError as error:
             if stop is not None:
-                raise InputError(
-                    f"{error} (--direction reads backwards from the last mask, which needs all"
-                    " frames before it; without it, the frames that are there are segmented)"
-                ) from error
+                raise _needs_last_mask(error) from error
             self.cause = error
 
     def read_at(self, positions: Sequence[int]) -> Iterator[Frame]:
-        """As Video.read_at."""
-        return self._video.read_at(positions)
+        """As Video.read_at. Raises InputError if the video ends before the last position."""
+        try:
+            yield from self._video.read_at(positions)
+        except TruncatedVideoError as error:
+            raise _needs_last_mask(error) from error
+
+
+def _needs_last_mask(error: TruncatedVideoError) -> InputError:
+    return InputError(
+        f"{error} (--direction begins at the last mask and needs all frames before it; without"
+        " --direction, the frames that are there are segmented)"
+    )
 
 
 def propagation_of(

@@ -18,12 +18,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from inference.frames import ObjectMask, as_image, as_object_mask
+from inference.frames import as_image, as_object_mask
 from inference.memory import MemoryBank
 from inference.rereading import (
     PositionedImage,
     RereadableFrames,
     read_backwards,
+    refuse_unreadable,
     require_positions,
 )
 from inference.result_spool import ResultSpool
@@ -54,12 +55,12 @@ class Propagation:
         stop: int | None = None,
     ):
         self._new_session, self._frames = new_session, frames
-        self._given_masks = dict(sorted(masks.items()))
-        self._first, self._last = min(self._given_masks), max(self._given_masks)
+        self._masks = dict(sorted(masks.items()))
+        self._first, self._last = min(self._masks), max(self._masks)
         self._is_both, self._permanent, self._stop = direction == "both", permanent, stop
         self._perform: Callable[[Callable[[], Any]], Any] = lambda work: work()
         self._advance: Callable[[], None] = lambda: None
-        self._masks: dict[int, ObjectMask] = {}
+        self._annotated: dict[int, list[int]] = {}  # the annotated frames of each object
         self._session: SegmentationSession | None = None  # the one at work
         self._device: torch.device | None = None  # of results
         self._frames_memorised = 0  # by sessions that have ended
@@ -115,7 +116,7 @@ class Propagation:
                 yield frame, self._background(frame) if result is None else result
 
     def _check_masks(self) -> int:
-        """Turn the masks into typed values; returns the bytes of a frame.
+        """Check the masks and note the objects that they show; returns the bytes of a frame.
 
         Raises InputError if a mask does not fit the first annotated frame, whose size all share.
         """
@@ -124,13 +125,13 @@ class Propagation:
         frame = next(iter(self._frames.read_at([self._first])), None)
         if frame is None:
             count = sum(1 for _ in self._frames.read(0, None))
-            require_positions([i for i in self._given_masks if i >= count], count)
+            require_positions([i for i in self._masks if i >= count], count)
+            refuse_unreadable([self._first])
         image = as_image(frame.image, f"frame {self._first}")
         size = tuple(image.shape[1:])
-        self._masks = {
-            index: as_object_mask(mask, size, f"frame {index}")
-            for index, mask in self._given_masks.items()
-        }
+        for index, mask in self._masks.items():
+            for object_id in as_object_mask(mask, size, f"frame {index}").object_ids:
+                self._annotated.setdefault(object_id, []).append(index)
         return image.numel()
 
     def _backward_pass(self, frame_bytes: int) -> Iterator[FrameResult]:
@@ -147,30 +148,27 @@ class Propagation:
         session = self._begin_session()
         waiting: dict[int, PositionedImage] = {}
         for frame in self._frames.read(0, self._stop):
-            waiting[frame.index] = frame
             if frame.index < self._first:
-                result = None
-                forward_is_due = True
-            else:
-                result = self._step(session, frame)
-                forward_is_due = result is not None
-            if forward_is_due:
-                index = frame.index if result is None else result.frame_index
-                yield waiting.pop(index), self._fused(index, result, backward)
+                yield frame, self._fused(frame, None, backward)
+                continue
+            waiting[frame.index] = frame
+            result = self._step(session, frame)
+            if result is not None:
+                due = waiting.pop(result.frame_index)
+                yield due, self._fused(due, result, backward)
                 del result
         for result in self._remaining(session):
-            index = result.frame_index
-            yield waiting.pop(index), self._fused(index, result, backward)
+            due = waiting.pop(result.frame_index)
+            yield due, self._fused(due, result, backward)
 
     def _begin_session(self, **settings: Any) -> SegmentationSession:
         self._end_session()
         self._session = session = self._new_session(**settings)
         if self._permanent:
             for frame in self._frames.read_at(list(self._masks)):
-                labels = self._masks[frame.index].labels
                 self._perform(
-                    lambda frame=frame, labels=labels: session.preload(
-                        frame.image, labels, index=frame.index
+                    lambda frame=frame: session.preload(
+                        frame.image, self._masks[frame.index], index=frame.index
                     )
                 )
         return session
@@ -180,8 +178,7 @@ class Propagation:
 
     def _step(self, session: SegmentationSession, frame: PositionedImage) -> FrameResult | None:
         mask = self._masks.get(frame.index)
-        labels = None if mask is None else mask.labels
-        result = self._perform(lambda: session.step(frame.image, labels, index=frame.index))
+        result = self._perform(lambda: session.step(frame.image, mask, index=frame.index))
         self._advance()
         return result
 
@@ -191,11 +188,15 @@ class Propagation:
             yield result
             del result
 
-    def _fused(self, index: int, forward: FrameResult | None, backward: ResultSpool) -> FrameResult:
+    def _fused(
+        self, frame: PositionedImage, forward: FrameResult | None, backward: ResultSpool
+    ) -> FrameResult:
         """The result of a frame from those of both passes. forward: None before it begins."""
         self.frames_given += 1
-        weights = forward_weights(index, self._masks)
-        return fuse(forward, backward.take(index), weights)
+        other = backward.take(frame.index)
+        if forward is None and other is None:
+            return self._background(frame)
+        return fuse(forward, other, forward_weights(frame.index, self._annotated))
 
     def _background(self, frame: PositionedImage) -> FrameResult:
         """The result of a frame that shows no object."""
@@ -203,16 +204,11 @@ class Propagation:
         return FrameResult.of(frame.index, (), torch.ones(1, *size, device=self._device))
 
 
-def forward_weights(index: int, masks: Mapping[int, ObjectMask]) -> dict[int, float]:
-    """How much the forward pass counts for each object of the video at a frame, 0..1.
+def forward_weights(index: int, annotated: Mapping[int, Sequence[int]]) -> dict[int, float]:
+    """How much the forward pass counts for each object at a frame, 0..1.
 
-    index: of the frame. masks: of the annotated frames, by index. Objects are in the order in which
-    they appear; those of one frame by their ids.
+    index: of the frame. annotated: the annotated frames of each object, ascending.
     """
-    annotated: dict[int, list[int]] = {}
-    for frame in sorted(masks):
-        for object_id in masks[frame].object_ids:
-            annotated.setdefault(object_id, []).append(frame)
     return {object_id: _forward_weight(index, frames) for object_id, frames in annotated.items()}
 
 

@@ -101,10 +101,19 @@ def read_backwards(
             if hasattr(reading, "close"):
                 closing.callback(reading.close)
             chunk = list(reading)
-        read = {frame.index for frame in chunk}
-        require_positions([i for i in needed if start <= i < stop and i not in read], last + 1)
+        missing = {i for i in needed if start <= i < stop}.difference(f.index for f in chunk)
+        refuse_unreadable(missing)
         while chunk:
             yield chunk.pop()
+
+
+def refuse_unreadable(positions: Collection[int]) -> None:
+    """Raise InputError if there are frames with masks that cannot be read."""
+    if positions:
+        raise InputError(
+            f"masks are given for frames {sorted(positions)}, which the video does not have, or"
+            " which are damaged and cannot be decoded; give masks for other frames"
+        )
 
 
 def require_positions(missing: Collection[int], frame_count: int) -> None:

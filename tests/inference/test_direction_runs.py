@@ -93,3 +93,16 @@ def test_a_file_cut_off_behind_its_masks_keeps_the_results_before(command, tmp_p
     assert ended.code == 2 and "Traceback" not in ended.err
     names = file_names(out / "clip")
     assert names[:3] == frames_from(0, 2) and "incomplete.txt" in names
+
+
+@pytest.mark.parametrize("damaged", [3, 6])
+def test_a_mask_of_a_damaged_frame_is_refused(command, tmp_path, out, damaged):
+    images, labels = toy_frames(9, 0)
+    path = toy_videos.write(tmp_path / "clip.avi", images, "mjpeg", "yuvj444p")
+    assert toy_videos.damage(path, [damaged]) == [damaged]
+    for index in (3, 6):
+        write_png(tmp_path / f"masks/{index:05d}.png", labels[index])
+    flags = ("--mask", tmp_path / "masks", "--direction", "both", "--corrections", *QUICK)
+    line = command.refuse(eval_generic, "--video", path, *flags)
+    assert f"frames [{damaged}]" in line and "damaged" in line
+    assert not (out / "clip").exists()
