@@ -154,6 +154,22 @@ def test_members_of_different_latency_keep_step(make_segmenter, made_clip):
         torch.testing.assert_close(result.probabilities, mean)
 
 
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_masks_are_propagated_in_any_direction_and_annotated_frames_stay_in_every_member(
+    make_segmenter, made_clip, system, direction
+):
+    segmenter = make_segmenter(system, permanent_memory=True)
+    masks = {3: made_clip.masks(1, 3), 9: made_clip.labels[9]}
+
+    def play(segmenter):
+        return list(segmenter.segment(made_clip.frames, dict(masks), direction=direction))
+
+    twice = EnsembleSegmenter([segmenter, segmenter])
+    assert_same_results(play(twice), play(segmenter), 0)
+    mirrored_too = play(EnsembleSegmenter([segmenter], flip=True))
+    assert [result.frame_index for result in mirrored_too] == list(range(12))
+
+
 def test_a_removed_object_leaves_every_member(make_segmenter, made_clip, system):
     session = EnsembleSegmenter([make_segmenter(system)], flip=True).session()
     run_session(session, made_clip.frames[:4], {0: made_clip.labels[0]})
