@@ -16,6 +16,8 @@ MADE_SINCE = "made_since"  # of a video's inputs: when work on its results began
 _SUBFOLDER, _SEQUENCES, _FORMER = "results", "sequences", "former_sequences"
 _INPUTS, _RUN = "inputs", "run"
 _DIFFERENCES_SHOWN = 3
+# settings that versions before them lack in their records, with what those versions did
+_ADDED_SETTINGS = {"memory.permanent": False, "direction": "forward"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ def _parse(content: Any, source: str) -> RecordedRun:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     old, new = dict(_flat(old)), dict(_flat(new))
+    old = {name: value for name, value in _ADDED_SETTINGS.items() if name in new} | old
     for name in {**new, **old}:
         if name not in old or name not in new or old[name] != new[name]:
             yield f"{name} {old.get(name, 'not set')} (now {new.get(name, 'not set')})"
