@@ -58,5 +58,5 @@ def test_the_first_value_out_of_range_is_named(changes, line):
 
 def test_integers_can_be_bounded_all_together():
     check_ranges(Outer(count=100), integers_below=101)
-    with pytest.raises(InputError, match="count is 100; .*below 100"):
+    with pytest.raises(InputError, match=r"count is 100; .*below 100"):
         check_ranges(Outer(count=100), integers_below=100)
