@@ -300,6 +300,16 @@ def _run_all(checks: Iterable[Callable[[], object]]) -> None:
             raise
 
 
+def _with_added_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings of a validation, with the defaults of those of the memory that were added
+    since: earlier versions ran with them."""
+    system = recorded.get("system")
+    if system is None:
+        return dict(recorded)
+    memory = {"permanent": False, **system["memory"]}
+    return {**recorded, "system": {**system, "memory": memory}}
+
+
 class BestWeights:
     """The weights with the best scores so far, in the main process only.
 
@@ -322,8 +332,8 @@ class BestWeights:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             iteration, j_and_f = int(record["iteration"]), float(record["j_and_f"])
-            is_comparable = record["validation"] == self._settings
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            is_comparable = _with_added_settings(record["validation"]) == self._settings
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: not a record of the best weights; remove it, and the next validation "
                 "writes a new one"

@@ -20,7 +20,7 @@ from repository import ROOT
 from toy_trees import write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
-from inference import SegmentationSession, VideoSegmenter
+from inference import SegmentationSession, VideoSegmenter, system_config
 from inference.output.run_folder import RunFolder
 from inference.runner import run
 from inference.scoring import score_folder
@@ -306,6 +306,18 @@ def test_scores_of_another_validation_are_not_compared(tmp_path, caplog):
     best = BestWeights(tmp_path, {"max_frames": None})
     assert "another validation" in caplog.text
     assert best.offer(20, scores_of(0.5), tiny_network())
+
+
+def test_best_weights_of_a_version_without_permanent_memory_are_kept(tmp_path):
+    settings = {"system": system_config("stcn").as_dict()}
+    BestWeights(tmp_path, settings).offer(10, scores_of(0.5), tiny_network())
+    path = tmp_path / "best.json"
+    record = json.loads(path.read_text())
+    del record["validation"]["system"]["memory"]["permanent"]
+    path.write_text(json.dumps(record))
+    assert BestWeights(tmp_path, settings).j_and_f == 0.5
+    permanent = {"system": system_config("stcn", permanent_memory=True).as_dict()}
+    assert BestWeights(tmp_path, permanent).j_and_f is None
 
 
 def test_a_training_from_scratch_ignores_earlier_best_weights(tmp_path):
