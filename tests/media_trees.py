@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,3 +91,19 @@ def check_refused(call: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words) as refused:
         call()
     assert "\n" not in str(refused.value)
+
+
+def write_mjpeg(path: Path, frames: int = 12) -> None:
+    """A video at 10 frames per second by OpenCV, frame i of the grey value 8 i."""
+    images = [np.full((HEIGHT, WIDTH, 3), 8 * index, np.uint8) for index in range(frames)]
+    write_by_opencv(path, images)
+
+
+def write_by_opencv(path: Path, images: list[np.ndarray]) -> None:
+    """images: blue, green, red [H, W, 3]."""
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, codec, 10, (WIDTH, HEIGHT))
+    assert writer.isOpened()
+    for image in images:
+        writer.write(image)
+    writer.release()

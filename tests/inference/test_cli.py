@@ -1,6 +1,6 @@
 """The eval scripts as users run them: results, output folders, notes, exit codes.
 
-What they refuse is in test_refused_inputs.py.
+What they refuse is in test_refused_requests.py.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Validation while training: an evaluation's scores, from first masks, without effect on training.
 
-What it refuses is in test_refused_inputs.py.
+What it refuses is in test_refused_requests.py.
 """
 
 import json

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from media_trees import labelled, save_mask
-from test_video_files import write_video as write_avi
+from media_trees import labelled, save_mask, write_mjpeg
 from toy_trees import file_names, write_tiny_weights
 
 import eval_generic
@@ -16,7 +15,7 @@ from util.errors import InputError
 def write_video(path: Path) -> None:
     """An AVI under any name: readers go by the content."""
     path.parent.mkdir(exist_ok=True)
-    write_avi(path.with_suffix(".made.avi"))
+    write_mjpeg(path.with_suffix(".made.avi"))
     path.with_suffix(".made.avi").rename(path)
 
 

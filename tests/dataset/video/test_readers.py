@@ -1,4 +1,4 @@
-"""Which frames and masks of a data set are read. Refused trees: test_refused_inputs.py."""
+"""Which frames and masks of a data set are read. Refused trees: test_refused_videos.py."""
 
 import json
 import os

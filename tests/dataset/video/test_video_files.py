@@ -6,10 +6,17 @@ import sys
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
-from media_trees import HEIGHT, WIDTH, labelled, make_generic, save_mask
+from media_trees import (
+    HEIGHT,
+    WIDTH,
+    labelled,
+    make_generic,
+    save_mask,
+    write_by_opencv,
+    write_mjpeg,
+)
 from repository import ROOT
 from toy_videos import H264, moving_bar, write
 
@@ -34,22 +41,6 @@ TEXTS = {
     "ansi.txt": "\x1b[31mred\x1b[0m text\n" * 400,
     "empty.mp4": "",
 }
-
-
-def write_mjpeg(path: Path, frames: int = 12) -> None:
-    """A video at 10 frames per second by OpenCV, frame i of the grey value 8 i."""
-    images = [np.full((HEIGHT, WIDTH, 3), 8 * index, np.uint8) for index in range(frames)]
-    write_by_opencv(path, images)
-
-
-def write_by_opencv(path: Path, images: list[np.ndarray]) -> None:
-    """images: blue, green, red [H, W, 3]."""
-    codec = cv2.VideoWriter_fourcc(*"MJPG")
-    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, codec, 10, (WIDTH, HEIGHT))
-    assert writer.isOpened()
-    for image in images:
-        writer.write(image)
-    writer.release()
 
 
 def test_masks_of_a_video_file_are_named_by_frame_number(tmp_path):

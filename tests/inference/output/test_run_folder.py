@@ -1,6 +1,6 @@
 """The output folder of a run: results of the same inputs are kept, others are made again.
 
-What may not be an output folder is in ../test_refused_inputs.py, runs that are interrupted are in
+What may not be an output folder is in ../test_refused_requests.py, runs that are interrupted are in
 test_interrupted_runs.py.
 """
 
