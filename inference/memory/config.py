@@ -25,7 +25,8 @@ class MemoryConfig:
     max_megabytes: float | None = bounded(None, above=0)
     protect_annotated: bool = False  # of bounded policies: evict annotated frames last
     permanent: bool = False  # annotated frames enter before the first prediction, and stay
-    seed: int = bounded(0, below=2**31)  # of policy random
+    # of policy random, as torch.Generator takes it
+    seed: int = bounded(0, at_least=-(2**63), below=2**64)
 
     @property
     def progressive_frames(self) -> int:

@@ -1,6 +1,7 @@
 """Settings of systems: short and full names, types, ranges, and what is refused."""
 
 import pytest
+import torch
 
 from inference import SYSTEMS, system_config
 from inference.config import SHORT_NAMES
@@ -68,6 +69,12 @@ def test_settings_that_cannot_hold_are_refused_in_one_line(overrides, message):
 def test_a_count_beyond_any_video_means_never_or_all_and_is_taken(name):
     config = system_config("stcn", **{name: 10**10})
     assert 10**10 in (config.memory.write_every_frames, config.top_k)
+
+
+@pytest.mark.parametrize("seed", [-(2**63), -5, 10**11, 2**64 - 1])
+def test_every_seed_that_torch_takes_is_a_seed_of_the_random_memory(seed):
+    memory = system_config("stcn", memory="random", **{"memory.seed": seed}).memory
+    assert torch.Generator().manual_seed(memory.seed).initial_seed() == seed % 2**64
 
 
 def test_an_unknown_system_is_refused_with_the_valid_ones():
