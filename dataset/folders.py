@@ -15,6 +15,11 @@ def short_path(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
 
 
+def without_path(error: InputError, path: Path) -> str:
+    """An error's message without the file's name, full or short, at its beginning."""
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
+
+
 def path_key(path: Path) -> tuple:
     """Sort key of files: by the numbers in their stems; equal numbers (1, 01) by their spelling."""
     return natural_key(path.stem), path.name
@@ -50,6 +55,13 @@ def require_file(path: Path, source: str | None = None) -> None:
         raise InputError(f"{source}: {kind} under a file's name; rename or remove it")
 
 
+def require_folder(folder: Path, expectation: str) -> None:
+    """Raise InputError if the path is missing or is not a folder. expectation: what is needed."""
+    if not folder.is_dir():
+        finding = "not a folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {finding}; {expectation}")
+
+
 def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """The files of a folder that have one of the suffixes, in natural order.
 
@@ -59,10 +71,8 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list
         InputError: the folder is missing, two files share a stem, or something with such a name
             is not a file (see require_file).
     """
-    if not folder.is_dir():
-        finding = "not a folder" if folder.exists() else "no such folder"
-        kinds = "/".join(suffix[1:] for suffix in suffixes)
-        raise InputError(f"{folder}: {finding}; a folder of {kinds} files is needed")
+    kinds = "/".join(suffix[1:] for suffix in suffixes)
+    require_folder(folder, f"a folder of {kinds} files is needed")
     files = sorted((path for path in folder.iterdir() if has_suffix(path, suffixes)), key=path_key)
     by_stem: dict[str, Path] = {}
     for file in files:

@@ -30,8 +30,8 @@ from util.text import counted
 BINARY_ID = 255
 """The id of the object in masks of 0 and 255 (DAVIS-2016). Beside other ids it means void."""
 MAX_COLOURS = 64
-"""Colours of an RGB mask that are not in a palette; with more, it is a photograph, which may be
-cut out, or has smooth edges."""
+"""The most colours of an RGB mask without a palette. An image with more is a photograph, which may
+be cut out, or has smooth edges."""
 
 _ALPHA_VISIBLE = 128
 _MIN_PIXELS_PER_COLOUR = 4  # of a drawing, on average

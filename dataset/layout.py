@@ -46,6 +46,7 @@ class DataFolders:
 
     @property
     def is_davis(self) -> bool:
+        """Whether the videos lie at 480p, as in DAVIS."""
         return self.level == DAVIS_LEVEL
 
 

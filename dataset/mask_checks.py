@@ -19,7 +19,7 @@ _CORE_SHARE = 0.05
 _CONTACT_SHARE = 0.3
 # of all borders, if at least three bands make them
 _FEWEST_BANDS, _BAND_BORDER_SHARE = 3, 0.65
-# of all borders, if one or two bands or wide bands make them; also of one object's border, if
+# of all borders, if one or two bands, or wide bands, make them; also of one object's border, if
 # bands surround it
 _RING_BORDER_SHARE = 0.8
 # instead of that, if the bands' colours lie between their neighbours', as greys do by chance

@@ -38,9 +38,8 @@ from model import VOSNetwork, save_weights
 from model.config import NetworkConfig
 from util.distributed import exit_together_on_error, gather_objects, rank
 from util.errors import InputError, explain_out_of_memory
-from util.files import natural_key
+from util.files import natural_key, write_json
 from util.palette import DAVIS_PALETTE
-from util.run_record import write_json
 from util.text import counted
 
 BEST_WEIGHTS_NAME, BEST_RECORD_NAME = "best.pth", "best.json"

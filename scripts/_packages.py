@@ -5,7 +5,7 @@ folder above it, which holds the packages. Importing this module makes Python se
 for the packages of the project, and for nothing else. They come first, so that a `util` or
 `dataset` of the working directory or of site-packages is never taken for ours.
 
-An editable install does the same by a finder, too; but the scripts must also run from a clone that
+An editable install also does this by a finder, but the scripts must also run from a clone that
 is not installed.
 """
 

@@ -107,6 +107,7 @@ def check_share(share: float, videos: Sequence[Sequence[Tensor]]) -> None:
 
 
 def main() -> None:
+    """Try thresholds on the videos that the flags name."""
     flags = parse_flags()
     videos = [read_labels(video) for video in find_videos(flags.root)]
     check_share(flags.share, videos)

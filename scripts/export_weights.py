@@ -12,6 +12,7 @@ from util.flags import FlagParser
 
 
 def main() -> None:
+    """Export the weights that the flags name."""
     parser = FlagParser(prog="export_weights.py", description=__doc__.splitlines()[0])
     parser.add_argument(
         "checkpoint",

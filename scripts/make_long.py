@@ -22,6 +22,7 @@ from util.text import counted
 
 
 def main() -> None:
+    """Write the data set that the flags describe."""
     parser = FlagParser(
         prog="make_long.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )

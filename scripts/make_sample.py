@@ -51,6 +51,7 @@ def _save(image: Image.Image, path: Path, format_name: str, **options: Any) -> N
 
 
 def main() -> None:
+    """Write the clip that the flags describe."""
     parser = FlagParser(
         prog="make_sample.py",
         description="Write the sample clip: frames, the first mask, and the truth of every frame.",

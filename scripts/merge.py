@@ -15,7 +15,7 @@ from util.text import counted
 
 
 def main() -> None:
-    """Flags, merged label maps, one line."""
+    """Merge the runs that the flags name."""
     parser = _parser()
     flags = parser.parse_args()
     if len(flags.runs) < 2:

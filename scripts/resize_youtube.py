@@ -61,6 +61,7 @@ def parse_flags() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Write the copy that the flags describe. Returns the exit code."""
     flags = parse_flags()
     tasks = resize_tasks(flags.source, flags.target, flags.short_side, flags.splits)
     written = present = unreadable = 0

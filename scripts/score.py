@@ -16,7 +16,7 @@ from util.flags import FlagParser, output_text_path
 
 
 def main() -> None:
-    """Flags, scores, table."""
+    """Score the folder that the flags name, without replacing the record of its run."""
     flags = _parser().parse_args()
     for path in filter(None, (flags.json, flags.csv)):
         if path.resolve() == (flags.results / CONFIG_NAME).resolve():

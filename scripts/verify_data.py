@@ -12,7 +12,6 @@ if not __package__:  # started by path, not as a module of the project
 
 import argparse
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +33,7 @@ from scripts.data_tools.verification import (
     plan_videos,
 )
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError, run_command
-from util.files import atomic_write
+from util.files import write_json
 from util.flags import FlagParser, at_least, output_text_path
 from util.progress import Progress
 from util.text import counted
@@ -86,6 +85,7 @@ def named_root(text: str) -> tuple[VideoKind, Path]:
 
 
 def make_plans(flags: argparse.Namespace) -> list[SetPlan]:
+    """The plans of all roots. Raises InputError if none is given."""
     plans = [plan for root in flags.static_root for plan in plan_static(root, flags.fast)]
     videos = [
         *((DAVIS, root) for root in flags.davis_root),
@@ -120,23 +120,27 @@ def check(plans: Sequence[SetPlan], workers: int) -> Iterator[SetReport]:
 
 
 def show(label: str, lines: Sequence[str]) -> None:
+    """Print the first MAX_SHOWN lines, each after its label."""
     for line in lines[:MAX_SHOWN]:
         print(f"{label}: {line}")
     if len(lines) > MAX_SHOWN:
         print(f"{label}: … and {len(lines) - MAX_SHOWN} more (--json FILE writes all)")
 
 
-def write_json(path: Path, reports: Sequence[SetReport], problem_count: int, fast: bool) -> None:
+def write_findings(
+    path: Path, reports: Sequence[SetReport], problem_count: int, fast: bool
+) -> None:
+    """Write all findings as JSON. fast: whether only the headers of files were read."""
     content = {
         "fast": fast,
         "problems": problem_count,
         "sets": [dataclasses.asdict(report) for report in reports],
     }
-    with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(path, content)
 
 
 def main() -> int:
+    """Check the roots that the flags name. Returns the exit code."""
     flags = parse_flags()
     reports = list(check(make_plans(flags), flags.workers))
     for report in reports:
@@ -145,7 +149,7 @@ def main() -> int:
     print(format_reports(reports))
     problem_count = sum(len(report.problems) for report in reports)
     if flags.json:
-        write_json(flags.json, reports, problem_count, flags.fast)
+        write_findings(flags.json, reports, problem_count, flags.fast)
     if problem_count:
         print(f"{counted(problem_count, 'problem')}, named above")
         return EXIT_INPUT_ERROR

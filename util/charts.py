@@ -103,17 +103,17 @@ def _read_curves(
 
 
 def _add_axes(figure: Figure, row: int, column: int) -> Axes:
-    """The axes of the panel at a place in the grid below the header."""
+    """The axes of the panel in this row and column of the grid below the header."""
     width, height = figure.get_size_inches()
     left, right, above, below = _MARGINS_INCHES
     bottom = height - _HEADER_INCHES - (row + 1) * _PANEL_INCHES[1] + below
-    place = (
+    bounds = (
         (column * _PANEL_INCHES[0] + left) / width,
         bottom / height,
         (_PANEL_INCHES[0] - left - right) / width,
         (_PANEL_INCHES[1] - above - below) / height,
     )
-    return figure.add_axes(place)
+    return figure.add_axes(bounds)
 
 
 def _draw_panel(

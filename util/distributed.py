@@ -30,12 +30,14 @@ def rank() -> int:
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine, from 0."""
+    """The number of this process among those of its machine, from 0. Raises InputError if the
+    environment is wrong."""
     return _environment_number("LOCAL_RANK", 0, 0)
 
 
 def world_size() -> int:
-    """The number of processes; 1 without torchrun."""
+    """The number of processes; 1 without torchrun. Raises InputError if the environment is
+    wrong."""
     return _environment_number("WORLD_SIZE", 1, 1)
 
 
@@ -59,8 +61,8 @@ def default_workers() -> int:
 
 
 def _environment_number(name: str, default: int, least: int, most: int | None = None) -> int:
-    """A whole number that torchrun sets in the environment. Raises InputError if it is no whole
-    number, or out of its range."""
+    """A whole number that torchrun sets in the environment. Raises InputError if it is not a
+    whole number, or out of its range."""
     text = os.environ.get(name)
     if text is None:
         return default
@@ -147,7 +149,7 @@ def _leave_process_group() -> None:
     """
 
     def leave() -> None:
-        with contextlib.suppress(RuntimeError):  # about connections that are closed already
+        with contextlib.suppress(RuntimeError):  # some connections are closed already
             torch.distributed.destroy_process_group()
 
     thread = threading.Thread(target=leave, daemon=True)
@@ -218,7 +220,8 @@ def exit_together_on_error() -> Iterator[None]:
     """A block that every process executes: if it fails in one of them, all of them end.
 
     A single process raises its error unchanged. Of several processes, the main one prints the
-    first reason (see reason_in_one_line) and each exits with code 2. Defects keep their traceback.
+    first reason (see reason_in_one_line) and each raises SystemExit with code 2. Defects keep
+    their traceback.
     """
     own_reason = None
     try:

@@ -13,7 +13,7 @@ from util.process import tolerate_broken_streams
 from util.text import without_secrets
 
 EXIT_OK, EXIT_INPUT_ERROR = 0, 2
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 _OUT_OF_MEMORY = re.compile(
     "out of memory"  # CUDA, MPS

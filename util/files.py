@@ -1,6 +1,6 @@
 """Files and their names: names that data may give, texts that people wrote, atomic writing.
 
-Atomic means that a reader never meets half a file, even if the writing process is killed.
+Atomic means that a reader never sees half a file, even if the writing process is killed.
 """
 
 import codecs
@@ -96,7 +96,7 @@ def read_text(path: Path, form: str) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises InputError if it is no JSON, or nested too deeply to be read;
+    """Read a JSON file. Raises InputError if it is not JSON, or nested too deeply;
     OSError if it cannot be read."""
     text = read_text(path, "as JSON")
     try:
@@ -125,8 +125,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a binary file whose content appears at `path` whole, or not at all.
 
     The content goes to a temporary file in the same folder (created if missing), which is renamed
-    on success and removed on failure. If `path` is a link, its target is replaced. If it is no
-    regular file (/dev/stdout, /dev/null, a FIFO), it is written to directly.
+    on success and removed on failure. If `path` is a link, its target is replaced. If it is not
+    a regular file (/dev/stdout, /dev/null, a FIFO), it is written to directly.
 
     Raises: OSError naming `path`.
     """
@@ -160,7 +160,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def _open_special_file(path: str | os.PathLike) -> int | None:
-    """A descriptor to write to if `path` is no regular file, or is this process's own output.
+    """A descriptor to write to if `path` is not a regular file, or is this process's own output.
 
     None for a file to be replaced, and for a folder, which the renaming will refuse.
     """
@@ -193,6 +193,12 @@ def name_path_in_errors(path: str | os.PathLike) -> Iterator[None]:
         if error.errno is None or names_other_file:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write indented JSON, atomically. Raises OSError naming `path`."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager
@@ -251,7 +257,8 @@ def atomic_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left of atomic_write and atomic_folder in a folder.
+    """Remove the unfinished files that killed processes left in a folder: those of atomic_write and
+    atomic_folder.
 
     name: the file or folder that was being written; None: all files, no folders. No other process
     may be writing there.

@@ -104,7 +104,8 @@ def _is_same_file(one: Path, other: Path | None) -> bool:
 
 
 def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
-    """The type of a flag whose value is a whole number, this or more, and a multiple of another."""
+    """The type of a flag whose value is a whole number of at least `smallest` that is a multiple of
+    `multiple_of`."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -127,7 +128,7 @@ def output_image_path(text: str) -> Path:
 
 def output_text_path(text: str) -> Path:
     """The type of a flag that names a text to write. An existing folder, and an existing file that
-    is no text (a mask, weights), are refused."""
+    is not a text (a mask, weights), are refused."""
     path = output_image_path(text)
     if path.is_file():
         with path.open("rb") as file:

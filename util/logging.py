@@ -30,8 +30,8 @@ def configure_logging() -> None:
 
 @functools.cache
 def note_once(logger: logging.Logger, text: str) -> None:
-    """Log a note (INFO) the first time that this process asks for it, whatever number of videos
-    it applies to."""
+    """Log a note (INFO) the first time that this process asks for it, however many videos it
+    applies to."""
     logger.info(text)
 
 

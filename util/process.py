@@ -102,7 +102,7 @@ def _occupy_closed_descriptors() -> None:
 
 
 class _TolerantMessages:
-    """Standard error. What cannot be written is dropped: messages are no reason to end."""
+    """Standard error. What cannot be written is dropped: it must not end the program."""
 
     def __init__(self, stream: TextIO | None):
         self._stream = stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open as long as the program runs

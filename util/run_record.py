@@ -40,12 +40,6 @@ _PRINTED_AS = {
 _LOGGER = logging.getLogger(__name__)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, atomically."""
-    with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
-
-
 def git_commit() -> str | None:
     """The commit of the repository that holds this code, with `+changes` if files differ from it.
 
@@ -109,7 +103,7 @@ class MetricsLog:
     ):
         """folder: of the run, created if missing.
         resumed_at: the iteration from which training resumes. What an earlier run recorded beyond
-            it is dropped, since it will be recorded again (0: all of it).
+            it is dropped, since it will be recorded again; 0 drops everything.
         device: whose memory is recorded; the CPU unless given.
         """
         from torch.utils.tensorboard import SummaryWriter  # here, since it is slow to import

@@ -107,7 +107,7 @@ def _as_tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, .
 
 
 def _parse(text: str, kind: type) -> Any:
-    """The text as a value of `kind`, or the text itself if it is none."""
+    """The text as a value of `kind`, or the text itself if it does not express one."""
     if kind is bool:
         return _TRUTH_VALUES.get(text.lower(), text)
     try:
@@ -117,8 +117,8 @@ def _parse(text: str, kind: type) -> Any:
 
 
 def check_plain_values(values: Any) -> None:
-    """Check that a configuration out of a file consists of dictionaries, lists, texts and numbers
-    of ordinary size. Comparing or showing anything else might never end.
+    """Check that a configuration read from a file consists of dictionaries, lists, texts and
+    numbers of ordinary size. Comparing or showing anything else might never end.
 
     Raises: InputError otherwise.
     """

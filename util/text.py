@@ -15,7 +15,7 @@ def counted(count: int, noun: str, ending: str = "s") -> str:
 
 
 def short_repr(value: Any) -> str:
-    """Any value out of a file as a short text of one line."""
+    """Any value read from a file as a short text of one line."""
     try:
         return " ".join(_SHORT.repr(value).split())
     except ValueError:  # Python refuses to write an integer of thousands of digits

@@ -26,6 +26,7 @@ class ColourJitter:
     hue: float = 0.0
 
     def draw(self, rng: np.random.Generator, grey_probability: float = 0.0) -> "ColourChange":
+        """Draw a change. grey_probability: of a change that also makes the image grey."""
         brightness, contrast, saturation = (
             rng.uniform(max(0.0, 1 - spread), 1 + spread)
             for spread in (self.brightness, self.contrast, self.saturation)
@@ -43,8 +44,8 @@ class ColourJitter:
 class ColourChange:
     """One drawn colour change, applied in the order of its fields.
 
-    The published code draws the order, too; except for hue, rounding and clipping, it has no
-    effect.
+    The published code also draws the order, which has no effect except by hue, rounding and
+    clipping.
     """
 
     brightness: float

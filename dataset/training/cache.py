@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.folders import short_path
+from dataset.folders import without_path
 from dataset.image_file import read_image, size_text
 from dataset.training.masks import read_mask
 from dataset.training.skipped_files import UnusableFileError
@@ -53,8 +53,7 @@ class ImageCache:
         try:
             array = read(path)
         except InputError as error:
-            reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
-            raise UnusableFileError(path, reason) from error
+            raise UnusableFileError(path, without_path(error, path)) from error
         array.flags.writeable = False
         self._arrays[path] = array
         self._bytes += array.nbytes

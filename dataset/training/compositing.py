@@ -38,6 +38,7 @@ class Wave:
         return cls(amplitude, frequency, phase=rng.uniform(0, math.tau))
 
     def at(self, time: float) -> float:
+        """The value at a time in video frames."""
         return self.amplitude * math.sin(self.frequency * time + self.phase)
 
 
@@ -111,6 +112,7 @@ class Bending:
         )
 
     def apply(self, patch: np.ndarray, time: float) -> np.ndarray:
+        """Bend a patch uint8 [P, P, 4] as it is at a time; returns the same type and shape."""
         side = patch.shape[0]
         swing = np.sin(self.frequencies * time + self.phases).astype(np.float32)
         coarse = np.tensordot(swing, self.fields, 1) * side

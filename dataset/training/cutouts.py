@@ -47,7 +47,10 @@ class CutoutBank:
         self.cache = cache or (stills or clips).cache
 
     def draw_background(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a whole image, RGB uint8 [H, W, 3], read-only."""
+        """Draw a whole image, RGB uint8 [H, W, 3], read-only.
+
+        Raises: UnusableFileError for a damaged file.
+        """
         return self.cache.image(self._draw_pair(rng)[0])
 
     def draw_cutout(self, rng: np.random.Generator, side: int) -> np.ndarray:

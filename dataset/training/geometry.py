@@ -21,6 +21,7 @@ CROP_ATTEMPTS = 10
 
 
 def translation_matrix(x: float, y: float) -> np.ndarray:
+    """Shift an image by (x, y) pixels."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 

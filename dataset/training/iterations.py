@@ -53,7 +53,8 @@ class IterationLoader:
         pin_memory: bool,
     ):
         """batch_size: samples per iteration, over all processes. accumulate: parts into which
-        each process's share is divided. pin_memory: for copies to a CUDA device."""
+        each process's share is divided. pin_memory: for copies to a CUDA device. Raises InputError
+        if the batch size is not a multiple of processes × accumulate."""
         self.skipped = SkipLog(data.total_files)
         self._data, self._batch_size, self._accumulate = data, batch_size, accumulate
         self._batches: Iterator[TrainingBatch] = training_batches(

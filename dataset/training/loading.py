@@ -94,7 +94,7 @@ def _collate(items: Sequence[TrainingItem]) -> TrainingBatch:
 
 
 def prepare_worker(worker: int = 0) -> None:
-    """A DataLoader's `worker_init_fn`.
+    """Prepare a loading process, as a DataLoader's `worker_init_fn`.
 
     OpenCV uses only the worker's own thread, so that the workers do not take cores from the
     training. The worker ignores SIGINT and SIGTERM: a scheduler or Ctrl-C sends them to the whole

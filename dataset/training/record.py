@@ -96,13 +96,13 @@ def _describe_difference_of_kind(
     before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]
 ) -> str:
     old, new = Counter(before), Counter(now)
-    gone = list(dict.fromkeys(name for name, _ in old - new))
-    come = list(dict.fromkeys(name for name, _ in new - old))
-    changed = [name for name in gone if name in come]
+    removed = list(dict.fromkeys(name for name, _ in old - new))
+    added = list(dict.fromkeys(name for name, _ in new - old))
+    changed = [name for name in removed if name in added]
     names_by_finding = {
         "changed": changed,
-        "missing": [name for name in gone if name not in changed],
-        "added": [name for name in come if name not in changed],
+        "missing": [name for name in removed if name not in changed],
+        "added": [name for name in added if name not in changed],
     }
     parts = [f"{finding} {_join(names)}" for finding, names in names_by_finding.items() if names]
     return ", ".join(parts) or "another order"

@@ -100,8 +100,8 @@ class MixedTrainingData(Dataset):
     """All samples of a training, in order, drawn from several sources.
 
     Item i is a pure function of (seed, i) and the files: it does not depend on the number of
-    workers, and a resumed training sees the same samples. If drawing an item meets an unusable
-    file, the item is drawn again from the same source, and names the file.
+    workers, and a resumed training sees the same samples. If a file turns out to be
+    unusable, the item is drawn again from the same source, and names the file.
 
     sources: pairs of a source and its weight. A source is chosen with a probability proportional to
     its weight. samples: length of the whole training; item i is drawn at progress i / samples.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dataset.folders import MASK_SUFFIXES
+from dataset.folders import MASK_SUFFIXES, require_folder
 from util.errors import InputError
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -134,9 +134,7 @@ def scan_static_root(root: Path) -> StaticFolder:
 
     Raises: InputError, with the expected layouts, if `root` is not a folder or holds no pair.
     """
-    if not root.is_dir():
-        finding = "not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {finding}; {_EXPECTATION}")
+    require_folder(root, _EXPECTATION)
     files = {
         str(PurePosixPath(path).with_suffix("")) + PurePosixPath(path).suffix.lower(): path
         for path in _image_paths(root)

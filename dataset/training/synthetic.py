@@ -107,7 +107,10 @@ class SyntheticClips:
     def _paste_over_clip(
         self, rng: np.random.Generator, times: np.ndarray, progress: float
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """A real clip under further objects, some of which are to be segmented."""
+        """A real clip with further objects pasted over it, some of them to be segmented.
+
+        Returns: frames T × uint8 [S, S, 3] and labels T × uint8 [S, S].
+        """
         clip = self.clips.sample(rng, progress)
         present = int(clip["num_objects"])
         objects = int(rng.integers(0, max(0, self.config.max_objects - present) + 1))

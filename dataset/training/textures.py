@@ -207,6 +207,7 @@ def _fill(picture: np.ndarray, points: np.ndarray) -> None:
 
 
 def draw_outline(rng: np.random.Generator) -> Outline:
+    """Draw a moving shape: a wavy body, with two to five limbs in two of three cases."""
     harmonics = int(rng.integers(1, 6))
     limbs = _draw_limbs(rng, int(rng.choice((0, 0, 2, 3, 4, 5))))
     strengths = rng.uniform(0, 0.35, harmonics) / np.arange(1, harmonics + 1) ** 0.5

@@ -52,6 +52,7 @@ class VideoClipConfig:
     skip_tiny_objects: bool = False
 
     def largest_skip(self, progress: float) -> int:
+        """The largest skip at a progress of the training in 0..1."""
         return self.max_skip(progress) if callable(self.max_skip) else self.max_skip
 
 
@@ -141,9 +142,10 @@ def _check_sizes(pairs: Sequence[tuple[np.ndarray, np.ndarray]], paths: Sequence
 def find_tiny_objects(labels: Sequence[np.ndarray]) -> list[int]:
     """Ids of objects that are too small in the first frame to be learned from (BL30K, published).
 
-    labels: T × uint8 [S, S]. Objects of at most TINY_PIXELS in the first frame, and objects of at
-    most SMALL_PIXELS that reach ALWAYS_SMALL_PIXELS in a later frame: the first frame shows too
-    little of an object that grows, while one that stays small is worth learning.
+    labels: T × uint8 [S, S].
+    Returns: objects of at most TINY_PIXELS in the first frame, and objects of at most SMALL_PIXELS
+    that reach ALWAYS_SMALL_PIXELS in a later frame: the first frame shows too little of an object
+    that grows, while one that stays small is worth learning.
     """
     areas = np.stack([np.bincount(frame.ravel(), minlength=256) for frame in labels])
     grows = (areas[1:] >= ALWAYS_SMALL_PIXELS).any(0)

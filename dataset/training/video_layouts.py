@@ -8,7 +8,7 @@ from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders
+from dataset.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders, require_folder
 from dataset.layout import (
     DAVIS_TRAIN,
     DataFolders,
@@ -72,9 +72,7 @@ def find_layout(root: Path) -> TrainingLayout:
     or any folder with JPEGImages/VIDEO and Annotations/VIDEO.
     Raises: InputError, with the expected layouts, if the root has none of them or no video.
     """
-    if not root.is_dir():
-        finding = "not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {finding}; expected {EXPECTED_LAYOUTS}")
+    require_folder(root, f"expected {EXPECTED_LAYOUTS}")
     candidates = [
         *davis_candidates(root, DAVIS_TRAIN.part),
         *(DataFolders(base=root / part) for part in _YOUTUBE_PARTS),

@@ -1,6 +1,6 @@
-"""Where a video file ends by its container's own boxes, which tells whether it was cut off.
+"""Where a video file ends according to its container, which shows whether it was cut off.
 
-The number of frames in the header does not tell: in AVI it includes empty chunks, in other
+The number of frames in the header does not show it: in AVI it includes empty chunks, in other
 containers it is missing or was guessed from the duration.
 
 Sources: ISO 14496-12 (MP4, QuickTime), Microsoft's RIFF and ASF specifications, RFC 8794 and
@@ -77,7 +77,7 @@ def filler_at_end(path: Path, start: int) -> int:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """The end of the last ISO box, each of which states its size."""
+    """The end of the last ISO box. Each box states its size."""
     position = 0
     while position + 8 <= size:
         file.seek(position)

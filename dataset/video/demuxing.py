@@ -1,4 +1,4 @@
-"""Packets of a video stream, read on behind damage of the container."""
+"""Packets of a video stream; damage of the container is skipped."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

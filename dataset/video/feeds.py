@@ -22,7 +22,7 @@ from util.text import counted, without_secrets
 
 MAX_STALL_SECONDS = 86_400.0
 """The longest wait for an image: a day."""
-# FFmpeg gives up so much later than LiveSource, so that the thread that waits in it ends too.
+# FFmpeg gives up this much later than LiveSource, so that the thread that waits in it ends too.
 _EXTRA_TIMEOUT_SECONDS = 1.0
 _MIN_CAMERA_RATE, _MAX_CAMERA_RATE = 1, 1000
 _STREAM_SCHEMES = (
@@ -135,8 +135,8 @@ class CameraFeed(Feed):
 
 
 def _silence_opencv() -> None:
-    """Stop OpenCV from printing about damage, which return values tell. A user who has set its
-    variable still sees it."""
+    """Stop OpenCV from printing about damage, which return values report. A user who has set
+    its variable still sees it."""
     if "OPENCV_LOG_LEVEL" in os.environ:
         return
     if hasattr(cv2.utils, "logging"):
@@ -187,8 +187,8 @@ class StreamFeed(_DecodedFeed):
     """A network stream, by its URL. It has no proper end."""
 
     def __init__(self, url: str, stall_seconds: float):
-        """stall_seconds: how long to wait for an image. Raises InputError if the URL is none of a
-        stream."""
+        """stall_seconds: how long to wait for an image. Raises InputError if the URL is not
+        that of a stream."""
         self.address = without_secrets(url)
         try:
             scheme = urllib.parse.urlsplit(url).scheme.lower()

@@ -86,7 +86,7 @@ class FileSource(_SequentialSource):
 
     def __init__(self, path: Path, frame_range: FrameRange | None = None):
         """frame_range: of 16-bit frames; by default their own. Raises InputError if the file is
-        missing or is no video."""
+        missing or is not a video."""
         self._path = path
         self.files = (path,)
         self._given_range = frame_range

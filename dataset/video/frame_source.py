@@ -47,7 +47,7 @@ class FrameSource(ABC):
 
     @property
     def notes(self) -> list[str]:
-        """Lines for the user on how the images are read; grows while they are."""
+        """Lines for the user on how the images are read; more are added during reading."""
         return []
 
     @abstractmethod

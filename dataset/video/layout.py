@@ -43,7 +43,7 @@ class Layout:
     def of(root: Path, split: str | None = None) -> "Layout":
         """The layout of a root: DAVIS at 480p, or JPEGImages/VIDEO and Annotations/VIDEO.
 
-        If both are there, the one that holds videos; Truth/VIDEO may lie beside the latter.
+        If both exist, the one that holds videos. Truth/VIDEO may lie beside the second.
 
         Args:
             split: of DAVIS; by default the first of val and 2016val whose list exists.
@@ -70,6 +70,7 @@ class Layout:
 
     @property
     def is_davis(self) -> bool:
+        """Whether the root is DAVIS at 480p."""
         return self.split is not None
 
     @property

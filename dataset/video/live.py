@@ -264,7 +264,7 @@ class LiveVideo(MaskedVideo):
         self.frames_per_second = self._live.feed.frames_per_second
 
     def annotated_frames(self) -> Iterator[Frame]:
-        """None for a single mask, which no frame precedes that shows an object.
+        """No frames for a single mask, since no frame before it shows an object.
 
         Raises InputError for several masks, since their frames cannot be read before they come.
         """

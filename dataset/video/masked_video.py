@@ -51,7 +51,7 @@ class MaskedVideo(Video):
         masks: position → file, at least one.
         corrections: masks of known objects count too.
         required: names of the frames whose results are wanted; None for all.
-        numbered: frames' names are their own indices in the video, of which some are missing.
+        numbered: frames' names are their indices in the whole video; some frames may be missing.
         colours: the palette for RGB masks, or 'auto' (see read_palette).
         single_object: all ids are one object, 255 if masks are 0 and 255, otherwise 1
             (DAVIS-2016).
@@ -108,7 +108,7 @@ class MaskedVideo(Video):
 
     @property
     def notes(self) -> list[str]:
-        """Lines on how the frames are read, and on what was read of which mask."""
+        """Lines on how the frames are read, and on what was read from each mask."""
         new = self._source.notes[self._source_notes_taken :]
         self._notes += new
         self._source_notes_taken += len(new)
@@ -222,7 +222,7 @@ class MaskedVideo(Video):
     def _describe_mask(
         self, index: int, labels: np.ndarray | None, note: str | None, number: int
     ) -> None:
-        """Add a note on what was read of a mask, the `number`-th of the video that counts."""
+        """Add a note on what was read from a mask, the `number`-th of the video that counts."""
         if number > MASKS_NAMED:
             return
         if labels is None:
@@ -236,8 +236,7 @@ class MaskedVideo(Video):
             self._notes.append(f"{self.name}: further masks are used, but not named")
 
     def validate(self) -> None:
-        first_mask_size = image_sizes(self._masks[self.first_index]).stored
-        size = self._source.size(self.first_index, first_mask_size)
+        size = self._source.size(self.first_index, self._mask_size())
         selection = MaskSelection(self._corrections)
         for number, (index, path) in enumerate(self._masks.items()):
             if number < MASKS_READ_BEFORE_START:

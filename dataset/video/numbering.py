@@ -153,7 +153,7 @@ class FrameNumbering:
 
     def _count_lost_before_first(self, passed: list[int]) -> int:
         """A file that starts between key frames begins with its first decodable frame; what was
-        due before the first packet, if that is no key frame, is not lost."""
+        due before the first packet, if that is not a key frame, is not lost."""
         key_time = self._first_key_time
         lost_count = 0 if key_time is None else sum(due >= key_time for due in passed)
         self.skipped_at_start = len(passed) - lost_count

@@ -19,7 +19,7 @@ _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 
 
 def open_file_container(path: Path, file: BinaryIO) -> Any:
-    """The container of a video file. Raises InputError if the file is no video.
+    """The container of a video file. Raises InputError if it is not a video.
 
     No protocol is allowed, so that what a playlist or a session description names is not opened.
     """

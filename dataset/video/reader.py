@@ -56,7 +56,7 @@ class DecodedFrame(NamedTuple):
 class VideoReader:
     """One pass over a video file or a stream, from a single thread. Must be closed.
 
-    notes: lines for the user on how the frames are read; grows while they are.
+    notes: lines for the user on how the frames are read; more are added during reading.
     frames_per_second: the average; None if unknown.
     is_deep: whether frames have 16 bits, which are mapped to 8 by the frame range.
     """
@@ -87,7 +87,7 @@ class VideoReader:
 
     @classmethod
     def open_file(cls, path: Path, frame_range: FrameRange | None = None) -> "VideoReader":
-        """Raises InputError if the file is missing or no video, or PyAV is not installed."""
+        """A video file. Raises InputError if it is missing or not a video, or PyAV is missing."""
         require_av(f"{path}: a video file, and reading one")
         if not path.is_file():
             raise InputError(f"{path}: no such video; give a video file or a folder of frames")
@@ -103,7 +103,7 @@ class VideoReader:
     def open_stream(
         cls, url: str, name: str, timeout_seconds: float, protocols: str
     ) -> "VideoReader":
-        """A network stream (see open_stream_container)."""
+        """A network stream. Raises InputError as open_stream_container, or if PyAV is missing."""
         require_av(f"{name}: a stream, and reading one")
         with contextlib.ExitStack() as resources:
             container = open_stream_container(url, name, timeout_seconds, protocols)
@@ -224,7 +224,7 @@ class VideoReader:
         return end_of_media(path) - position > _MAX_TRAILER_BYTES
 
     def _ends_in_filler(self, path: Path) -> bool:
-        """Whether the file ends in filler where packets must be, by the count in its header.
+        """Whether the file ends in filler although its header counts further frames.
 
         If the header states no count, the filler may be a recorder's reserve, and is only noted.
         """

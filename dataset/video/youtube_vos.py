@@ -22,8 +22,8 @@ _ANNOTATION_STEP = 5  # frames from one annotated frame to the next
 class YoutubeDataset(VideoDataset):
     """A split of YouTube-VOS: frames, masks and meta.json from ROOT/SPLIT.
 
-    All frames of a video are read from ROOT/all_frames/SPLIT_all_frames/JPEGImages, or where else
-    the archives unpack to (see find_all_frames); if they are missing, every fifth frame from
+    All frames of a video are read from ROOT/all_frames/SPLIT_all_frames/JPEGImages, or wherever
+    else the archives unpack to (see find_all_frames); if they are missing, every fifth frame from
     ROOT/SPLIT/JPEGImages. An id's mask counts where the id first appears.
 
     Args:
@@ -35,7 +35,7 @@ class YoutubeDataset(VideoDataset):
         corrections: masks of known objects count too.
         colours: the palette for RGB masks (see read_palette).
 
-    frames_read: which frames the videos have, for the record; a note says it with the folder.
+    frames_read: which frames the videos have, for the record; a note adds the folder.
 
     Raises:
         InputError: the layout, meta.json or a sequence is missing or malformed.

@@ -8,8 +8,7 @@ from typing import Any
 
 from inference.output.paths import SUBFOLDERS
 from util.errors import InputError
-from util.files import check_plain_name
-from util.run_record import write_json
+from util.files import check_plain_name, write_json
 
 MADE_SINCE = "made_since"  # of a video's inputs: when work on its results began
 # the keys of config.json beside the settings

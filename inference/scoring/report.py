@@ -5,7 +5,6 @@ Scores are fractions in the fields and the files, percentages in the table.
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from inference.scoring.metrics import Statistics
-from util.files import atomic_write
+from util.files import atomic_write, write_json
 
 _COLUMNS = ("J&F", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay")
 
@@ -125,8 +124,7 @@ class Report:
 
     def write_json(self, path: str | os.PathLike) -> None:
         """Write all fields, with scores as unrounded fractions. Raises OSError naming the file."""
-        with atomic_write(path) as file:
-            file.write((json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_json(path, asdict(self))
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """Write a line per object and a last one, "overall", with scores as unrounded fractions.

@@ -25,10 +25,10 @@ from model.training.trainer import Trainer
 from util.charts import draw_curves
 from util.distributed import exit_together_on_error, is_main, max_over_processes, rank, world_size
 from util.errors import EXIT_INPUT_ERROR, InputError
-from util.files import check_plain_name, remove_unfinished
+from util.files import check_plain_name, remove_unfinished, write_json
 from util.folder_lock import folder_lock
 from util.ranges import bounded
-from util.run_record import MetricsLog, git_commit, package_versions, write_json
+from util.run_record import MetricsLog, git_commit, package_versions
 
 RUNS_FOLDER = Path("runs")
 _LOGGER = logging.getLogger(__name__)

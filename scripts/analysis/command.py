@@ -14,10 +14,9 @@ from model.config import Similarity
 from scripts.common.circumstances import circumstances, circumstances_line
 from util.device import select_device
 from util.errors import EXIT_OK, InputError
-from util.files import atomic_files
+from util.files import atomic_files, write_json
 from util.flags import Commands, at_least
 from util.process import exit_on_sigterm
-from util.run_record import write_json
 
 # Takes the flags, and the folder for pictures. Returns a report in Markdown, and its figures as
 # plain values.
@@ -117,10 +116,10 @@ def percent(share: float) -> str:
 def _report(flags: argparse.Namespace) -> int:
     """Analyse, write the figures and pictures, print the report. Returns the exit code."""
     torch.set_num_threads(flags.threads)
-    where = circumstances(flags.threads, select_device(flags.device))
+    measured = circumstances(flags.threads, select_device(flags.device))
     with exit_on_sigterm(), atomic_files(flags.output) as folder:
         text, figures = flags.run(flags, folder)
-        content = {"analysis": flags.command, **where, "figures": figures}
+        content = {"analysis": flags.command, **measured, "figures": figures}
         write_json(folder / f"{flags.command}.json", content)
-    print(f"{text}\n\n{circumstances_line(where)}")
+    print(f"{text}\n\n{circumstances_line(measured)}")
     return EXIT_OK

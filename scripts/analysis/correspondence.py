@@ -56,6 +56,7 @@ class Match:
     object_id: int | None
 
     def figures(self) -> dict[str, Any]:
+        """Plain values, rounded."""
         return {
             "frame": self.frame,
             "x": round(self.x, 1),

@@ -13,8 +13,8 @@ from model.training.stages import STAGES, TrainingConfig
 from scripts.common.circumstances import circumstances, circumstances_line
 from util.device import select_device
 from util.errors import EXIT_OK
+from util.files import write_json
 from util.flags import Commands, DefaultsFormatter, at_least, output_image_path, output_text_path
-from util.run_record import write_json
 
 # Takes the flags. Returns a report in Markdown, and its figures as plain values.
 Measurement = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -96,9 +96,9 @@ def _report(flags: argparse.Namespace) -> int:
     for path in filter(None, (flags.json, getattr(flags, "plot", None))):
         path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(flags.threads)
-    where = circumstances(flags.threads, select_device(flags.device))
+    measured = circumstances(flags.threads, select_device(flags.device))
     text, figures = flags.run(flags)
-    print(f"{text}\n\n{circumstances_line(where)}")
+    print(f"{text}\n\n{circumstances_line(measured)}")
     if flags.json:
-        write_json(flags.json, {"benchmark": flags.command, **where, "figures": figures})
+        write_json(flags.json, {"benchmark": flags.command, **measured, "figures": figures})
     return EXIT_OK

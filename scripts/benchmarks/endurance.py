@@ -27,6 +27,7 @@ from scripts.common.tables import markdown_table
 from util.device import peak_memory_mb, select_device
 from util.errors import InputError
 from util.flags import Commands, at_least
+from util.settings import select_fields
 from util.text import counted
 
 BLOCK_FRAMES = 5  # as many as lie between two writes of every-k, so that all blocks are alike
@@ -184,7 +185,7 @@ def _row(name: str, blocks: Sequence[_Block]) -> dict[str, Any]:
 
 def run_endurance(flags: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     """Time per frame and memory at the start and at the end of a long video, by memory policy."""
-    run = Run(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Run)})
+    run = select_fields(Run, flags)
     rows = endurance(run, {name: _POLICIES[name] for name in flags.policies})
     table = markdown_table(_HEADER, (_table_row(row) for row in rows))
     video = f"{run.network}, {run.width}×{run.height}, {counted(run.objects, 'object')}"

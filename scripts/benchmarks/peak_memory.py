@@ -66,6 +66,7 @@ class Peak:
         return self.peak_mb - self.baseline_mb
 
     def as_dict(self) -> dict[str, float]:
+        """All figures, as plain values."""
         return {**dataclasses.asdict(self), "growth_mb": self.growth_mb}
 
 
@@ -110,7 +111,7 @@ def _run(probe: Probe) -> Peak:
 
 
 def _reset_peak(device: torch.device) -> float:
-    """Restart the measurement of the peak, where this is possible (CUDA, Linux).
+    """Restart the measurement of the peak, if the system can (CUDA, Linux).
 
     Returns: the memory in use now, in 10^6 bytes.
     """

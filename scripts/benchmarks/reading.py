@@ -24,6 +24,7 @@ from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import cuda_arithmetic, select_device
 from util.flags import Commands, at_least
+from util.settings import select_fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def _sides(read: Read, device: torch.device) -> dict[str, Callable[[], Tensor]]:
 
 def run_reading(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Seconds of one memory read, reference and ours."""
-    read = Read(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Read)})
+    read = select_fields(Read, flags)
     result = reading(read, select_device(flags.device))
     header = ("memory frames", "objects", "reference, s", "ours, s", "times faster")
     seconds = (f"{result['seconds_per_read'][side]:.3f}" for side in SIDES)

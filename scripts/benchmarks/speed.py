@@ -46,6 +46,7 @@ class Agreement:
     ties: int
 
     def sentence(self) -> str:
+        """The same in words, for the report."""
         return (
             f"The two sides: probabilities within {self.largest_probability_difference:.1e}, "
             f"labels differ at {self.labels_differing} of {self.pixels:,} pixels "

@@ -7,8 +7,8 @@ of weights and temporary tensors all appear as torch creates them. Mixed precisi
 which chooses the same types as CUDA's in these networks. Memory below torch's tensors is not
 counted: cuDNN workspaces, fragmentation, the CUDA context.
 
-MemTracker gives the same figures, byte for byte, as counting all storages did that operations
-return. It came after torch 2.4, the lowest version that this project supports, so computing needs
+MemTracker gives the same figures, byte for byte, as counting all storages that operations return.
+It came after torch 2.4, the lowest version that this project supports, so computing needs
 a newer one.
 """
 

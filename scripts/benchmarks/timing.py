@@ -35,7 +35,7 @@ class RegionTimer:
     seconds: by region: on the CPU the time that passed, on CUDA the time of the region's kernels.
     elapsed_seconds: of all laps. On CUDA it includes gaps in which no kernel ran.
 
-    Regions instead of forward hooks, since reading the memory is no module, and the reference
+    Regions instead of forward hooks, since reading the memory is not a module, and the reference
     calls inner modules only. The profiler makes runs 1 to 3 % slower (CPU; tiny, stcn_small and
     stcn at 480p), all parts alike. It records every operation, thousands per frame: call `lap`
     after each frame to evaluate and free them. The time this takes is not counted.

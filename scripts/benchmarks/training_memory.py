@@ -76,6 +76,7 @@ class Recipe:
 
     @property
     def fits(self) -> bool:
+        """Whether the step fits the card, with a margin for what is not counted."""
         return self.card_gb is None or self.memory.peak / 1e9 + MARGIN_GB <= self.card_gb
 
 

@@ -26,6 +26,7 @@ from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import AMP_DTYPES, peak_memory_mb, reset_peak_memory, select_device
 from util.flags import Commands, at_least
+from util.settings import select_fields
 from util.text import counted
 
 _SYNTHETIC_VIDEOS = 4
@@ -92,10 +93,9 @@ class _Loop:
 
 def _loader(workload: TrainingWorkload) -> Iterable[TrainingBatch]:
     config = workload.config
-    names = [field.name for field in dataclasses.fields(SampleConfig)]
     data = build_training_data(
         workload.roots,
-        SampleConfig(**{name: getattr(config, name) for name in names}),
+        select_fields(SampleConfig, config),
         mix=dict(config.mix),
         samples=(workload.warm_up + workload.iterations) * config.batch_size,
         seed=config.seed,
@@ -177,11 +177,11 @@ def run_training(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             **{name: getattr(flags, name) for name in names},
         )
         result = training(workload)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    step = f"batch {batch} of {flags.crop_size}×{flags.crop_size}, {where}, amp {amp}"
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    step = f"batch {batch} of {flags.crop_size}×{flags.crop_size}, {device_name}, amp {amp}"
     title = f"Training: stage {flags.stage}, {flags.network}, {step}"
     table = markdown_table(_HEADER, [_table_row(result["median"])])
-    figures = {"amp": amp, "batch": batch, "device": where, **result}
+    figures = {"amp": amp, "batch": batch, "device": device_name, **result}
     return f"### {title}\n\n{table}\n\n{_notes(flags, device)}", figures
 
 

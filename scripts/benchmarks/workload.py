@@ -12,6 +12,7 @@ from scripts.benchmarks.command import add_object_counts
 from scripts.benchmarks.reference import ReferenceNetwork, ReferenceVideo
 from scripts.benchmarks.synthetic import MovingScene
 from util.flags import at_least
+from util.settings import select_fields
 
 SIDES = ("reference", "ours")
 # Regions that both sides label for torch.profiler.
@@ -31,9 +32,7 @@ class Workload:
     @staticmethod
     def of(flags: argparse.Namespace) -> "Workload":
         """The workload of a command that has the flags of `add_workload`."""
-        return Workload(
-            **{field.name: getattr(flags, field.name) for field in dataclasses.fields(Workload)}
-        )
+        return select_fields(Workload, flags)
 
     def __str__(self) -> str:
         return f"{self.network}, {self.width}×{self.height}, {self.frames} frames"
@@ -57,11 +56,14 @@ class Clip:
 
     @staticmethod
     def of(workload: Workload, objects: int) -> "Clip":
+        """The video of a workload, with this number of objects."""
         scene = MovingScene(workload.height, workload.width, objects)
         return Clip(list(scene.frames(workload.frames)), scene.labels(0))
 
     def first(self, count: int) -> "Clip":
+        """The first `count` frames."""
         return Clip(self.frames[:count], self.labels)
 
     def reference(self, network: ReferenceNetwork) -> ReferenceVideo:
+        """The same video, prepared for the reference."""
         return ReferenceVideo(network, self.frames, len(self.frames), self.labels)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from dataset.folders import short_path
+from dataset.folders import without_path
 from dataset.image_file import image_sizes, load_image, open_image, read_image, size_text
 from dataset.label_map import BINARY_ID, present_ids
 from dataset.training.masks import decode_mask
@@ -58,14 +58,13 @@ def _attempt(path: Path, findings: list[Finding], read: Callable[[], Result]) ->
     try:
         return read()
     except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{short_path(path)}: ")
-        findings.append(Finding(text=f"{path}: {reason}", is_damage=True))
+        text = f"{path}: {without_path(error, path)}"
+        findings.append(Finding(text=text, is_damage=True))
         return None
 
 
 def _size_in_header(path: Path) -> tuple[int, int]:
-    _, shown = image_sizes(path)
-    return shown
+    return image_sizes(path).shown
 
 
 def _size_of_pixels(path: Path) -> tuple[int, int]:

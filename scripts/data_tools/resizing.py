@@ -137,7 +137,7 @@ def _is_complete(path: Path, size: tuple[int, int]) -> bool:
     if not path.is_file():
         return False
     try:
-        stored, _ = image_sizes(path)
+        stored = image_sizes(path).stored
     except InputError:
         return False
     ending = _LAST_BYTES[path.suffix]

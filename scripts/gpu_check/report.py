@@ -12,8 +12,7 @@ import torch
 
 from scripts.common.circumstances import circumstances, circumstances_line
 from scripts.common.progress import print_progress
-from util.files import atomic_write
-from util.run_record import write_json
+from util.files import atomic_write, write_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,7 @@ class Check:
 
     @property
     def seconds_left(self) -> float:
+        """The rest of the time limit, at least 0."""
         return max(60 * self.minutes - (time.monotonic() - self.started), 0)
 
 
@@ -61,10 +61,10 @@ def run_sections(check: Check, sections: Mapping[str, Section], output: Path) ->
     Returns: all failures.
     """
     output.mkdir(parents=True, exist_ok=True)
-    where = circumstances(torch.get_num_threads(), check.device)
+    measured = circumstances(torch.get_num_threads(), check.device)
     kind = " (dry run: tiny sizes, figures without meaning)" if check.dry_run else ""
-    text = [f"# GPU check{kind}", circumstances_line(where)]
-    content: dict[str, Any] = {**where, "dry_run": check.dry_run, "sections": {}, "failures": []}
+    text = [f"# GPU check{kind}", circumstances_line(measured)]
+    content: dict[str, Any] = {**measured, "dry_run": check.dry_run, "sections": {}, "failures": []}
     for name, section in sections.items():
         start = time.monotonic()
         finding = _run(check, section)

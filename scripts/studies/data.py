@@ -72,7 +72,7 @@ class StudyData:
         return f"{self.name}{split}, {videos}, {frames}"
 
     def command(self) -> list[str]:
-        """The eval program with its flags, but for those of a variant."""
+        """The eval program with its flags, except those of a variant."""
         root, truth = str(self.layout.root.resolve()), str(self.layout.truth_folder.resolve())
         if self.layout.split is None:
             program = str(_REPOSITORY / "eval_generic.py")

@@ -266,7 +266,7 @@ def _yes_or_no(on: bool) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainedWindows:
-    """By role: the windows of the networks that are as their role says, and why others are not."""
+    """By role: the windows of the networks that match their role, and why others do not."""
 
     windows: Mapping[str, Window]
     refused: Mapping[str, str]

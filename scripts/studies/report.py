@@ -12,7 +12,7 @@ from scripts.studies.data import StudyData
 from scripts.studies.over_time import OverTime
 from scripts.studies.runs import Run
 from scripts.studies.variants import Study, Variant
-from util.run_record import write_json
+from util.files import write_json
 
 _RESULT_COLUMNS = (
     "J&F",

@@ -91,7 +91,7 @@ class Weights:
 
     given: texts of the form ROLE=FILE. roles: all valid roles. defaults: files of roles for which
     none is given. Raises InputError for texts of another form and for unknown roles. A missing
-    file is no error: the variants that need it are left out.
+    file is not an error: the variants that need it are left out.
     """
 
     def __init__(
