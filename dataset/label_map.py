@@ -94,7 +94,7 @@ def read_label_map(
             return LabelMap(
                 labels=(alpha >= _ALPHA_VISIBLE).astype(np.uint8),
                 palette=None,
-                note="read from the alpha channel: what is not clear is the object",
+                note="read from the alpha channel: opaque pixels are the object",
             )
         if image.mode in ("P", "PA"):
             return indexed_label_map(image, path, colours)

@@ -99,7 +99,7 @@ def check_share(share: float, videos: Sequence[Sequence[Tensor]]) -> None:
     frames, gap = sum(map(len, videos)), MemoryConfig().max_gap_frames
     sampling = Every(MemoryConfig(write_every_frames=gap))
     fewest = sum(sampling.frames_written(len(labels)) for labels in videos)
-    if not share * frames >= fewest:
+    if not share * frames >= fewest:  # also refuses nan
         raise InputError(
             f"--share {share}: at any threshold, {fewest} of {frames} frames are written, each "
             f"video's first and every {gap}th; give at least {fewest / frames:.4f}"

@@ -22,6 +22,7 @@ import torch
 
 from dataset import Layout
 from dataset.folders import MASK_SUFFIXES, list_files
+from dataset.frame_range import spread
 from dataset.image_file import read_image
 from inference import VideoSegmenter
 from inference.config import SYSTEMS
@@ -80,11 +81,6 @@ class ScoredVideo(NamedTuple):
         return read_labels(self.truth[index], self.single_object)
 
 
-def evenly_spread(frame_count: int, count: int) -> list[int]:
-    """`count` frames from the first to the last; all frames of a shorter video."""
-    return sorted({round(index) for index in np.linspace(0, frame_count - 1, count).tolist()})
-
-
 def open_videos(flags: argparse.Namespace) -> list[ScoredVideo]:
     """The videos that the flags name. Raises InputError if a frame lacks its truth."""
     layout = Layout.of(flags.root)
@@ -99,7 +95,7 @@ def open_videos(flags: argparse.Namespace) -> list[ScoredVideo]:
                 f" {len(paths)}; the truth of every frame is needed, and more frames than --masks"
             )
         truth = [masks[path.stem] for path in paths]
-        given = evenly_spread(len(paths), flags.masks)
+        given = spread(range(len(paths)), flags.masks)
         videos.append(ScoredVideo(name, Frames(paths), truth, given, layout.single_object))
     return videos
 

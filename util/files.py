@@ -68,7 +68,7 @@ def _name_problem(name: str) -> str | None:
     if os.name == "nt" and (
         _WINDOWS_DEVICES.fullmatch(name) or name[-1] in ". " or set(name) & _WINDOWS_RESERVED
     ):
-        return "is none that Windows can give a file"
+        return "is not a valid name of a file on Windows"
     return None
 
 

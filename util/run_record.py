@@ -223,7 +223,7 @@ class MetricsLog:
         except OSError as error:
             self._board = None
             _LOGGER.warning(
-                "%s: no more is written for TensorBoard (%s); training continues",
+                "%s: nothing more is written for TensorBoard (%s); training continues",
                 self._path.parent,
                 error.strerror,
             )

@@ -94,7 +94,7 @@ def _add_loading_flags(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=defaults.worker_patience,
         metavar="SECONDS",
-        help="end the training if the loading processes deliver no batch for so long",
+        help="end the training if the loading processes deliver no batch for this long",
     )
     group.add_argument(
         "--cache_megabytes",

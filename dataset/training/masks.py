@@ -25,7 +25,10 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def decode_mask(image: Image.Image, path: Path) -> np.ndarray:
-    """read_mask for an image that is already loaded; `path` names it in errors."""
+    """read_mask for an image that is already loaded; `path` names it in errors.
+
+    Raises: InputError as read_mask.
+    """
     if image.mode.startswith(("I", "F")):
         raise InputError(
             f"{path}: mask of more than 8 bits with labels up to {np.asarray(image).max()}; save "

@@ -83,7 +83,8 @@ class Feed(ABC):
 
     @abstractmethod
     def read(self) -> np.ndarray | None:
-        """Wait for the next image, RGB uint8 [H, W, 3]; None at the end."""
+        """Wait for the next image, RGB uint8 [H, W, 3]; None at the end. Raises
+        TruncatedVideoError if the size of a file's or stream's images changes."""
 
     @abstractmethod
     def close(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dataset.folders import has_suffix, short_path
 from dataset.image_file import open_image
+from dataset.video.mask_names import is_number
 from util.errors import InputError
 
 VIDEO_SUFFIXES = (
@@ -136,7 +137,7 @@ def refuse_lost_frames(paths: list[Path]) -> None:
     A numbering with more holes is sparse on purpose, and so is one whose gaps are not multiples of
     the usual one.
     """
-    if len(paths) < 3 or not all(path.stem.isascii() and path.stem.isdigit() for path in paths):
+    if len(paths) < 3 or not all(is_number(path.stem) for path in paths):
         return
     numbers = [int(path.stem) for path in paths]
     gaps = np.diff(numbers)

@@ -15,7 +15,7 @@ from dataset.folders import short_path
 from dataset.frame_range import FrameRange
 from dataset.image_file import size_text
 from dataset.video.base import MINIMUM_SIDE_PIXELS
-from dataset.video.mask_names import number_in
+from dataset.video.mask_names import is_number, number_in
 from util.errors import InputError
 
 
@@ -74,7 +74,11 @@ class FrameSource(ABC):
 
     @abstractmethod
     def size(self, index: int, mask_size: tuple[int, int]) -> tuple[int, int]:
-        """(H, W) of the images that pictures(index, mask_size) yields. Decodes at most one."""
+        """(H, W) of the images that pictures(index, mask_size) yields. Decodes at most one.
+
+        Raises:
+            InputError: the image is missing, damaged or too small.
+        """
 
     @abstractmethod
     def pictures(self, start: int, mask_size: tuple[int, int]) -> Iterator[Picture]:
@@ -84,6 +88,10 @@ class FrameSource(ABC):
 
         Args:
             mask_size: (H, W) of the masks, which may decide how images are turned.
+
+        Raises:
+            InputError: an image is damaged, of another size than the first, or too small.
+            TruncatedVideoError: the video ends before its stated length.
         """
 
     def pictures_at(
@@ -109,7 +117,7 @@ class NumberedSource(FrameSource):
         return f"{index:05d}"
 
     def index_of(self, mask: Path) -> int:
-        if not (mask.stem.isascii() and mask.stem.isdigit()):
+        if not is_number(mask.stem):
             raise InputError(
                 f"{short_path(mask)}: not the number of a frame; name masks of a video file or "
                 "live source by frame, from 00000.png"

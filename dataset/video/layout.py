@@ -110,7 +110,7 @@ class Layout:
         return names
 
     def frame_files(self, name: str) -> list[Path]:
-        """The frames of a video, in order."""
+        """The frames of a video, in order. Raises InputError, see list_files."""
         return list_files(self.frames_folder / name)
 
     def open(self, sequences: Sequence[str] | None = None) -> VideoDataset:

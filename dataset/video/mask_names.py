@@ -7,12 +7,17 @@ _NUMBER = re.compile(r"[0-9]+")
 _PADDED = re.compile(r"(?<![0-9])0[0-9]{3,}(?![0-9])")  # as programs number frames: 000003
 
 
+def is_number(stem: str) -> bool:
+    """Whether a stem consists of digits alone, 0 to 9."""
+    return stem.isascii() and stem.isdigit()
+
+
 def number_in(stem: str) -> int | None:
     """The frame number that a mask's stem states, or None.
 
     That is a stem of digits alone, or the only number of at least four digits that begins with 0.
     """
-    if stem.isascii() and stem.isdigit():
+    if is_number(stem):
         return int(stem)
     padded = _PADDED.findall(stem)
     return int(padded[0]) if len(padded) == 1 else None

@@ -55,6 +55,9 @@ class MaskedVideo(Video):
         colours: the palette for RGB masks, or 'auto' (see read_palette).
         single_object: all ids are one object, 255 if masks are 0 and 255, otherwise 1
             (DAVIS-2016).
+
+    Raises:
+        ValueError: there is no mask.
     """
 
     def __init__(

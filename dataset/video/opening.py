@@ -34,7 +34,7 @@ def open_file_container(path: Path, file: BinaryIO) -> Any:
         raise _not_a_video(path, getattr(error, "strerror", None) or str(error)) from None
     if container.format.name in _TEXT_FORMATS:
         container.close()
-        raise _not_a_video(path, "it is a text")
+        raise _not_a_video(path, "it is a text file")
     return container
 
 

@@ -7,6 +7,7 @@ from dataset.folders import IMAGE_SUFFIXES, list_folders
 from dataset.layout import FRAMES, MASKS
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.folder_source import FolderSource
+from dataset.video.mask_names import is_number
 from dataset.video.masked_video import MaskedVideo, masks_of_folder
 from util.errors import InputError
 from util.files import check_plain_name, read_json
@@ -130,7 +131,7 @@ class YoutubeDataset(VideoDataset):
             corrections=self._corrections,
             required=None if self._output_all else self._required[name],
             # a copy of every fifth frame has the numbers of all frames
-            numbered=all(_is_number(source.name_of(index)) for index in range(source.count)),
+            numbered=all(is_number(source.name_of(index)) for index in range(source.count)),
             colours=self._colours,
         )
 
@@ -176,12 +177,8 @@ def _spacing(folder: Path) -> int:
     if not folder.is_dir():
         return 1
     stems = [path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    numbers = sorted(int(stem) for stem in stems if _is_number(stem))
+    numbers = sorted(int(stem) for stem in stems if is_number(stem))
     return numbers[1] - numbers[0] if len(numbers) > 1 else 1
-
-
-def _is_number(stem: str) -> bool:
-    return stem.isascii() and stem.isdigit()
 
 
 def _read_meta(path: Path) -> dict[str, frozenset[str]]:

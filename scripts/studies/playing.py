@@ -77,7 +77,7 @@ def _check_length(frames: int | None, times: float | None) -> None:
         raise InputError("give either a number of frames or a multiple of a video's length")
     length = times if frames is None else frames
     if not 0 < length < math.inf:  # nan is neither
-        raise InputError(f"{length} is no length; give a finite number above 0")
+        raise InputError(f"{length} is not a length; give a finite number above 0")
     if length > _MAX_FRAMES:  # each video has at least one frame
         raise InputError(f"{length:g}: too long; at most {_MAX_FRAMES:,} frames a video")
 
