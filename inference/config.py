@@ -28,7 +28,7 @@ class SystemConfig:
     top_k: int = bounded(20, at_least=1)
     resolution: int = -1  # shorter side that frames are resized to, in pixels; -1: as stored
     amp: bool = False  # mixed precision
-    # of mixed precision; auto: fp16 on CUDA, bf16 elsewhere
+    # the type used in mixed precision; auto: fp16 on CUDA, bf16 elsewhere
     amp_dtype: Literal["auto", "fp16", "bf16"] = "auto"
     # float32 convolutions and products in TF32 on CUDA: faster, slightly less exact
     tf32: bool = False
@@ -57,7 +57,7 @@ class SystemConfig:
     @property
     def slots(self) -> dict[str, str]:
         """The slots of a network (model.network.SLOTS) that are used, each with the setting that
-        leaves it out."""
+        turns it off."""
         used = {
             "refiner": self.refine and "refine=false",
             "enhancer": self.enhance and "enhance=false",
@@ -178,7 +178,7 @@ def _check_values(config: SystemConfig) -> None:
 
 
 def _with_clip_schedule(config: SystemConfig, given: Mapping[str, Any]) -> SystemConfig:
-    """Of a clip system, the memory is written once per clip."""
+    """With the schedule of a clip system, whose memory is written once per clip."""
     if config.clip_length == 1:
         return config
     every = config.memory.write_every_frames

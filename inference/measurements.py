@@ -16,7 +16,7 @@ from util.device import peak_memory_mb, reset_peak_memory
 class Totals:
     """What a run took; megabytes are 10^6 bytes.
 
-    frames: those segmented. frames_skipped: those besides that were neither asked for nor
+    frames: those segmented. frames_skipped: further frames that were neither asked for nor
     memorised, and changed nothing.
     seconds: inside the sessions, without loading the network, waiting for frames, or writing.
     peak_memory_mb: allocated by torch on CUDA, resident in the process elsewhere.

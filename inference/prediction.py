@@ -162,7 +162,7 @@ class ClipPredictor:
         return self._config.clip_length if dependent else self._frames_per_batch(objects)
 
     def _frames_per_batch(self, objects: int) -> int:
-        """One on a CPU, which a single frame fills, and whose larger tensors are allocated anew."""
+        """One on a CPU, which a single frame fills; larger tensors are slower to allocate."""
         if self._device.type == "cpu":
             return 1
         return max(self._objects_at_once() // max(objects, 1), 1)

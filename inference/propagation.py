@@ -30,7 +30,6 @@ from inference.rereading import (
 from inference.result_spool import ResultSpool
 from inference.results import FrameResult
 from inference.session import SegmentationSession
-from util.errors import InputError
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -39,9 +38,9 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 class Propagation:
     """Propagates the masks of one video backwards or both ways.
 
-    new_session: VideoSegmenter.session with its lookahead. masks: ids [H, W] by frame index, at
-    least one. direction: backward or both. permanent: annotated frames are preloaded. stop: before
-    which frame the results end; None: at the video's end.
+    new_session: VideoSegmenter.session with its lookahead. masks: ids [H, W] by frame index, which
+    is 0 or above; at least one. direction: backward or both. permanent: annotated frames are
+    preloaded. stop: before which frame the results end; None: at the video's end.
     """
 
     def __init__(
@@ -120,8 +119,6 @@ class Propagation:
 
         Raises InputError if a mask does not fit the first annotated frame, whose size all share.
         """
-        if self._first < 0:
-            raise InputError(f"a mask is given for frame {self._first}; frames count from 0")
         frame = next(iter(self._frames.read_at([self._first])), None)
         if frame is None:
             count = sum(1 for _ in self._frames.read(0, None))

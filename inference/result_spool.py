@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from inference.results import FrameResult
+from util.files import name_path_in_errors
 
 _MAX_BYTES_IN_MEMORY = 64 * 2**20  # beyond, a temporary file holds them
 _COMPRESSION = 1  # masks compress well at any level, and higher ones are much slower
@@ -29,7 +30,7 @@ class ResultSpool:
     """A context manager that holds results, by frame index, out of memory.
 
     Probabilities are held in steps of 1/65535 and compressed, in a temporary file once they take
-    more than 64 MB. Raises OSError if the disk is full.
+    more than 64 MB. Raises OSError, naming the folder of that file, if the disk is full.
     """
 
     def __init__(self):
@@ -48,8 +49,9 @@ class ResultSpool:
         probabilities = result.probabilities
         steps = (probabilities * _STEPS).round().cpu().numpy().astype("<u2")
         content = zlib.compress(steps.tobytes(), _COMPRESSION)
-        self._file.seek(self._end)
-        self._file.write(content)
+        with name_path_in_errors(tempfile.gettempdir()):
+            self._file.seek(self._end)
+            self._file.write(content)
         self._entries[result.frame_index] = _Entry(
             self._end, len(content), steps.shape, result.object_ids, probabilities.device
         )
@@ -60,8 +62,10 @@ class ResultSpool:
         entry = self._entries.pop(frame_index, None)
         if entry is None:
             return None
-        self._file.seek(entry.offset)
-        steps = np.frombuffer(zlib.decompress(self._file.read(entry.size)), "<u2")
+        with name_path_in_errors(tempfile.gettempdir()):  # seeking writes what is buffered
+            self._file.seek(entry.offset)
+            content = self._file.read(entry.size)
+        steps = np.frombuffer(zlib.decompress(content), "<u2")
         values = (steps.astype(np.float32) / _STEPS).reshape(entry.shape)
         probabilities = torch.from_numpy(values).to(entry.device)
         return FrameResult.of(frame_index, entry.object_ids, probabilities)

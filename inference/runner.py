@@ -55,7 +55,7 @@ def run(
 
     Every video is checked before the first is begun. One that is wrong is left out, and the others
     are finished before FailedVideosError names it; for a data set of one video, its own error is
-    raised. Of a video file that ends early, and of a live source that fails, the frames read so far
+    raised. If a video file ends early or a live source fails, the results of the frames read so far
     are written. A live source is segmented until it ends, or until SIGINT (Ctrl-C) or SIGTERM.
     Raises InputError and OSError for a wrong request or folder; finished videos are kept.
     """

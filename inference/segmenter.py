@@ -173,6 +173,8 @@ class VideoSegmenter:
         masks = dict(masks) if isinstance(masks, Mapping) else {0: masks}
         if not masks or any(mask is None for mask in masks.values()):
             raise InputError("no mask: give ids [H, W] for the first frame, or {frame index: ids}")
+        if (first := min(masks)) < 0:
+            raise InputError(f"a mask is given for frame {first}; frames count from 0")
         if direction not in DIRECTIONS:
             raise InputError(
                 f"direction {direction!r} is not known; choose one of {', '.join(DIRECTIONS)}"

@@ -190,13 +190,18 @@ class SegmentationSession:
         All frames then read it, also those before it. Give frame and mask to `step` again when
         their turn comes: objects join there. frame, mask, index: as `step` takes them.
         Raises InputError unless the settings have permanent_memory, if frames were given already,
-        for frames and masks that do not fit, and if a bounded memory has no room for the frame.
+        if the frame is preloaded already, for frames and masks that do not fit, and if a bounded
+        memory has no room for the frame.
         """
         source, index = f"frame {index}", self._time_of(index)
         if not self._config.memory.permanent:
             raise InputError(f"{source}: is preloaded; that takes the setting permanent_memory")
         if self.frames_given:
             raise InputError(f"{source}: is preloaded after a frame was given; preload it before")
+        if mask is None:
+            raise InputError(f"{source}: is preloaded without a mask; give the ids of its objects")
+        if index in self._memory.policy.permanent_frames:
+            raise InputError(f"{source}: is preloaded already; preload each frame once")
         image, object_mask, self._predictor = self._checked(frame, mask, index)
         nothing, objects = VideoObjects(), VideoObjects(object_mask.object_ids)
         given = GivenFrame(index, image.to(self._device), wanted=False)

@@ -362,9 +362,9 @@ class MemoryBank:
     ) -> Tensor:
         """Read for the frames of a clip, segment by segment of `segment_frames` frames.
 
-        query_key: [L, M, C^k] of the frames `frame_indices`. object_ids: all that are here. The key
-        of the last frame of each segment, with its readout as value, is read by the segments after
-        it, and dropped with the clip. Returns readouts [K, L * M, C^v].
+        query_key: [L, M, C^k] of the frames `frame_indices`. object_ids: all that are here. The
+        last frame of each segment joins the memory, with its readout as value, until the clip
+        ends, so that later segments retrieve it too. Returns readouts [K, L * M, C^v].
         Source: PCVOS, progressive matching.
         """
         size, elements = self.size, query_key.shape[1]

@@ -15,7 +15,7 @@ MADE_SINCE = "made_since"  # of a video's inputs: when work on its results began
 _SUBFOLDER, _SEQUENCES, _FORMER = "results", "sequences", "former_sequences"
 _INPUTS, _RUN = "inputs", "run"
 _DIFFERENCES_SHOWN = 3
-# settings that versions before them lack in their records, with what those versions did
+# settings that were added later, with what earlier versions did, whose records lack them
 _ADDED_SETTINGS = {"memory.permanent": False, "direction": "forward"}
 
 

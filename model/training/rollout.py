@@ -326,10 +326,7 @@ def check_frames(frames: int, clip_frames: int, reduce_frames: int | None) -> No
 
 def _frames(features: FrameFeatures, batch: int, chosen: slice) -> FrameFeatures:
     """The features of the chosen frames, [L · B, …], out of those of all, [T · B, …]; views."""
-    rows = slice(chosen.start * batch, chosen.stop * batch)
-    return FrameFeatures(
-        *(getattr(features, field.name)[rows] for field in dataclasses.fields(features))
-    )
+    return features[chosen.start * batch : chosen.stop * batch]
 
 
 def _by_sample(x: Tensor, batch: int) -> Tensor:

@@ -1,7 +1,10 @@
 """Masks propagated backwards and both ways: which pass counts where, and how they are averaged."""
 
 import dataclasses
+import errno
 import itertools
+import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -154,11 +157,23 @@ def test_a_spool_returns_each_result_once():
             assert spool.take(result.frame_index) is None
 
 
+@pytest.mark.parametrize("operation", ["write", "seek"])
+def test_a_full_disk_names_the_folder_of_results_that_wait(monkeypatch, operation):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ResultSpool() as spool:
+        monkeypatch.setattr(spool._file, operation, refuse)
+        with pytest.raises(OSError, match=re.escape(tempfile.gettempdir())):
+            spool.add(FrameResult.of(0, (1,), torch.rand(2, 4, 5)))
+
+
 REFUSED = [
     ("sideways", {0: (48, 64)}, "'sideways' is not known; choose one of forward, backward, both"),
     ("both", {0: (48, 64), 12: (48, 64)}, r"masks are given for frames \[12\]"),
     ("backward", {30: (48, 64)}, r"masks are given for frames \[30\].*12 frames"),
     ("both", {-1: (48, 64)}, "mask is given for frame -1"),
+    ("forward", {-1: (48, 64), 0: (48, 64)}, "mask is given for frame -1"),
     ("both", {0: (48, 64), 5: (40, 64)}, r"frame 5: mask of shape \[40, 64\]"),
 ]
 

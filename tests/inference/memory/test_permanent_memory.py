@@ -121,13 +121,19 @@ def test_a_bound_without_room_beside_annotated_frames_is_refused(
     assert "\n" not in str(refusal.value)
 
 
-def test_frames_are_preloaded_before_any_is_given_and_only_with_the_setting(
+def test_frames_are_preloaded_once_before_any_is_given_with_a_mask_and_the_setting(
     make_segmenter, made_clip
 ):
     frame, mask = made_clip.frames[0], made_clip.labels[0]
     with pytest.raises(InputError, match=r"frame 3.*permanent_memory"):
         make_segmenter().session().preload(frame, mask, index=3)
     session = make_segmenter(permanent_memory=True).session()
+    with pytest.raises(InputError, match=r"frame 3.*without a mask"):
+        session.preload(frame, None, index=3)
+    session.preload(frame, mask, index=0)
+    with pytest.raises(InputError, match=r"frame 0.*preloaded already"):
+        session.preload(frame, mask, index=0)
+    assert session.memory.size == 3 * 4, "a refused frame entered the memory"
     session.step(frame, mask)
     with pytest.raises(InputError, match=r"frame 3.*preload it before"):
         session.preload(frame, mask, index=3)
