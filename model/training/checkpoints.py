@@ -102,6 +102,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _by_iteration(folder: Path) -> list[Path]:
     return sorted(
-        (path for path in folder.glob("*.pth") if path.stem.isdigit()),
+        (path for path in folder.glob("*.pth") if path.stem.isdecimal()),
         key=lambda path: int(path.stem),
     )
