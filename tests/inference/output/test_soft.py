@@ -6,48 +6,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_network
 from eval_commands import EvalCommand
-from PIL import Image
+from soft_runs import read, save_two_networks, write_two_videos
 from toy_trees import (
     file_names,
-    write_generic,
 )
 
 import eval_generic
 from inference import VideoSegmenter
 from inference.output.soft import SoftWriter, to_levels
 from inference.results import FrameResult
-from model import save_weights
-
-PALETTE = bytes(range(256)) * 3
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> list[Path]:
-    """Two networks that predict every object of a toy video."""
-    paths = [tmp_path_factory.mktemp("weights") / f"{scale}.pth" for scale in (0.5, 2)]
-    for path, scale in zip(paths, (0.5, 2)):
-        save_weights(path, tiny_network(scale))
-    return paths
+    return save_two_networks(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
 def generic(tmp_path_factory) -> Path:
-    """bear, whose object 3 joins at frame 2, and lion, whose ids have another palette."""
-    root = tmp_path_factory.mktemp("generic")
-    write_generic(root, "bear", {0: (1,), 2: (3,)}, count=5)
-    return write_generic(root, "lion", {0: (7, 200)}, count=4, palette=PALETTE)
+    return write_two_videos(tmp_path_factory.mktemp("generic"))
 
 
 @pytest.fixture
 def command(monkeypatch, capsys, weights, tmp_path) -> EvalCommand:
     return EvalCommand(monkeypatch, capsys, output=tmp_path / "out", model=weights[0])
-
-
-def read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
