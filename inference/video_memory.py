@@ -88,8 +88,10 @@ class VideoMemory:
     ) -> None:
         """Write an annotated frame before any other. masks: [1, K, 16h, 16w] of `object_ids`."""
         values = predictor.encode_values(frame, masks, object_ids)
-        shown = self._shown(masks, object_ids)
-        self._bank_for(predictor).preload(frame.frame_index, frame.memory_key, values, shown=shown)
+        bank, key = self._bank_for(predictor), frame.memory_key
+        bank.prepare(key, values)
+        self.policy.make_room(bank, len(key))  # evicts nothing, but limits what is allocated
+        bank.preload(frame.frame_index, key, values, shown=self._shown(masks, object_ids))
         self.policy.permanent_frames.add(frame.frame_index)
         self.frames_memorised += 1
 

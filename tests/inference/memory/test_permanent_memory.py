@@ -121,6 +121,18 @@ def test_a_bound_without_room_beside_annotated_frames_is_refused(
     assert "\n" not in str(refusal.value)
 
 
+def test_a_bound_in_megabytes_holds_from_the_first_preloaded_frame_on(make_segmenter, made_clip):
+    segmenter = make_segmenter(
+        permanent_memory=True, memory="fifo", mem_every=1, max_memory_mb=0.006
+    )
+    session = segmenter.session(frame_count=len(made_clip.frames))
+    session.preload(made_clip.frames[0], made_clip.labels[0], index=0)
+    assert 0 < session.memory.megabytes <= 0.006
+    for index, frame in enumerate(made_clip.frames):
+        session.step(frame, made_clip.labels[0] if index == 0 else None)
+        assert session.memory.megabytes <= 0.006
+
+
 def test_frames_are_preloaded_once_before_any_is_given_with_a_mask_and_the_setting(
     make_segmenter, made_clip
 ):
