@@ -178,7 +178,7 @@ class Evaluation:
         }
 
     def _circumstances(self, weights: Sequence[Path]) -> dict[str, Any]:
-        """What config.json records besides."""
+        """What config.json also records, though it does not decide the results."""
         now = datetime.datetime.now(datetime.timezone.utc)
         return {
             "weights": _one_or_all([str(path.resolve()) for path in weights]),

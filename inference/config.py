@@ -119,7 +119,7 @@ SHORT_NAMES = {
 
 
 def system_config(system: str, **overrides: Any) -> SystemConfig:
-    """The settings of a system with some of them changed: checked, and resolved for good.
+    """The settings of a system with some of them changed, checked and resolved.
 
     overrides: by short names (mem_every=3, memory="first-and-latest", top_k=50) or full ones
     ("memory.write_every_frames"); values may be texts, as from a command line.

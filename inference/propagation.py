@@ -227,7 +227,7 @@ def fuse(
     """Average the probabilities of two results of one frame, at least one of which is there.
 
     weights: of `forward` for each object of the video, 0..1; a result in which an object is missing
-    has no share in it. The background takes what the objects leave; if they exceed 1 together, all
+    contributes 0 to it. The background gets the remainder; if the objects sum to more than 1, all
     are scaled down.
     """
     if backward is None or (forward is not None and all(w == 1 for w in weights.values())):

@@ -83,7 +83,7 @@ class SegmentationSession:
     def latency_frames(self) -> int:
         """At most how many frames later than its frame a result is returned.
 
-        Of the frames that are not wanted, those that are not skipped count.
+        Skipped frames do not count.
         """
         return (self._config.clip_length if self._config.clip_length > 1 else self._lookahead) - 1
 
@@ -185,7 +185,7 @@ class SegmentationSession:
         return image, object_mask, predictor
 
     def preload(self, frame: Any, mask: Any, *, index: int) -> None:
-        """Memorise an annotated frame before the first `step`, for good.
+        """Memorise an annotated frame permanently, before the first `step`.
 
         All frames then read it, also those before it. Give frame and mask to `step` again when
         their turn comes: objects join there. frame, mask, index: as `step` takes them.

@@ -122,7 +122,7 @@ class Validator:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the scores depend on besides the weights, as plain values."""
+        """What the scores depend on, apart from the weights, as plain values."""
         has_own_truth = self._truth_folder != self._layout.masks_folder
         return {
             "root": str(self._layout.root.resolve()),

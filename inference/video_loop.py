@@ -164,7 +164,7 @@ class VideoLoop:
     ) -> Iterator[_Pair]:
         """As `_results`."""
         if self._segmenter.config.memory.permanent:
-            # of a file that ends early, the frames that are there are segmented
+            # if the file ends early, the frames before its end are segmented
             with contextlib.suppress(TruncatedVideoError):
                 for frame in video.annotated_frames():
                     self._timed(video, lambda frame=frame: _preload(session, frame))

@@ -1,4 +1,4 @@
-"""What the user is told about one video while it is segmented, a line each."""
+"""Messages to the user about one video while it is segmented, a line each."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from util.text import counted
 
 
 class VideoMessages:
-    """Tells what happens to a video above the progress bar, each thing once.
+    """Prints what happens to a video above the progress bar, each message once.
 
     session: segments the video. progress: of all videos of this process.
     """
@@ -20,15 +20,15 @@ class VideoMessages:
     ):
         self._video, self._session, self._progress = video, session, progress
         self._notes_told = 0
-        self._lost: tuple[int, ...] = ()  # the objects told to be lost
+        self._lost: tuple[int, ...] = ()  # the objects reported as lost
         self._empty_since: str | None = None  # the frame since which no result holds an object
 
     def say(self, text: str) -> None:
-        """Tell a line that begins with the video's name."""
+        """Print a line that begins with the video's name."""
         self._progress.say(f"{self._video.name}: {text}")
 
     def advance(self) -> None:
-        """A frame was segmented: the progress bar shows what the memory holds."""
+        """Advance the progress bar by a frame, and show what the memory holds."""
         bank = self._session.memory
         parts = [] if bank is None else [f"memory {bank.size:,} elements, {bank.megabytes:.1f} MB"]
         if drops_frames(self._video):
@@ -36,7 +36,7 @@ class VideoMessages:
         self._progress.advance(status=", ".join(parts))
 
     def result(self, frame: Frame, labels: np.ndarray) -> None:
-        """A result was written: tell objects that are lost, and notes of the reader.
+        """Report objects that are lost, and notes of the reader, after a result was written.
 
         labels: of the result, ids [H, W].
         """
@@ -54,7 +54,7 @@ class VideoMessages:
             self._empty_since = frame.name
 
     def end(self, seconds: float) -> None:
-        """The results are complete: tell how many there are, and what was left out.
+        """Report how many results there are, and what was left out, once they are complete.
 
         seconds: spent inside the session for this video.
         """

@@ -11,7 +11,7 @@ from inference.memory.sampling import SAMPLINGS
 
 
 class EveryK(MemoryPolicy):
-    """Keeps sampled frames for good; with `include_last`, holds the previous frame temporarily."""
+    """Keeps sampled frames permanently; `include_last` also holds the previous frame."""
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)

@@ -70,7 +70,7 @@ class MemoryPolicy(abc.ABC):
         """Decide whether a predicted frame enters the memory."""
 
     def is_scheduled(self, frame_index: int) -> bool:
-        """Whether a predicted frame is kept whatever its masks are."""
+        """Whether a predicted frame is kept regardless of its masks."""
         return False
 
     @abc.abstractmethod

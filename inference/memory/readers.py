@@ -34,7 +34,7 @@ class _Member:
 
     first_frame: int | None = None  # None: it has not joined, and is only in preloaded frames
     first_element: int = 0  # once it joined: the first row that it reads behind preloaded frames
-    was_shown: bool = False  # whether any element written for good has ever shown it
+    was_shown: bool = False  # whether an element that was not temporary has shown it
     # the frames, by their numbers among the preloaded ones, that it reads
     preloaded: frozenset[int] = frozenset()
 
@@ -104,13 +104,13 @@ class Readers:
         return self._numbered_rows(self.preloaded_frames.index(frame_index))
 
     def note_shown(self, shown: Mapping[int, Tensor] | None) -> None:
-        """Note which objects elements written for good show: {object id: bool [M]}."""
+        """Note which objects the elements of a frame show, {object id: bool [M]}."""
         for object_id, elements in (shown or {}).items():
             member = self._members[object_id]
             member.was_shown = member.was_shown or bool(elements.any())
 
     def was_shown(self, object_id: int) -> bool:
-        """Whether any element written for good has ever shown an object."""
+        """Whether an element that was not temporary has ever shown an object."""
         return self._members[object_id].was_shown
 
     def has_no_element(self, object_id: int, size: int) -> bool:

@@ -6,8 +6,8 @@ Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, t
 T / 2^(S+1) frames, by the network's gate and convolutions (model/redundancy_reduction.py).
 Ours: N = 12. The frames at which objects joined, and permanent frames, are exempt and come on top
 of N. Merged frames lie between two exempt ones, so that none mixes frames from before and after an
-object joined. Of a stretch between two exempt frames, the newest frames stay unmerged if they do
-not fill a group.
+object joined. The newest frames of a stretch between two exempt ones stay unmerged if they do not
+fill a group.
 """
 
 import bisect

@@ -15,8 +15,8 @@ from inference.memory.mask_difference import Regions
 class Sampling(abc.ABC):
     """Chooses the frames that are kept. One instance lives for one video.
 
-    It is told of frames as a MemoryPolicy is: masks are probabilities [K, 16h, 16w] of the objects
-    `object_ids`.
+    It is informed of frames as a MemoryPolicy is: masks are probabilities [K, 16h, 16w] of the
+    objects `object_ids`.
     """
 
     # whether it looks at the masks of frames that it then does not choose
@@ -36,7 +36,7 @@ class Sampling(abc.ABC):
 
     @abc.abstractmethod
     def is_scheduled(self, frame_index: int) -> bool:
-        """Whether a predicted frame is written whatever its masks are."""
+        """Whether a predicted frame is written regardless of its masks."""
 
     @abc.abstractmethod
     def frames_until_write(self, frame_index: int) -> int:

@@ -81,7 +81,7 @@ class RecordedRun:
 
     @property
     def videos(self) -> list[str]:
-        """The videos that runs have written here, with whatever settings."""
+        """The videos that runs have written here, with any settings."""
         return list(dict.fromkeys([*self.sequences, *self.former]))
 
     def difference(self, settings: Mapping[str, Any]) -> str:

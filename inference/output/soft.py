@@ -1,8 +1,8 @@
 """Probabilities on disk: ROOT/VIDEO/ID/FRAME.png, grey PNGs of 8 bits; id 0 is the background.
 
 A file per object and frame, so that objects may join late, any viewer shows them, and PNG's
-prediction from neighbouring pixels makes them small. The background is written too: as what the
-objects leave, it would carry the rounding errors of all of them.
+prediction from neighbouring pixels makes them small. The background is written too: computed as 1
+minus the objects, it would carry the rounding errors of all of them.
 
 Legend: K objects, H W frame size.
 """

@@ -95,7 +95,7 @@ def _begins_as_trace(path: Path) -> bool:
 def read_trace(path: Path) -> dict[str, list[FrameTrace]]:
     """The frames of each video, by name and in order; empty if there is no file.
 
-    Of a video that was begun several times, the last time counts. Incomplete lines are skipped.
+    For a video that was begun several times, the last time counts. Incomplete lines are skipped.
     """
     videos: dict[str, list[FrameTrace]] = {}
     with contextlib.suppress(FileNotFoundError):

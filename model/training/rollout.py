@@ -252,8 +252,8 @@ class Rollout(nn.Module):
     def _read(self, memories: Sequence[_Memory], query_key: Tensor) -> Tensor:
         """query_key [B, L, C^k, h, w] → readout [B, L, K, C^v, h, w].
 
-        Of several memories, each sample reads the one chosen for it; gradients reach the shares
-        of all of them.
+        If there are several memories, each sample reads the one chosen for it; gradients reach the
+        shares of all of them.
         """
         if len(memories) == 1:
             return self._read_one(memories[0], query_key)

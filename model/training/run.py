@@ -74,7 +74,8 @@ class Run:
         description: Mapping[str, Any],
         files: dict[str, list[list[str]]],
     ):
-        """
+        """Begin or resume the record.
+
         description: see describe_run. files: what the samples are drawn from, by kind of samples
         (in the main process), for the checkpoints.
         """
