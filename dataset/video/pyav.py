@@ -18,7 +18,10 @@ DECODING_ERRORS: tuple[type[Exception], ...] = () if av is None else (av.FFmpegE
 
 
 def require_av(purpose: str) -> ModuleType:
-    """The module av.
+    """The module av, which passes no message of FFmpeg to Python's logging from now on.
+
+    torchvision 0.19 makes it do so. FFmpeg's decoding threads then call Python, and can wait
+    forever for the lock of its logging module (seen with av 15).
 
     Args:
         purpose: what needs it, for the message.
@@ -28,6 +31,7 @@ def require_av(purpose: str) -> ModuleType:
     """
     if av is None:
         raise InputError(f"{purpose} needs PyAV, which is not installed here: pip install av")
+    av.logging.set_level(None)
     return av
 
 

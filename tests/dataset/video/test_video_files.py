@@ -179,3 +179,12 @@ def test_without_pyav_everything_but_video_files_works(tmp_path, monkeypatch):
         "from dataset.video.pyav import DECODING_ERRORS; assert DECODING_ERRORS == ()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_messages_of_ffmpeg_never_reach_pythons_logging(tmp_path):
+    """torchvision 0.19 turns them on. A decoding thread that logs can wait forever."""
+    write_mjpeg(tmp_path / "film.avi")
+    save_mask(tmp_path / "mask.png", 1)
+    av.logging.set_level(av.logging.ERROR)
+    list(VideoFile(tmp_path / "film.avi", tmp_path / "mask.png").frames())
+    assert av.logging.get_level() is None
