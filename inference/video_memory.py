@@ -137,12 +137,16 @@ class VideoMemory:
         values = predictor.encode_values(frame, masks, object_ids)
         bank, key = self._bank_for(predictor), frame.memory_key
         shown = self._shown(masks, object_ids)
-        if frame.frame_index in bank.preloaded_frames and not scheduled.temporary:
-            bank.rewrite(frame.frame_index, key, values, shown=shown)
-            return
+        is_preloaded = frame.frame_index in bank.preloaded_frames and not scheduled.temporary
+        # a removed object that joins again at a preloaded frame needs room for its values
+        needs_room = not is_preloaded or not values.keys() <= set(bank.object_ids)
         bank.drop_temporary()
         bank.prepare(key, values)
-        self.policy.make_room(bank, len(key))
+        if needs_room:
+            self.policy.make_room(bank, len(key))
+        if is_preloaded:
+            bank.rewrite(frame.frame_index, key, values, shown=shown)
+            return
         bank.write(frame.frame_index, key, values, temporary=scheduled.temporary, shown=shown)
         self.frames_memorised += not scheduled.temporary
 

@@ -133,6 +133,22 @@ def test_a_bound_in_megabytes_holds_from_the_first_preloaded_frame_on(make_segme
         assert session.memory.megabytes <= 0.006
 
 
+def test_a_bound_in_megabytes_holds_when_a_removed_object_joins_again(make_segmenter, made_clip):
+    segmenter = make_segmenter(
+        permanent_memory=True, memory="fifo", mem_every=1, max_memory_mb=0.0125
+    )
+    session = segmenter.session()
+    masks = {0: made_clip.labels[0], 6: made_clip.labels[6]}
+    for index, mask in masks.items():
+        session.preload(made_clip.frames[index], mask, index=index)
+    for index, frame in enumerate(made_clip.frames):
+        if index == 1:
+            session.remove_object(2)
+        session.step(frame, masks.get(index))
+        assert session.memory.megabytes <= 0.0125
+    assert session.object_ids == (1, 2)
+
+
 def test_frames_are_preloaded_once_before_any_is_given_with_a_mask_and_the_setting(
     make_segmenter, made_clip
 ):
