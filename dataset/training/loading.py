@@ -27,6 +27,7 @@ from util.text import counted
 
 DEFAULT_PATIENCE_SECONDS = 300
 _BATCHES_PREFETCHED_BY_WORKER = 4
+_ENDING_SECONDS = 5  # for a worker that was killed
 _LESS_MEMORY = "give fewer --num_workers or a smaller --cache_megabytes"
 
 
@@ -116,10 +117,25 @@ def _end_workers() -> None:
     _kill_workers()
 
 
-def _kill_workers() -> None:
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+def _kill_workers() -> list[multiprocessing.process.BaseProcess]:
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    for process in workers:
+        process.kill()
+    return workers
+
+
+def _kill_workers_unreported() -> None:
+    """Kill the workers after an error, and wait until they have ended.
+
+    torch's handler of SIGCHLD would report their deaths, in place of the error.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    is_handled = is_main_thread and hasattr(signal, "SIGCHLD")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_handled else None
+    for process in _kill_workers():
+        process.join(_ENDING_SECONDS)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _watched_batches(
@@ -138,7 +154,7 @@ def _watched_batches(
                     yield batch
             except Exception as error:
                 if not isinstance(error, InputError):
-                    _kill_workers()  # closing the loader would wait for a hung worker
+                    _kill_workers_unreported()  # closing the loader would wait for a hung worker
                 # workers end once nothing refers to the iterator any more
                 del batches
                 traceback.clear_frames(error.__traceback__)

@@ -184,3 +184,5 @@ def test_too_little_memory_in_loading_is_one_line(workers):
     words = "loading: too little memory; give fewer --num_workers or a smaller --cache_megabytes"
     with pytest.raises(InputError, match=words):
         next(training_batches(data, 2, workers=workers))
+    # A worker that ended later would be reported by torch as crashed, wherever the program is.
+    assert not [process for process in multiprocessing.active_children() if process.daemon]
