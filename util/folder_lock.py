@@ -99,7 +99,7 @@ def _open_lock_file(path: Path) -> int:
 def _is_at(descriptor: int, path: Path) -> bool:
     """Whether the open file is still the one of that name."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116 - samestat takes what os gives
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
     except FileNotFoundError:
         return False
 

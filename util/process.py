@@ -105,7 +105,9 @@ class _TolerantMessages:
     """Standard error. What cannot be written is dropped: it must not end the program."""
 
     def __init__(self, stream: TextIO | None):
-        self._stream = stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open as long as the program runs
+        if stream is None:  # stays open as long as the program runs
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        self._stream = stream
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
