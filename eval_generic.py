@@ -4,14 +4,14 @@ python eval_generic.py --data_path ROOT --output OUT
     # ROOT/JPEGImages/VIDEO/*.jpg and ROOT/Annotations/VIDEO/*.png
 python eval_generic.py --data_path FOLDER --output OUT
     # FOLDER/VIDEO.mp4 and, beside it, VIDEO.png or VIDEO/00000.png, …
+python eval_generic.py --data_path ROOT --benchmark mose|lvos|vost --output OUT [--score]
+    # a benchmark, as its authors lay it out
 python eval_generic.py --video FILE_OR_FOLDER --mask PNG_OR_FOLDER --output OUT [--overlay]
 python eval_generic.py --video FILE_OR_FOLDER --mask FOLDER --output OUT --direction both
     # also the frames before the masks
 python eval_generic.py --video 0|rtsp://… --mask PNG_OR_FOLDER --output OUT [--realtime]
     # until Ctrl-C
 """
-
-from pathlib import Path
 
 from inference import cli, own_videos
 from inference.flags import evaluation_parser
@@ -23,15 +23,18 @@ def main() -> None:
     """Flags, data set, run, scores."""
     flags = _parser().parse_args()
     with exit_together_on_error():
-        dataset, data = own_videos.open_dataset(flags)
-        if flags.truth is not None:
-            cli.require_truth(flags.truth, dataset.names, "--truth")
+        videos = own_videos.open_videos(flags)
         evaluation = cli.Evaluation(
-            flags, dataset, data=data, defaults={"resolution": 480}, direction=flags.direction
+            flags,
+            videos.dataset,
+            data=videos.data,
+            defaults={"resolution": 480},
+            subfolder=videos.subfolder,
+            direction=flags.direction,
         )
     totals = evaluation.run()
-    if flags.truth is not None:
-        evaluation.score(flags.truth, flags.protocol)
+    if (scoring := videos.scoring) is not None:
+        evaluation.score(scoring.truth, scoring.protocol, meta=scoring.meta)
     cli.print_totals(totals)
 
 
@@ -39,10 +42,6 @@ def _parser() -> FlagParser:
     description = "Segment folders of frames, or a video file, from each object's first mask."
     parser = evaluation_parser("eval_generic.py", description)
     own_videos.add_flags(parser)
-    truth = "score the results against VIDEO/FRAME.png, the truth of every frame"
-    parser.add_argument("--truth", type=Path, metavar="DIR", help=truth)
-    protocol = "protocol for --truth; strict (default) also scores objects that join late"
-    parser.add_argument("--protocol", choices=("strict", "davis"), default="strict", help=protocol)
     return parser
 
 

@@ -4,6 +4,7 @@ from dataset.frame_range import FrameRange
 from dataset.label_map import LabelMap, read_label_map
 from dataset.mask_colours import read_palette
 from dataset.video.base import Frame, TruncatedVideoError, Video, VideoDataset, check_masks
+from dataset.video.benchmarks import BENCHMARKS, BenchmarkDataset
 from dataset.video.davis import DavisDataset, available_split
 from dataset.video.feeds import is_live_address
 from dataset.video.generic import GenericDataset, SingleVideoDataset, VideoFile, local_path
@@ -13,6 +14,8 @@ from dataset.video.prefetch import prefetch
 from dataset.video.youtube_vos import YoutubeDataset
 
 __all__ = [
+    "BENCHMARKS",
+    "BenchmarkDataset",
     "DavisDataset",
     "Frame",
     "FrameRange",

@@ -128,11 +128,19 @@ class Evaluation:
             print_note(note)
         return totals
 
-    def score(self, truth: Path, protocol: str = "davis", *, single_object: bool = False) -> None:
+    def score(
+        self,
+        truth: Path,
+        protocol: str = "davis",
+        *,
+        meta: Path | None = None,
+        single_object: bool = False,
+    ) -> None:
         """Score the results: a table on stdout, OUT/scores.json and OUT/scores.csv.
 
         truth: the folder of VIDEO/FRAME.png. protocol: a row of inference.scoring.PROTOCOLS.
-        single_object: all ids are one object, as in DAVIS-2016.
+        meta: the file that the protocol needs. single_object: all ids are one object, as in
+        DAVIS-2016.
         The main process scores; the others wait.
         """
         with exit_together_on_error():
@@ -142,6 +150,7 @@ class Evaluation:
                 report = score_videos(
                     videos_below(truth, self._folder.results, self._dataset.names),
                     protocol=protocol,
+                    meta=meta,
                     single_object=single_object,
                     with_provenance=True,
                 )

@@ -1,10 +1,13 @@
-"""The user's own videos for eval_generic.py: a folder of them, one video, or a live source."""
+"""The videos of eval_generic.py: a folder of them, a benchmark, one video, or a live source."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataset import (
+    BENCHMARKS,
+    BenchmarkDataset,
     FrameRange,
     GenericDataset,
     SingleVideoDataset,
@@ -14,17 +17,48 @@ from dataset import (
     local_path,
     open_live,
 )
+from inference.cli import require_truth
 from inference.flags import read_palette_flag
 from inference.propagation import DIRECTIONS
+from inference.scoring import ScoringRules
 from util.errors import InputError
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoringRequest:
+    """What results are scored against: the truth VIDEO/FRAME.png, and the protocol with its file
+    (see score_folder)."""
+
+    truth: Path
+    protocol: str
+    meta: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnVideos:
+    """The videos that the flags name.
+
+    data: what config.json records of them beside their root. subfolder: of OUT, for the results.
+    scoring: None if results are not scored.
+    """
+
+    dataset: VideoDataset
+    data: dict[str, Any]
+    subfolder: str = "."
+    scoring: ScoringRequest | None = None
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that name the videos."""
+    """Add the flags that name the videos and what their results are scored against."""
     add = parser.add_argument
     root = "holds JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png, or VIDEO.mp4 and VIDEO.png"
     add("--data_path", type=Path, metavar="ROOT", help=root)
     add("--sequences", nargs="+", metavar="NAME", help="only these videos of --data_path")
+    benchmark = "--data_path is this benchmark, as its authors lay it out: %(choices)s"
+    add("--benchmark", choices=tuple(BENCHMARKS), help=benchmark)
+    splits = "; ".join(f"{name}: {' '.join(row.splits)}" for name, row in BENCHMARKS.items())
+    split = f"of --benchmark (default: the first): {splits}"
+    add("--split", metavar="SPLIT", help=split)
     video = (
         "a video file, a stack of images, or a folder of frames; or a camera's number or a "
         "stream's URL (rtsp://…), which is segmented until Ctrl-C"
@@ -51,14 +85,62 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--direction", choices=DIRECTIONS, default="forward", help=direction)
     stall = "end a live source that gives no frame for S seconds (default: %(default)g)"
     add("--stall_seconds", type=float, default=10.0, metavar="S", help=stall)
+    score = "score the results of --benchmark, if the split's truth is public"
+    add("--score", action="store_true", help=score)
+    truth = "score the results against VIDEO/FRAME.png, the truth of every frame"
+    add("--truth", type=Path, metavar="DIR", help=truth)
+    protocol = (
+        "protocol for --truth and --score (default: the benchmark's; otherwise strict, which also "
+        "scores objects that join late)"
+    )
+    add("--protocol", choices=("strict", "davis", "vost"), help=protocol)
 
 
-def open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any]]:
-    """The videos that the flags name, and what config.json records of them beside their root.
+def open_videos(flags: argparse.Namespace) -> OwnVideos:
+    """The videos that the flags name.
 
-    Raises InputError for flags that do not go together, and for data that is missing.
+    Raises InputError for flags that do not go together, and for data or truth that is missing.
     """
     _check_combination(flags)
+    if flags.benchmark is not None:
+        return _open_benchmark(flags)
+    dataset, data = _open_dataset(flags)
+    scoring = None
+    if flags.truth is not None:
+        require_truth(flags.truth, dataset.names, "--truth")
+        scoring = ScoringRequest(truth=flags.truth, protocol=flags.protocol or "strict")
+    return OwnVideos(dataset=dataset, data=data, scoring=scoring)
+
+
+def _open_benchmark(flags: argparse.Namespace) -> OwnVideos:
+    dataset = BenchmarkDataset(
+        flags.data_path,
+        flags.benchmark,
+        flags.split,
+        flags.sequences,
+        colours=read_palette_flag(flags),
+    )
+    benchmark, scoring = dataset.benchmark, None
+    if flags.score or flags.truth is not None:
+        protocol = flags.protocol or benchmark.protocol
+        scoring = ScoringRequest(
+            truth=flags.truth or dataset.truth_folder(),
+            protocol=protocol,
+            meta=dataset.meta_file() if protocol == benchmark.protocol else None,
+        )
+        require_truth(scoring.truth, dataset.names, "--score" if flags.score else "--truth")
+        ScoringRules.resolve(protocol, meta=scoring.meta)  # refuses wrong files before the run
+    data = {
+        "direction": flags.direction,
+        "benchmark": flags.benchmark,
+        "split": dataset.split,
+        "frames": dataset.frames_read,
+    }
+    return OwnVideos(dataset=dataset, data=data, subfolder=benchmark.subfolder, scoring=scoring)
+
+
+def _open_dataset(flags: argparse.Namespace) -> tuple[VideoDataset, dict[str, Any]]:
+    """The user's own videos, and what config.json records of them beside their root."""
     colours = read_palette_flag(flags)
     frame_range = None if flags.frame_range is None else FrameRange(*flags.frame_range)
     data = {"direction": flags.direction}
@@ -120,3 +202,20 @@ def _check_combination(flags: argparse.Namespace) -> None:
         raise InputError(
             "--sequences: chooses among the videos of --data_path; leave it out with --video"
         )
+    _check_benchmark_flags(flags)
+
+
+def _check_benchmark_flags(flags: argparse.Namespace) -> None:
+    """Raise InputError for flags that need a benchmark, or do not go with one."""
+    if flags.benchmark is None:
+        if flags.split is not None or flags.score:
+            flag = "--score" if flags.score else "--split"
+            raise InputError(f"{flag}: goes with --benchmark; give it, or leave {flag} out")
+        return
+    if flags.video is not None:
+        raise InputError("--benchmark: is read from --data_path; leave --video and --mask out")
+    if flags.score and flags.truth is not None:
+        raise InputError("--score and --truth: give one of them")
+    for flag in ("corrections", "frame_range"):
+        if getattr(flags, flag):
+            raise InputError(f"--{flag}: not for a benchmark, whose rules are fixed; leave it out")

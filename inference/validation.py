@@ -171,7 +171,7 @@ class Validator:
             objects = self._score_share(network, share) if share else []
         parts = gather_objects((objects, time.perf_counter() - start))
         objects = [row for part, _ in parts for row in part]
-        overall = overall_scores(objects, youtube=False)
+        overall = overall_scores(objects, seen_unseen=False)
         by_sequence = defaultdict(list)
         for row in objects:
             by_sequence[row.sequence].append(row.jf_mean)

@@ -13,6 +13,7 @@ from dataset.layout import (
 )
 from dataset.video.base import Video, VideoDataset, select_names
 from dataset.video.folder_source import FolderSource
+from dataset.video.mask_selection import as_one_object
 from dataset.video.masked_video import MaskedVideo
 from util.errors import InputError
 
@@ -67,9 +68,8 @@ class DavisDataset(VideoDataset):
         mask = self._folders.masks / name / f"{source.name_of(0)}.png"
         if not mask.is_file():
             raise InputError(f"{mask}: no such mask; DAVIS gives the first frame's")
-        return MaskedVideo(
-            name, source, {0: mask}, colours=self._colours, single_object=self._split.single_object
-        )
+        relabel = as_one_object if self._split.single_object else None
+        return MaskedVideo(name, source, {0: mask}, colours=self._colours, relabel=relabel)
 
     def truth_folder(self) -> Path:
         """The folder of VIDEO/FRAME.png masks; complete for all splits but testdev."""

@@ -8,6 +8,19 @@ from util.errors import InputError
 _IDS_SHOWN = 5
 
 
+def as_one_object(labels: np.ndarray) -> np.ndarray:
+    """All ids of a mask uint8 [H, W] as one object: 255 if the mask is 0 and 255, otherwise 1."""
+    ids = present_ids(labels)
+    if len(ids) > 1 and BINARY_ID not in ids:
+        return (labels > 0).astype(np.uint8)
+    return labels
+
+
+def without_void(labels: np.ndarray) -> np.ndarray:
+    """A mask uint8 [H, W] in which 255, which benchmarks use for void, is background."""
+    return np.where(labels == BINARY_ID, 0, labels).astype(np.uint8)
+
+
 class MaskSelection:
     """Which masks of one video count.
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,6 @@ from dataset.folders import (
 from dataset.frame_range import FrameRange
 from dataset.image_file import image_sizes
 from dataset.label_map import (
-    BINARY_ID,
     LabelMap,
     check_mask_header,
     present_ids,
@@ -53,8 +52,7 @@ class MaskedVideo(Video):
         required: names of the frames whose results are wanted; None for all.
         numbered: frames' names are their indices in the whole video; some frames may be missing.
         colours: the palette for RGB masks, or 'auto' (see read_palette).
-        single_object: all ids are one object, 255 if masks are 0 and 255, otherwise 1
-            (DAVIS-2016).
+        relabel: what a mask's labels become, such as as_one_object; by default they stay.
 
     Raises:
         ValueError: there is no mask.
@@ -70,7 +68,7 @@ class MaskedVideo(Video):
         required: Collection[str] | None = None,
         numbered: bool = False,
         colours: bytes | Literal["auto"] | None = None,
-        single_object: bool = False,
+        relabel: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         if not masks:
             raise ValueError(f"{name}: no mask; at least one is needed")
@@ -84,7 +82,7 @@ class MaskedVideo(Video):
         self._required = required
         self._numbered = numbered
         self._colours: Colours = ColourNumbering() if colours == "auto" else colours
-        self._single_object = single_object
+        self._relabel = relabel
         self._palette: bytes | None = None
         self._selection = MaskSelection()
         self._notes: list[str] = []
@@ -251,12 +249,9 @@ class MaskedVideo(Video):
         label_map = read_label_map(self._masks[index], size, self._colours)
         if self._palette is None and index == self.first_index:
             self._palette = label_map.palette or DAVIS_PALETTE
-        if self._single_object:
-            ids = present_ids(label_map.labels)
-            if len(ids) > 1 and BINARY_ID not in ids:
-                merged = (label_map.labels > 0).astype(np.uint8)
-                return dataclasses.replace(label_map, labels=merged)
-        return label_map
+        if self._relabel is None:
+            return label_map
+        return dataclasses.replace(label_map, labels=self._relabel(label_map.labels))
 
 
 def describe_objects(labels: np.ndarray) -> str:

@@ -6,8 +6,14 @@ evaluation (a folder), report (how scores are shown).
 
 from inference.scoring.evaluation import FrameSeries, score_folder, score_frames, score_videos
 from inference.scoring.folders import VideoFolders, read_labels, videos_below
-from inference.scoring.protocols import PROTOCOLS
-from inference.scoring.report import ObjectScores, OverallScores, Report, Scores, YouTubeScores
+from inference.scoring.protocols import PROTOCOLS, ScoringRules
+from inference.scoring.report import (
+    ObjectScores,
+    OverallScores,
+    Report,
+    Scores,
+    SeenUnseenScores,
+)
 
 __all__ = [
     "PROTOCOLS",
@@ -16,8 +22,9 @@ __all__ = [
     "OverallScores",
     "Report",
     "Scores",
+    "ScoringRules",
+    "SeenUnseenScores",
     "VideoFolders",
-    "YouTubeScores",
     "read_labels",
     "score_folder",
     "score_frames",

@@ -8,8 +8,9 @@ import numpy as np
 
 from inference.scoring.folders import VideoFolders, find_videos
 from inference.scoring.measurement import MeasuredVideo, measured_videos
+from inference.scoring.metadata import MetadataSource
 from inference.scoring.metrics import statistics
-from inference.scoring.protocols import Categories, ScoringRules, Selection, TruthVideo
+from inference.scoring.protocols import Protocol, ScoringRules, Selection, TruthVideo
 from inference.scoring.provenance import notes_on_results
 from inference.scoring.report import ObjectScores, Report, Scores, overall_scores
 from inference.scoring.shift import ScoredVideo, shift_notes
@@ -38,6 +39,7 @@ def score_folder(
     sequences: Sequence[str] | None = None,
     meta: Path | str | None = None,
     train_meta: Path | str | None = None,
+    unseen_videos: Path | str | None = None,
     single_object: bool = False,
     workers: int | None = None,
 ) -> Report:
@@ -45,10 +47,12 @@ def score_folder(
 
     truth: a folder of VIDEO/FRAME.png, or the root of a data set with Annotations/480p or
     Annotations. results: VIDEO/FRAME.png, directly or in Annotations.
-    protocol: "davis", "strict" or "youtube" (see PROTOCOLS).
+    protocol: a row of PROTOCOLS: "davis", "strict", "youtube", "lvos" or "vost".
     sequences: score only these; by default every sequence of the truth needs results.
-    meta: meta.json of YouTube-VOS, for the protocol youtube only. train_meta: meta.json of the
-    training set, which tells the categories seen; by default train/meta.json beside meta.
+    meta: meta.json of YouTube-VOS (protocol youtube) or val_meta.json of LVOS (lvos). train_meta:
+    meta.json of YouTube-VOS's training set, which tells the categories seen; by default
+    train/meta.json beside meta. unseen_videos: the list of LVOS's toolkit; by default
+    unseen_videos.txt beside meta.
     single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of
     DAVIS-2017). workers: number of threads; by default one per core.
 
@@ -57,7 +61,12 @@ def score_folder(
     results hold ids that the truth does not have, or nothing is left to score.
     """
     rules = ScoringRules.resolve(
-        protocol, meta=meta, train_meta=train_meta, single_object=single_object, workers=workers
+        protocol,
+        meta=meta,
+        train_meta=train_meta,
+        unseen_videos=unseen_videos,
+        single_object=single_object,
+        workers=workers,
     )
     folders = find_videos(Path(truth), Path(results), sequences)
     return _report(folders, rules, notes_on_results(folders, all_sequences=sequences is None))
@@ -67,6 +76,7 @@ def score_videos(
     folders: Sequence[VideoFolders],
     *,
     protocol: str = "davis",
+    meta: Path | str | None = None,
     single_object: bool = False,
     workers: int | None = None,
     with_provenance: bool = False,
@@ -74,9 +84,9 @@ def score_videos(
     """Like score_folder, for videos whose folders are known, on the frames named there only.
 
     with_provenance: the notes also tell how the results came about. Raises InputError as
-    score_folder does, and for a protocol that needs categories.
+    score_folder does.
     """
-    rules = ScoringRules.resolve(protocol, single_object=single_object, workers=workers)
+    rules = ScoringRules.resolve(protocol, meta=meta, single_object=single_object, workers=workers)
     notes = notes_on_results(folders, all_sequences=False) if with_provenance else None
     return _report(folders, rules, notes)
 
@@ -93,7 +103,7 @@ def score_frames(
     """J and F of every object frame by frame, to see how they develop over a video.
 
     Their means are those of score_folder. Takes its arguments and raises its errors; protocols that
-    need categories are refused (InputError).
+    need a meta.json are refused (InputError).
     """
     rules = ScoringRules.resolve(protocol, single_object=single_object, workers=workers)
     folders = find_videos(Path(truth), Path(results), sequences)
@@ -118,7 +128,7 @@ def _report(
     objects, notes, scored = [], list(provenance or ()), []
     with measured_videos(folders, rules) as videos:
         for folder, video in zip(folders, videos, strict=True):
-            rows = _object_scores(video)
+            rows = _object_scores(video, rules.protocol)
             objects += rows
             notes += [*video.selection.notes, *_notes_on_unscored(video.truth, video.selection)]
             if rows:
@@ -133,18 +143,19 @@ def _report(
         )
     if provenance is not None:
         notes += shift_notes(scored, rules.single_object, rules.workers)
-    if rules.categories:
-        notes += _notes_on_categories(rules.categories, objects)
+    source = rules.protocol.metadata
+    if source is not None:
+        notes += _notes_on_seen(source, objects)
     return Report(
         protocol=rules.protocol.name,
         protocol_title=rules.protocol.title,
-        overall=overall_scores(objects, youtube=rules.categories is not None),
+        overall=overall_scores(objects, seen_unseen=source is not None),
         objects=objects,
         notes=notes,
     )
 
 
-def _object_scores(video: MeasuredVideo) -> list[ObjectScores]:
+def _object_scores(video: MeasuredVideo, protocol: Protocol) -> list[ObjectScores]:
     rows = []
     for scored, measures in video.measured_objects():
         scores = Scores.of(*(statistics(values) for values in measures.T))
@@ -154,6 +165,7 @@ def _object_scores(video: MeasuredVideo) -> list[ObjectScores]:
                 object_id=scored.object_id,
                 frames=len(measures),
                 seen=scored.seen,
+                extras={name: of(measures) for name, of in protocol.extras.items()},
                 **vars(scores),
             )
         )
@@ -171,11 +183,11 @@ def _notes_on_unscored(video: TruthVideo, selection: Selection) -> list[str]:
     ]
 
 
-def _notes_on_categories(categories: Categories, objects: Sequence[ObjectScores]) -> list[str]:
-    if categories.seen is None:
+def _notes_on_seen(source: MetadataSource, objects: Sequence[ObjectScores]) -> list[str]:
+    if all(row.seen is None for row in objects):
         return [
-            "the categories seen in training are unknown, so G is not given; name the training "
-            "set's meta.json with --train_meta"
+            "what was seen in training is unknown, so G is not given; name "
+            f"{source.seen_title} with {source.seen_flag}"
         ]
     absent = [
         kind
@@ -183,6 +195,6 @@ def _notes_on_categories(categories: Categories, objects: Sequence[ObjectScores]
         if all(row.seen is not seen for row in objects)
     ]
     return [
-        f"no object is of a category {kind} in training; G is the mean of the other two"
+        f"no object is of a kind {kind} in training; G is the mean of the other two"
         for kind in absent
     ]

@@ -86,7 +86,7 @@ def _measure_videos(
     folders: Sequence[VideoFolders], rules: ScoringRules, parallel_map: Callable[..., Iterator]
 ) -> Iterator[MeasuredVideo]:
     videos = _survey(folders, rules.single_object, parallel_map)
-    selections = [rules.protocol.select(video, rules.categories) for video in videos]
+    selections = [rules.protocol.select(video, rules.metadata) for video in videos]
     tasks = [
         _frame_tasks(folder, video, selection, rules)
         for folder, video, selection in zip(folders, videos, selections, strict=True)

@@ -98,6 +98,26 @@ def statistics(values: np.ndarray) -> Statistics:
     )
 
 
+def last_quarter_similarity(measures: np.ndarray) -> float:
+    """J_tr: the mean J of the last quarter of an object's frames, in 0..1.
+
+    measures: J and F, float [n, 2], n >= 1, in time order. The quarter begins after floor(0.75 n)
+    frames. Source: Tokmakov et al., "Breaking the 'Object' in Video Object Segmentation" (VOST),
+    CVPR 2023, and its evaluation code.
+    """
+    return float(np.mean(measures[math.floor(0.75 * len(measures)) :, 0]))
+
+
+def instability(measures: np.ndarray) -> float:
+    """V: the standard deviation of (J + F) / 2 over an object's frames, in 0..1; lower is better.
+
+    measures: J and F, float [n, 2], n >= 1. The variance is rounded to four decimals first, as the
+    official toolkit does. Source: Hong et al., "LVOS: A Benchmark for Long-term Video Object
+    Segmentation", ICCV 2023, and its evaluation toolkit.
+    """
+    return math.sqrt(round(float(np.var(measures.mean(axis=1))), 4))
+
+
 def _box_around(truth: np.ndarray, result: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns that hold pixels of either mask, and one more on each side.
 

@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from inference.scoring.metadata import LVOS, YOUTUBE, Metadata, MetadataSource
+from inference.scoring.metrics import instability, last_quarter_similarity
 from util.errors import InputError
-from util.files import natural_key, read_json
+from util.files import natural_key
 
 VOID = 255
 _OFFICIAL_INDEX_LIMIT = 256  # frames; from here on the official toolkit's 8-bit indices overflow
@@ -61,32 +65,22 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Categories:
-    """What scoring needs from the meta.json of YouTube-VOS.
-
-    objects: (video, object id) -> category, and the last frame listed for it (None: no list).
-    seen: the categories of the training set; None if unknown.
-    """
-
-    objects: Mapping[tuple[str, int], tuple[str, str | None]]
-    seen: frozenset[str] | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """ignore_void: pixels of value 255 in the truth are ignored; otherwise they are background.
 
-    needs_categories: the objects' categories are needed, from meta.json.
+    metadata: the file that is needed beside the truth; None: none.
+    extras: measures beside J and F, by name: each takes an object's J and F, float [frames, 2].
     """
 
     name: str
     title: str
     ignore_void: bool
-    needs_categories: bool = False
-    select: Callable[[TruthVideo, Categories | None], Selection] = field(repr=False)
+    metadata: MetadataSource | None = None
+    extras: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict, repr=False)
+    select: Callable[[TruthVideo, Metadata], Selection] = field(repr=False)
 
 
-def _select_davis(video: TruthVideo, _: Categories | None) -> Selection:
+def _select_davis(video: TruthVideo, _: Metadata) -> Selection:
     """The objects of the first frame, on all frames but the first and the last.
 
     If an id is missing from 1..max, the official toolkit adds an object that is perfect in every
@@ -123,15 +117,19 @@ def _differences_from_official(
             f"{video.name}: {frame_count} frames; the decay is correct here, the official "
             f"toolkit's is wrong from {_OFFICIAL_INDEX_LIMIT} frames on"
         )
-    if video.has_void:
-        notes.append(
-            f"{video.name}: void ({VOID}) counts as background, as in the official toolkit "
-            "(the protocol strict ignores it)"
-        )
-    return notes
+    return notes + _notes_on_void(video)
 
 
-def _select_strict(video: TruthVideo, _: Categories | None) -> Selection:
+def _notes_on_void(video: TruthVideo) -> list[str]:
+    if not video.has_void:
+        return []
+    return [
+        f"{video.name}: void ({VOID}) counts as background, as in the official toolkit "
+        "(the protocol strict ignores it)"
+    ]
+
+
+def _select_strict(video: TruthVideo, _: Metadata) -> Selection:
     """Every object of the truth, from the frame after its first mask to the last but one."""
     end = len(video.frame_ids) - 1
     objects = [
@@ -143,29 +141,66 @@ def _select_strict(video: TruthVideo, _: Categories | None) -> Selection:
     return Selection(objects=objects, known_ids=frozenset(video.object_ids))
 
 
-def _select_youtube(video: TruthVideo, categories: Categories | None) -> Selection:
+def _select_youtube(video: TruthVideo, metadata: Metadata) -> Selection:
     """Every object, from the frame after its first mask to its last annotated frame.
 
     That is the last frame that meta.json lists for it, or the last that shows it if meta.json
     lists none.
     """
-    assert categories is not None, "ScoringRules.resolve reads them"
     objects = []
     for object_id in video.object_ids:
-        if (video.name, object_id) not in categories.objects:
+        if (video.name, object_id) not in metadata:
             raise InputError(
                 f"{video.name}: object {object_id} of the truth is not in meta.json; give the "
                 "meta.json of this truth with --meta"
             )
-        category, last_name = categories.objects[video.name, object_id]
+        record = metadata[video.name, object_id]
         shown = video.positions_showing(object_id)
-        last = shown[-1] if last_name is None else _last_position(video, last_name)
-        seen = None if categories.seen is None else category in categories.seen
+        last = shown[-1] if record.last is None else _last_position(video, record.last)
         objects.append(
-            ScoredObject(object_id=object_id, frames=range(shown[0] + 1, last + 1), seen=seen)
+            ScoredObject(
+                object_id=object_id, frames=range(shown[0] + 1, last + 1), seen=record.seen
+            )
         )
-    listed = {object_id for name, object_id in categories.objects if name == video.name}
-    return Selection(objects=objects, known_ids=frozenset(listed.union(video.object_ids)))
+    return Selection(objects=objects, known_ids=_known_ids(video, metadata))
+
+
+def _select_lvos(video: TruthVideo, metadata: Metadata) -> Selection:
+    """Every object of meta.json, on the truth's frames of its span but the first and the last.
+
+    Frames from which an object is absent count, however many: there J and F are 1 if the results
+    do not show it either, and 0 if they do. Source: the evaluation toolkit of LVOS.
+    """
+    records = {key[1]: record for key, record in metadata.items() if key[0] == video.name}
+    if not records:
+        raise InputError(
+            f"{video.name}: not in meta.json; give the meta.json of this truth with --meta"
+        )
+    if not all(name.isdecimal() for name in video.frame_names):
+        raise InputError(f"{video.name}: a frame without a number; LVOS names frames 00000001, …")
+    numbers = [int(name) for name in video.frame_names]
+    objects, notes = [], _notes_on_void(video)
+    for object_id, record in sorted(records.items()):
+        span = record.span
+        within = [p for p, number in enumerate(numbers) if span.start <= number < span.end]
+        if span.count not in (len(within), len(within) + 1):  # end may name the last frame
+            notes.append(
+                f"{video.name}: object {object_id} has {span.count} frames in meta.json and "
+                f"{len(within)} in the truth"
+            )
+        first, end = (within[0], within[-1] + 1) if within else (0, 0)
+        frames = range(first + 1, min(first + span.count - 1, end))
+        objects.append(ScoredObject(object_id=object_id, frames=frames, seen=record.seen))
+    if others := sorted(set(video.object_ids) - set(records)):
+        notes.append(f"{video.name}: not scored because not in meta.json: {_object_list(others)}")
+    return Selection(objects=objects, known_ids=_known_ids(video, metadata), notes=notes)
+
+
+def _known_ids(video: TruthVideo, metadata: Metadata) -> frozenset[int]:
+    """The ids of the truth, and those that meta.json lists."""
+    return frozenset(object_id for name, object_id in metadata if name == video.name).union(
+        video.object_ids
+    )
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -188,8 +223,25 @@ PROTOCOLS: Mapping[str, Protocol] = {
             title="unofficial: the server's truth is not public; every object from the frame after "
             "its first mask to its last annotated frame",
             ignore_void=True,
-            needs_categories=True,
+            metadata=YOUTUBE,
             select=_select_youtube,
+        ),
+        Protocol(
+            name="lvos",
+            title="LVOS: every object on its frames in meta.json but the first and the last, also "
+            "where it is absent; V is the deviation of J&F over time",
+            ignore_void=False,
+            metadata=LVOS,
+            extras={"V": instability},
+            select=_select_lvos,
+        ),
+        Protocol(
+            name="vost",
+            title="VOST: objects of the first frame; first and last frame left out; J mean, and "
+            "J_tr over the last quarter",
+            ignore_void=False,
+            extras={"J_tr": last_quarter_similarity},
+            select=_select_davis,
         ),
     )
 }
@@ -199,12 +251,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
 class ScoringRules:
     """How videos are scored.
 
-    categories: of the objects, for a protocol that needs them. single_object: all ids of truth and
-    results are one object. workers: number of threads.
+    metadata: of the objects; empty for a protocol that needs none. single_object: all ids of truth
+    and results are one object. workers: number of threads.
     """
 
     protocol: Protocol
-    categories: Categories | None
+    metadata: Metadata
     single_object: bool
     workers: int
 
@@ -214,12 +266,13 @@ class ScoringRules:
         *,
         meta: Path | str | None = None,
         train_meta: Path | str | None = None,
+        unseen_videos: Path | str | None = None,
         single_object: bool = False,
         workers: int | None = None,
     ) -> "ScoringRules":
         """The rules that a request asks for; see score_folder for the arguments.
 
-        Raises InputError for an unknown protocol, no workers, and categories that are missing,
+        Raises InputError for an unknown protocol, no workers, and metadata that are missing,
         unreadable or of no use to the protocol.
         """
         if protocol not in PROTOCOLS:
@@ -228,72 +281,44 @@ class ScoringRules:
             )
         if workers is not None and workers < 1:
             raise InputError(f"--workers {workers}: at least one is needed")
+        given = {
+            "--meta": meta,
+            "--train_meta": train_meta,
+            "--unseen_videos": unseen_videos,
+        }
+        paths = {flag: Path(path) for flag, path in given.items() if path is not None}
         return ScoringRules(
             protocol=PROTOCOLS[protocol],
-            categories=_resolve_categories(PROTOCOLS[protocol], meta, train_meta),
+            metadata=_resolve_metadata(PROTOCOLS[protocol], paths),
             single_object=single_object,
             workers=workers or _core_count(),
         )
 
 
-def _resolve_categories(
-    protocol: Protocol, meta: Path | str | None, train_meta: Path | str | None
-) -> Categories | None:
-    if protocol.needs_categories and meta is None:
+def _resolve_metadata(protocol: Protocol, given: Mapping[str, Path]) -> Metadata:
+    """given: files by the flags that name them."""
+    source = protocol.metadata
+    useful = () if source is None else ("--meta", source.seen_flag)
+    if useless := [flag for flag in given if flag not in useful]:
+        users = (row for row in PROTOCOLS.values() if row.metadata is not None)
+        choices = [row.name for row in users if useless[0] in ("--meta", row.metadata.seen_flag)]
         raise InputError(
-            f"--protocol {protocol.name}: it needs the objects' categories; give the meta.json of "
-            "YouTube-VOS with --meta"
+            f"{useless[0]}: of no use to the protocol {protocol.name}; leave it out, or choose "
+            f"--protocol {' or '.join(choices)}"
         )
-    if not protocol.needs_categories and (meta is not None or train_meta is not None):
+    if source is None:
+        return {}
+    if "--meta" not in given:
         raise InputError(
-            f"--meta: of no use to the protocol {protocol.name}; leave it out, or choose "
-            "--protocol youtube"
+            f"--protocol {protocol.name}: it needs {source.purpose}; give the {source.title} with "
+            "--meta"
         )
-    if meta is None:
-        return None
-    return read_categories(Path(meta), None if train_meta is None else Path(train_meta))
+    return source.read(given["--meta"], given.get(source.seen_flag))
 
 
 def _core_count() -> int:
     """The cores that this process may use; in a container these are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def read_categories(meta: Path, train_meta: Path | None = None) -> Categories:
-    """The categories in the meta.json of YouTube-VOS, and which of them the training set has.
-
-    train_meta: the training set's meta.json; by default train/meta.json beside the folder of meta.
-    Raises InputError if a file has another form.
-    """
-    if train_meta is None:
-        beside = (folder / "train" / "meta.json" for folder in meta.absolute().parents[1:3])
-        train_meta = next((path for path in beside if path.is_file()), None)
-    seen = None
-    if train_meta is not None:
-        seen = frozenset(category for category, _ in _read_meta(train_meta).values())
-    return Categories(objects=_read_meta(meta), seen=seen)
-
-
-def _read_meta(path: Path) -> dict[tuple[str, int], tuple[str, str | None]]:
-    try:
-        videos = read_json(path)["videos"]
-        return {
-            (name, int(object_id)): (
-                entry["category"],
-                max(entry.get("frames", ()), key=natural_key, default=None),
-            )
-            for name, video in videos.items()
-            for object_id, entry in video["objects"].items()
-        }
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the meta.json of YouTube-VOS") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a meta.json of YouTube-VOS ({type(error).__name__}: {error}); expected "
-            "videos/NAME/objects/ID/category"
-        ) from None
 
 
 def _last_position(video: TruthVideo, name: str) -> int:

@@ -6,8 +6,8 @@ Scores are fractions in the fields and the files, percentages in the table.
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
@@ -42,12 +42,12 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class YouTubeScores:
-    """The scores that YouTube-VOS ranks by, in 0..1.
+class SeenUnseenScores:
+    """The scores that YouTube-VOS and LVOS rank by, in 0..1.
 
-    J and F over the objects of categories seen and unseen in training, and the mean G of those that
-    are known. A score is None if no object is of its kind, or if the categories seen in training
-    are unknown.
+    J and F over the objects of kinds seen and unseen in training, and the mean G of those that are
+    known. A score is None if no object is of its kind, or if the kinds seen in training are
+    unknown. extras: the protocol's other measures, each the mean of its two means.
     """
 
     g: float | None
@@ -55,26 +55,33 @@ class YouTubeScores:
     f_seen: float | None
     j_unseen: float | None
     f_unseen: float | None
+    extras: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverallScores(Scores):
-    """Means over all objects of all sequences, each object counting once."""
+    """Means over all objects of all sequences, each object counting once.
 
-    youtube: YouTubeScores | None = None
+    extras: the means of the protocol's other measures, by name.
+    """
+
+    extras: Mapping[str, float] = field(default_factory=dict)
+    seen_unseen: SeenUnseenScores | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectScores(Scores):
     """One object of one sequence. frames: the number of scored frames.
 
-    seen: whether its category was in the training set; None if unknown or irrelevant.
+    seen: whether its kind was in the training set; None if unknown or irrelevant.
+    extras: the protocol's other measures, by name.
     """
 
     sequence: str
     object_id: int
     frames: int
     seen: bool | None = None
+    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ class Report:
 
     def as_table(self) -> str:
         """Aligned text with percentages: a line per object, the overall line, the notes."""
-        header = ("sequence", "object", "frames", *_COLUMNS)
+        header = ("sequence", "object", "frames", *_COLUMNS, *self.overall.extras)
         rows = [
             (row.sequence, str(row.object_id), str(row.frames), *_percentages(row))
             for row in self.objects
@@ -112,14 +119,8 @@ class Report:
         ]
         lines += [_aligned(row, widths) for row in rows]
         lines += [rule, _aligned(total, widths)]
-        if youtube := self.overall.youtube:
-            lines.append(
-                "unofficial   "
-                + "   ".join(
-                    f"{name.replace('_', ' ').capitalize()} {_percentage(value)}"
-                    for name, value in asdict(youtube).items()
-                )
-            )
+        if self.overall.seen_unseen is not None:
+            lines.append("seen, unseen   " + _seen_unseen_line(self.overall.seen_unseen))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def write_json(self, path: str | os.PathLike) -> None:
@@ -131,9 +132,10 @@ class Report:
 
         Raises OSError naming the file.
         """
-        names = [field.name for field in fields(Scores)]
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
+        names = [column.name for column in fields(Scores)]
+        names += self.overall.extras
         writer.writerow(["protocol", "sequence", "object_id", "frames", *names])
         for row in self.objects:
             writer.writerow(
@@ -142,27 +144,30 @@ class Report:
                     row.sequence,
                     row.object_id,
                     row.frames,
-                    *(getattr(row, name) for name in names),
+                    *_values(row),
                 ]
             )
         frames = sum(row.frames for row in self.objects)
-        writer.writerow(
-            [self.protocol, "overall", "", frames, *(getattr(self.overall, name) for name in names)]
-        )
+        writer.writerow([self.protocol, "overall", "", frames, *_values(self.overall)])
         with atomic_write(path) as file:
             # a name that is not UTF-8 is written as its own bytes
             file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
-def overall_scores(objects: Sequence[ObjectScores], youtube: bool) -> OverallScores:
-    """The means over objects, of which there is at least one. youtube: also YouTube-VOS's own."""
+def overall_scores(objects: Sequence[ObjectScores], seen_unseen: bool) -> OverallScores:
+    """The means over objects, of which there is at least one. seen_unseen: also by kind."""
     means = {
-        field.name: _mean(getattr(row, field.name) for row in objects) for field in fields(Scores)
+        column.name: _mean(getattr(row, column.name) for row in objects)
+        for column in fields(Scores)
     }
-    return OverallScores(**means, youtube=_youtube_scores(objects) if youtube else None)
+    return OverallScores(
+        **means,
+        extras=_extra_means(objects),
+        seen_unseen=_seen_unseen_scores(objects) if seen_unseen else None,
+    )
 
 
-def _youtube_scores(objects: Sequence[ObjectScores]) -> YouTubeScores:
+def _seen_unseen_scores(objects: Sequence[ObjectScores]) -> SeenUnseenScores:
     seen, unseen = ([row for row in objects if row.seen is kind] for kind in (True, False))
     four = {
         "j_seen": _mean(row.j_mean for row in seen),
@@ -170,7 +175,29 @@ def _youtube_scores(objects: Sequence[ObjectScores]) -> YouTubeScores:
         "j_unseen": _mean(row.j_mean for row in unseen),
         "f_unseen": _mean(row.f_mean for row in unseen),
     }
-    return YouTubeScores(g=_mean(value for value in four.values() if value is not None), **four)
+    halves = [_extra_means(rows) for rows in (seen, unseen) if rows]
+    return SeenUnseenScores(
+        g=_mean(value for value in four.values() if value is not None),
+        **four,
+        extras={name: _mean(half[name] for half in halves) for name in objects[0].extras},
+    )
+
+
+def _seen_unseen_line(scores: SeenUnseenScores) -> str:
+    values = asdict(scores)
+    values |= values.pop("extras")
+    return "   ".join(
+        f"{_capitalised(name.replace('_', ' '))} {_percentage(value)}"
+        for name, value in values.items()
+    )
+
+
+def _capitalised(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _extra_means(objects: Sequence[ObjectScores]) -> dict[str, float]:
+    return {name: _mean(row.extras[name] for row in objects) for name in objects[0].extras}
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -178,8 +205,13 @@ def _mean(values: Iterable[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _percentages(scores: Scores) -> tuple[str, ...]:
-    return tuple(_percentage(getattr(scores, field.name)) for field in fields(Scores))
+def _values(scores: ObjectScores | OverallScores) -> list[float]:
+    """A row's scores in the order of the columns."""
+    return [*(getattr(scores, column.name) for column in fields(Scores)), *scores.extras.values()]
+
+
+def _percentages(scores: ObjectScores | OverallScores) -> tuple[str, ...]:
+    return tuple(map(_percentage, _values(scores)))
 
 
 def _percentage(fraction: float | None) -> str:

@@ -9,7 +9,7 @@ from toy_trees import toy_frames, write_davis, write_generic, write_jpg, write_y
 
 from dataset import DavisDataset, YoutubeDataset, read_palette
 from dataset.training.video_layouts import find_videos
-from inference.scoring.protocols import read_categories
+from inference.scoring.metadata import read_youtube_metadata
 from scripts.data_tools.verification import VideoTask
 from util.errors import InputError
 
@@ -27,7 +27,7 @@ def test_lists_with_a_byte_order_mark_are_read(tmp_path, ending):
     meta = write_youtube(tmp_path / "yv") / "valid/meta.json"
     meta.write_bytes(codecs.BOM_UTF8 + meta.read_bytes().replace(b" ", ending.encode()))
     assert YoutubeDataset(tmp_path / "yv").names == ("aa11",)
-    assert read_categories(meta).objects
+    assert read_youtube_metadata(meta)
 
 
 ALL_FRAMES_FOLDERS = [

@@ -31,7 +31,7 @@ from dataset import (
     YoutubeDataset,
     check_masks,
 )
-from inference.scoring.protocols import read_categories
+from inference.scoring.metadata import read_youtube_metadata
 
 Row = tuple[Callable[[Path], object], str]
 
@@ -253,7 +253,7 @@ DATA_SETS: dict[str, Row] = {
     },
     **{
         f"categories of {kind}": (
-            meta_json(content, lambda root: read_categories(root / "valid/meta.json")),
+            meta_json(content, lambda root: read_youtube_metadata(root / "valid/meta.json")),
             NO_JSON,
         )
         for kind, content in NO_JSON_CONTENTS.items()

@@ -100,7 +100,7 @@ def test_results_that_cannot_be_scored_are_refused(pair, name):
 
 
 REQUESTS = [
-    ({"protocol": "official"}, "choose one of davis strict youtube"),
+    ({"protocol": "official"}, "choose one of davis strict youtube lvos vost"),
     ({"workers": 0}, "--workers 0"),
     ({"meta": "meta.json"}, "--meta: of no use"),
     ({"sequences": ["bear", "cow"]}, "no sequence cow; it has bear cat"),

@@ -186,10 +186,10 @@ def test_youtube_counts_an_object_to_its_last_annotated_frame_by_category(tmp_pa
         3,
         False,
     )  # 3, 4, 5: right, lost, rightly absent
-    youtube = report.overall.youtube
-    assert (youtube.j_seen, youtube.f_seen) == (1, 1)
-    assert (youtube.j_unseen, youtube.f_unseen) == pytest.approx((2 / 3, 2 / 3))
-    assert youtube.g == pytest.approx((1 + 1 + 2 / 3 + 2 / 3) / 4)
+    kinds = report.overall.seen_unseen
+    assert (kinds.j_seen, kinds.f_seen) == (1, 1)
+    assert (kinds.j_unseen, kinds.f_unseen) == pytest.approx((2 / 3, 2 / 3))
+    assert kinds.g == pytest.approx((1 + 1 + 2 / 3 + 2 / 3) / 4)
     assert "unofficial" in report.as_table()
     assert "G 83.3" in report.as_table()
 
@@ -212,14 +212,14 @@ def test_youtube_finds_the_training_categories_beside_meta_and_says_when_it_cann
     folder = youtube_folders(tmp_path)
     meta = folder / "valid" / "meta.json"
     unknown = score_folder(folder / "valid", folder / "out", protocol="youtube", meta=meta)
-    assert unknown.overall.youtube.g is None
+    assert unknown.overall.seen_unseen.g is None
     assert any("--train_meta" in note for note in unknown.notes)
     (folder / "train").mkdir()
     (folder / "train.json").rename(folder / "train" / "meta.json")
     assert (
         score_folder(
             folder / "valid", folder / "out", protocol="youtube", meta=meta
-        ).overall.youtube.j_seen
+        ).overall.seen_unseen.j_seen
         == 1
     )
 
