@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from inference.memory import POLICIES, SAMPLINGS, MemoryConfig
+from inference.memory import POLICIES, SAMPLINGS, MemoryConfig, ReadingConfig
 from util.errors import InputError
 from util.ranges import bounded, check_ranges
 from util.settings import with_setting
@@ -26,6 +26,7 @@ class SystemConfig:
     # enhance the query of a frame by the masks of the previous one; the network needs the slot
     enhance: bool = False
     top_k: int = bounded(20, at_least=1)
+    reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     resolution: int = -1  # shorter side that frames are resized to, in pixels; -1: as stored
     amp: bool = False  # mixed precision
     # the type used in mixed precision; auto: fp16 on CUDA, bf16 elsewhere

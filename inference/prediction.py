@@ -14,7 +14,7 @@ from torch.profiler import record_function
 
 from inference.config import SystemConfig
 from inference.frames import Geometry
-from inference.memory import MemoryBank
+from inference.memory import MemoryBank, PositionKernel
 from inference.objects import VideoObjects
 from model import FrameFeatures, VOSNetwork
 from model.network import STRIDE
@@ -81,6 +81,8 @@ class ClipPredictor:
     ):
         self._network, self._device, self._config = network, device, config
         self.geometry = geometry
+        sigma = config.reading.kernel_sigma
+        self._kernel = None if sigma is None else PositionKernel(sigma, geometry.grid)
 
     def affordable_frames(self, objects: int) -> int:
         """How many frames may be predicted together: their probabilities are held at a time."""
@@ -200,7 +202,7 @@ class ClipPredictor:
         known_ids, top_k = context.objects.known_ids, self._config.top_k
         segment_frames = self._config.memory.segment_frames
         if segment_frames is None:
-            readout = context.bank.read(query_key.flatten(0, 1), known_ids, top_k)
+            readout = context.bank.read(query_key.flatten(0, 1), known_ids, top_k, self._kernel)
         else:
             readout = context.bank.read_progressively(
                 query_key,
@@ -208,6 +210,7 @@ class ClipPredictor:
                 top_k,
                 frame_indices=frame_indices,
                 segment_frames=segment_frames,
+                kernel=self._kernel,
             )
         return readout.unflatten(1, (-1, *self.geometry.grid)).permute(1, 0, 4, 2, 3)
 

@@ -15,6 +15,7 @@ MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gig
 # Positions of a refinement window, which are compared pair by pair; 98 are published.
 _MOST_WINDOW_TOKENS = 4096
 _NOT_OURS = "the file was written by another version of this project, or is damaged"
+_ADDED_FIELDS = {"fuser_attention": True}  # added later, with what earlier versions did
 _LONGEST_NAME, _LONGEST_TUPLE = 100, 16
 _BOUNDS = {  # field → smallest and largest value
     "stem_channels": (1, 4096),
@@ -142,15 +143,22 @@ class NetworkConfig:
     value_channels: int
     decoder_channels: tuple[int, int, int]  # at strides 16, 8 and 4
     attention_reduction: int = 16
+    fuser_attention: bool = True  # CBAM in the value encoder; STCN found it not to be essential
     similarity: Similarity = "l2"
     refiner: RefinerConfig | None = None
     enhancer: EnhancerConfig | None = None
     reducer: ReducerConfig | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values without empty slots, so that a checkpoint needs no pickled code."""
+        """Plain values, so that a checkpoint needs no pickled code.
+
+        Empty slots are left out, and so are fields of _ADDED_FIELDS at their defaults: what earlier
+        versions can express has the same form as theirs.
+        """
         return {
-            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None and value != _ADDED_FIELDS.get(name)
         }
 
     @staticmethod
@@ -226,6 +234,11 @@ _TINY = NetworkConfig(  # for tests: milliseconds a frame
     attention_reduction=4,
 )
 
+
+def _without_cbam(config: NetworkConfig) -> NetworkConfig:
+    return dataclasses.replace(config, name=f"{config.name}_no_cbam", fuser_attention=False)
+
+
 PRESETS: dict[str, NetworkConfig] = {
     config.name: config
     for config in (
@@ -252,6 +265,7 @@ PRESETS: dict[str, NetworkConfig] = {
         dataclasses.replace(
             _TINY, name="tiny_remn", enhancer=EnhancerConfig(window=(3, 5)), reducer=ReducerConfig()
         ),
+        *map(_without_cbam, (_STCN, _LITE[0], _TINY)),
     )
 }
 

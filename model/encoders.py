@@ -172,28 +172,37 @@ class KeyProjection(nn.Module):
 class _Fuser(nn.Module):
     """Fuses an object's feature with the image's stride-16 feature (feature reuse).
 
-    Source: STCN, section 3.1.
+    reduction: of CBAM; None: without CBAM. Source: STCN, section 3.1.
     """
 
-    def __init__(self, own_channels: int, shared_channels: int, out_channels: int, reduction: int):
+    def __init__(
+        self, own_channels: int, shared_channels: int, out_channels: int, reduction: int | None
+    ):
         super().__init__()
         self.block1 = ResBlock(own_channels + shared_channels, out_channels)
-        self.attention = CBAM(out_channels, reduction)
+        self.attention = None if reduction is None else CBAM(out_channels, reduction)
         self.block2 = ResBlock(out_channels, out_channels)
 
     def forward(self, per_object: Tensor, shared: Tensor) -> Tensor:
-        x = self.block1.forward_parts(per_object, shared)
-        return self.block2(x + self.attention(x))
+        return self.after_block1(self.block1.forward_parts(per_object, shared))
+
+    def after_block1(self, x: Tensor) -> Tensor:
+        """The output of block1 → the fused feature, both [B * K, C, h, w]."""
+        return self.block2(x if self.attention is None else x + self.attention(x))
 
 
 class ValueEncoder(Encoder):
     """Encodes an image, an object's mask, the other objects' masks and feature_s16 to a value.
 
-    Source: STCN, section 3.1.
+    reduction: of CBAM; None: without CBAM. Source: STCN, section 3.1.
     """
 
     def __init__(
-        self, config: EncoderConfig, feature_channels: int, value_channels: int, reduction: int
+        self,
+        config: EncoderConfig,
+        feature_channels: int,
+        value_channels: int,
+        reduction: int | None,
     ):
         super().__init__(
             config, in_channels=3 + OBJECT_CHANNELS, stage_names=("layer1", "layer2", "layer3")

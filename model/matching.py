@@ -53,6 +53,16 @@ def similarity(
     raise InputError(f"similarity {kind!r} is not known; choose one of l2, dot, cosine")
 
 
+def omitted_query_term(query_key: Tensor, kind: Similarity) -> Tensor | None:
+    """What `similarity` leaves out since a softmax over the memory cancels it; None: nothing.
+
+    query_key [..., M, C] → [..., M, 1], to be added where queries are compared with one another.
+    """
+    if kind != "l2":
+        return None
+    return -(squared_norm(query_key) / math.sqrt(query_key.shape[-1])).unsqueeze(-1)
+
+
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest scores of each row, exactly.
 

@@ -76,7 +76,10 @@ class VOSNetwork(nn.Module):
         channels_s4, channels_s8, channels_s16 = config.key_encoder.channels
         self.key_encoder = KeyEncoder(config.key_encoder)
         self.value_encoder = ValueEncoder(
-            config.value_encoder, channels_s16, config.value_channels, config.attention_reduction
+            config.value_encoder,
+            channels_s16,
+            config.value_channels,
+            config.attention_reduction if config.fuser_attention else None,
         )
         self.key_proj = KeyProjection(channels_s16, config.key_channels)
         self.key_comp = nn.Conv2d(channels_s16, config.value_channels, 3, padding=1)

@@ -1,7 +1,8 @@
 """Reproduce the papers' ablation tables on any data with truth and with any weights.
 
+python scripts/ablate.py stcn ROOT --table 1|2|7 [--weights ROLE=FILE …]
 python scripts/ablate.py pcvos ROOT --table 7|2|8|9|10 [--weights ROLE=FILE …]
-python scripts/ablate.py pcvos ROOT --list                  the variants of all tables
+python scripts/ablate.py stcn|pcvos ROOT --list             the variants of all tables
 python scripts/ablate.py remn ROOT [--weights remn=FILE …]
 
 Each table is written as Markdown and JSON, with a plot of accuracy against speed. Variants without
@@ -13,35 +14,69 @@ if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
 import argparse
+from collections.abc import Callable, Iterable
 
-from scripts.studies import pcvos, remn
+from scripts.studies import pcvos, remn, stcn
 from scripts.studies.study import add_study_flags, run_study
-from scripts.studies.variants import Study, Weights
+from scripts.studies.variants import Study
 from util.errors import EXIT_OK, InputError, run_command
 from util.flags import Commands, FlagParser, at_least
+
+
+def run_stcn(flags: argparse.Namespace) -> int:
+    """STCN: the previous frame in memory, similarity and key channels, training data."""
+    weights = stcn.weights_of(flags.weights)
+    return _run_tables(stcn.TABLES, lambda table: stcn.study(table, weights), flags)
 
 
 def run_pcvos(flags: argparse.Namespace) -> int:
     """PCVOS: progressive matching, per-clip training, intra-clip refinement."""
     weights = pcvos.weights_of(flags.weights)
+
+    def study(table: str) -> Study:
+        return pcvos.study(table, weights, flags.clip_lengths, flags.segment_frames)
+
+    return _run_tables(pcvos.TABLES, study, flags)
+
+
+def _run_tables(
+    tables: Iterable[str], study: Callable[[str], Study], flags: argparse.Namespace
+) -> int:
+    """Run the table that the flags name, or list all of them."""
     if flags.table is not None:
-        return run_study(_pcvos_table(flags.table, weights, flags), flags)
+        return run_study(study(flags.table), flags)
     if not flags.list or flags.rows:
-        tables = ", ".join(pcvos.TABLES)
-        raise InputError(f"--table: give one of {tables}; --list without it shows all tables")
-    for table in pcvos.TABLES:
+        names = ", ".join(tables)
+        raise InputError(f"--table: give one of {names}; --list without it shows all tables")
+    for table in tables:
         print(f"--table {table}")
-        run_study(_pcvos_table(table, weights, flags), flags)
+        run_study(study(table), flags)
     return EXIT_OK
-
-
-def _pcvos_table(table: str, weights: Weights, flags: argparse.Namespace) -> Study:
-    return pcvos.study(table, weights, flags.clip_lengths, flags.segment_frames)
 
 
 def run_remn(flags: argparse.Namespace) -> int:
     """REMN: foreground reinforcing, adaptive sampling, redundancy reduction."""
     return run_study(remn.study(remn.weights_of(flags.weights)), flags)
+
+
+def _add_stcn(papers: Commands) -> None:
+    trainings = "; ".join(f"{role}: {stages}" for role, stages in stcn.TRAININGS.items())
+    parser = papers.add_parser(
+        "stcn",
+        help=run_stcn.__doc__,
+        description=f"{run_stcn.__doc__} Roles of weights: stcn, for table 1; "
+        "SIMILARITY-CHANNELS, such as l2-64, dot-128 or cosine-64, for table 2; for table 7 "
+        f"{trainings}.",
+    )
+    parser.set_defaults(run=run_stcn)
+    add_study_flags(parser, "results/ablate-stcn")
+    _add_table(parser, stcn.TABLES)
+
+
+def _add_table(parser: argparse.ArgumentParser, tables: Iterable[str]) -> None:
+    parser.add_argument(
+        "--table", choices=tuple(tables), help="of the paper; required except with --list"
+    )
 
 
 def _add_pcvos(papers: Commands) -> None:
@@ -54,9 +89,7 @@ def _add_pcvos(papers: Commands) -> None:
     )
     parser.set_defaults(run=run_pcvos)
     add_study_flags(parser, "results/ablate-pcvos")
-    parser.add_argument(
-        "--table", choices=tuple(pcvos.TABLES), help="of the paper; required except with --list"
-    )
+    _add_table(parser, pcvos.TABLES)
     parser.add_argument(
         "--clip_lengths",
         type=at_least(1),
@@ -90,6 +123,7 @@ def main() -> int:
         prog="ablate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     papers = parser.add_subparsers(dest="paper", required=True, metavar="PAPER")
+    _add_stcn(papers)
     _add_pcvos(papers)
     _add_remn(papers)
     flags = parser.parse_args()

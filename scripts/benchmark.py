@@ -4,7 +4,7 @@ that computes as the published STCN code does, with the same weights and results
 python scripts/benchmark.py speed             seconds per frame of whole videos, 1 and 3 objects
 python scripts/benchmark.py reading           one memory read with 100 frames in memory
 python scripts/benchmark.py components        key encoding, value encoding, reading, decoding
-                                              (--plot FILE.png)
+                                              (--plot FILE.png; --beside stm: also STM's design)
 python scripts/benchmark.py clips             frames per second and component times of a clip
                                               system by clip length (--plot FILE.png)
 python scripts/benchmark.py memory            peak memory over 500 frames

@@ -51,7 +51,8 @@ class PlainSession:
     frame until the next write. segment_frames: progressive matching within a clip. refine: use the
     network's intra-clip refinement. enhance: use its foreground reinforcing. threshold: write
     frames whose masks differ by more, not every so many frames. reduce_frames: redundancy reduction
-    merges frames once so many are held besides those at which objects joined.
+    merges frames once so many are held besides those at which objects joined. kernel_sigma: of
+    kernelized reading, in positions.
     """
 
     network: VOSNetwork
@@ -64,6 +65,7 @@ class PlainSession:
     enhance: bool = False
     threshold: float | None = None
     reduce_frames: float = math.inf
+    kernel_sigma: float | None = None
 
     def __post_init__(self):
         self.network = copy.deepcopy(self.network).eval()
@@ -182,8 +184,12 @@ class PlainSession:
         )
         queries = query[0].flatten(1).T
         scores = -(queries[:, None] - key[None]).square().sum(-1) / math.sqrt(key.shape[1])
-        best = scores.topk(min(self.top_k, len(key)), dim=1)
-        weights = torch.zeros_like(scores).scatter_(1, best.indices, best.values.softmax(1))
+        weights = (scores - scores.amax(1, keepdim=True)).exp()
+        if self.kernel_sigma is not None:
+            weights = weights * gaussians(scores, query.shape[-1], self.kernel_sigma)
+        best = weights.topk(min(self.top_k, len(key)), dim=1)
+        weights = torch.zeros_like(scores).scatter_(1, best.indices, best.values)
+        weights = weights / weights.sum(1, keepdim=True)
         return (weights @ value).T.reshape(1, -1, *query.shape[-2:])
 
     def memorise(self, image: Tensor, features, masks: list[Tensor], *, annotated: bool) -> None:
@@ -236,6 +242,17 @@ class PlainSession:
         self.previous.pop(object_id, None)
         if not self.ids:
             self.memory = []
+
+
+def gaussians(scores: Tensor, width: int, sigma: float) -> Tensor:
+    """Kernelized reading, pair by pair: scores [M, N] → exp(-distance² / 2σ²) of each position from
+    the one with the element's largest score."""
+    result = torch.empty_like(scores)
+    for position, element in np.ndindex(*scores.shape):
+        best = int(scores[:, element].argmax())
+        rows, columns = position // width - best // width, position % width - best % width
+        result[position, element] = math.exp(-(rows**2 + columns**2) / (2 * sigma**2))
+    return result
 
 
 def binary_masks(ids: list[int], masks: list[Tensor]) -> dict[int, np.ndarray]:

@@ -16,14 +16,11 @@ import torch
 from torch import Tensor
 
 from inference.memory.readers import Readers, ReadingGroup
+from inference.memory.similarities import PositionKernel, SimilaritySource
 from inference.memory.tables import ElementTables, Usage
 from model.config import Similarity
-from model.matching import similarity, sparse_readout, squared_norm, top_k_softmax
+from model.matching import sparse_readout, squared_norm, top_k_softmax
 
-# Similarities held at a time, whatever the size of the memory: 32 MB in float32 on a CPU, whose
-# caches suit small pieces; 512 MB on a GPU, where each piece costs a launch of every kernel.
-_CHUNK_ELEMENTS = {"cpu": 2**23}
-_CHUNK_ELEMENTS_ON_GPU = 2**27
 # Summed weights are whole numbers of this unit, so that a sum does not depend on the order of its
 # terms, on a GPU either.
 _UNITS_PER_WEIGHT = 2**32
@@ -315,12 +312,19 @@ class MemoryBank:
         self._readers.remove(object_id)
         self._lost = None
 
-    def read(self, query_key: Tensor, object_ids: Sequence[int], top_k: int) -> Tensor:
+    def read(
+        self,
+        query_key: Tensor,
+        object_ids: Sequence[int],
+        top_k: int,
+        kernel: PositionKernel | None = None,
+    ) -> Tensor:
         """Read the values of objects for the positions of queries.
 
-        query_key: [M, C^k]. Each position takes a softmax over the top_k most similar elements
-        since the first frame of an object. Similarities are computed once for all objects, in
-        chunks of bounded size. Returns readouts [K, M, C^v]; zeros for an object without elements.
+        query_key: [M, C^k]; with a kernel, of whole frames. Each position takes a softmax over the
+        top_k most similar elements since the first frame of an object. Similarities are computed
+        once for all objects, in pieces of bounded size. kernel: damps similarities by position.
+        Returns readouts [K, M, C^v]; zeros for an object without elements.
         Source: STCN, section 3.2; MiVOS, section 3.2.
         """
         positions, value_channels = len(query_key), self._tables.values[object_ids[0]].shape[1]
@@ -332,13 +336,10 @@ class MemoryBank:
         groups = self._readers.groups(object_ids, self.size, query_key.device)
         if not groups:
             return readout
-        chunk_elements = _CHUNK_ELEMENTS.get(query_key.device.type, _CHUNK_ELEMENTS_ON_GPU)
-        chunk = max(chunk_elements // self.size, 1)
+        source = SimilaritySource(self.keys, self.norms, self.similarity_kind)
         # differences of squares need the precision of the keys
         with torch.autocast(query_key.device.type, enabled=False):
-            for start in range(0, positions, chunk):
-                queries = slice(start, start + chunk)
-                scores = similarity(self.keys, query_key[queries], self.norms, self.similarity_kind)
+            for queries, scores in source.pieces(query_key, kernel):
                 for group in groups:
                     weights, indices = top_k_softmax(scores[:, group.rows], top_k)
                     if isinstance(group.rows, Tensor):
@@ -359,6 +360,7 @@ class MemoryBank:
         *,
         frame_indices: Sequence[int],
         segment_frames: int,
+        kernel: PositionKernel | None = None,
     ) -> Tensor:
         """Read for the frames of a clip, segment by segment of `segment_frames` frames.
 
@@ -369,13 +371,13 @@ class MemoryBank:
         """
         size, elements = self.size, query_key.shape[1]
         first, *others = query_key.split(segment_frames)
-        readouts = [self.read(first.flatten(0, 1), object_ids, top_k)]
+        readouts = [self.read(first.flatten(0, 1), object_ids, top_k, kernel)]
         try:
             for number, segment in enumerate(others, start=1):
                 latest = number * segment_frames - 1
                 values = zip(object_ids, readouts[-1][:, -elements:], strict=True)
                 self._append(frame_indices[latest], query_key[latest], dict(values))
-                readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k))
+                readouts.append(self.read(segment.flatten(0, 1), object_ids, top_k, kernel))
         finally:
             self._truncate(size)
         return torch.cat(readouts, dim=1) if others else readouts[0]

@@ -1,4 +1,4 @@
-"""Settings of the memory of a video."""
+"""Settings of the memory of a video, and of reading it."""
 
 import dataclasses
 
@@ -35,3 +35,12 @@ class MemoryConfig:
         if self.segment_frames is None:
             return 0
         return (self.write_every_frames - 1) // self.segment_frames
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadingConfig:
+    """How the memory is read, beside the number of elements (top_k)."""
+
+    # kernelized reading: the Gaussian's standard deviation in positions at stride 16; 7 is
+    # published; None: positions do not matter
+    kernel_sigma: float | None = bounded(None, at_least=0.1)

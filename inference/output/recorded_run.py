@@ -16,7 +16,11 @@ _SUBFOLDER, _SEQUENCES, _FORMER = "results", "sequences", "former_sequences"
 _INPUTS, _RUN = "inputs", "run"
 _DIFFERENCES_SHOWN = 3
 # settings that were added later, with what earlier versions did, whose records lack them
-_ADDED_SETTINGS = {"memory.permanent": False, "direction": "forward"}
+_ADDED_SETTINGS = {
+    "memory.permanent": False,
+    "direction": "forward",
+    "reading.kernel_sigma": None,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

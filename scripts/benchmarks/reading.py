@@ -13,24 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.memory import MemoryBank
+from inference.memory import MemoryBank, PositionKernel, ReadingConfig
 from model.config import preset
 from model.network import STRIDE
 from scripts.benchmarks.command import add_command, add_object_count
 from scripts.benchmarks.reference import ReferenceMemory
 from scripts.benchmarks.timing import CPU, turns, wait_for
-from scripts.benchmarks.workload import SIDES
 from scripts.common.progress import print_progress
 from scripts.common.tables import markdown_table
 from util.device import cuda_arithmetic, select_device
 from util.flags import Commands, at_least
+from util.ranges import check_ranges
 from util.settings import select_fields
+
+KERNELIZED = "ours, kernelized"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Read:
     """What is read: a memory of `memory_frames` frames of this size, of random keys and values
-    with the network's numbers of channels."""
+    with the network's numbers of channels. kernel_sigma: also read with a kernel of this width."""
 
     network: str = "stcn"
     height: int = 480
@@ -38,6 +40,7 @@ class Read:
     memory_frames: int = 100
     objects: int = 3
     top_k: int = 20
+    kernel_sigma: float | None = None
     repeats: int = 5
 
     @property
@@ -54,18 +57,18 @@ class Read:
 def reading(read: Read, device: torch.device = CPU) -> dict[str, Any]:
     """Seconds of one read on both sides, and how far their readouts differ."""
     sides = _sides(read, device)
-    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    times: dict[str, list[float]] = {side: [] for side in sides}
     with torch.no_grad(), cuda_arithmetic(device, tf32=False):
-        readouts = [sides[side]() for side in SIDES]
+        readouts = [sides[side]() for side in sides]  # warms all up
         difference = (readouts[0] - readouts[1]).abs().max().item()
         for turn in turns(read.repeats):
-            for side in SIDES:
+            for side in sides:
                 wait_for(device)
                 start = time.perf_counter()
                 sides[side]()
                 wait_for(device)
                 times[side].append(time.perf_counter() - start)
-            seconds = ", ".join(f"{side} {times[side][-1]:.3f} s" for side in SIDES)
+            seconds = ", ".join(f"{side} {times[side][-1]:.3f} s" for side in sides)
             print_progress(f"{turn}: {seconds}")
     median = {side: statistics.median(values) for side, values in times.items()}
     return {
@@ -98,18 +101,24 @@ def _sides(read: Read, device: torch.device) -> dict[str, Callable[[], Tensor]]:
         bank.write(frame, keys[0, :, rows].T, by_object)
     memory.keys, memory.values = keys, values  # as if written frame by frame, without the copies
     query_rows = query[0].flatten(1).T.contiguous()
-    return {
-        "reference": lambda: memory.read(query).flatten(2),
-        "ours": lambda: bank.read(query_rows, range(read.objects), read.top_k).transpose(1, 2),
-    }
+
+    def ours(kernel: PositionKernel | None = None) -> Tensor:
+        return bank.read(query_rows, range(read.objects), read.top_k, kernel).transpose(1, 2)
+
+    sides = {"reference": lambda: memory.read(query).flatten(2), "ours": ours}
+    if read.kernel_sigma is not None:
+        sides[KERNELIZED] = lambda: ours(PositionKernel(read.kernel_sigma, read.grid))
+    return sides
 
 
 def run_reading(flags: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Seconds of one memory read, reference and ours."""
     read = select_fields(Read, flags)
+    check_ranges(ReadingConfig(kernel_sigma=read.kernel_sigma), "--")
     result = reading(read, select_device(flags.device))
-    header = ("memory frames", "objects", "reference, s", "ours, s", "times faster")
-    seconds = (f"{result['seconds_per_read'][side]:.3f}" for side in SIDES)
+    medians = result["seconds_per_read"]
+    header = ("memory frames", "objects", *(f"{side}, s" for side in medians), "times faster")
+    seconds = (f"{median:.3f}" for median in medians.values())
     row = (read.memory_frames, read.objects, *seconds, f"{result['speedup']:.2f}")
     sizes = (
         f"{read.network}, {read.width}×{read.height}, {result['memory_elements']:,} memory "
@@ -127,6 +136,12 @@ def add(commands: Commands) -> None:
     add_object_count(parser, default=3)
     parser.add_argument(
         "--top_k", type=at_least(1), default=20, help="elements read for each query position"
+    )
+    parser.add_argument(
+        "--kernel_sigma",
+        type=float,
+        metavar="SIGMA",
+        help="also time kernelized reading (KMN), with a Gaussian of this width in positions",
     )
     parser.add_argument(
         "--repeats", type=at_least(1), default=5, help="reads of each side, in turns"

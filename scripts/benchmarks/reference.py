@@ -64,15 +64,16 @@ class ReferenceNetwork:
         Returns: values [K, C^v, h, w].
         """
         objects = len(masks)
-        others = torch.zeros_like(masks)
-        for number in range(objects) if objects > 1 else ():
-            others[number] = masks[[other for other in range(objects) if other != number]].sum(0)
         images, features = (each.repeat(objects, 1, 1, 1) for each in (image, feature_s16))
         encoder = self._network.value_encoder
-        x = torch.cat([encoder.prepare(images), masks, others], dim=1)
+        x = torch.cat([encoder.prepare(images), masks, other_masks(masks)], dim=1)
         x = encoder.stages(encoder.conv1(x))[-1]
         x = encoder.fuser.block1(torch.cat([x, features], dim=1))
-        return encoder.fuser.block2(x + encoder.fuser.attention(x))
+        return encoder.fuser.after_block1(x)
+
+    def new_memory(self, top_k: int) -> "ReferenceMemory":
+        """An empty memory, for what `encode_key` and `encode_value` return."""
+        return ReferenceMemory(top_k)
 
     def decode(self, readout: Tensor, features: FrameFeatures) -> Tensor:
         """readout: [K, C^v, h, w]. features: of one frame. Returns: probabilities [K, 1, H, W]."""
@@ -83,6 +84,15 @@ class ReferenceNetwork:
         x = _up(decoder.up_8_4, features.feature_s4, x)
         logits = _enlarge(decoder.pred(F.relu(x)), 4)
         return logits.sigmoid()
+
+
+def other_masks(masks: Tensor) -> Tensor:
+    """For each object the sum of the others' masks. masks: [K, 1, H, W] → the same shape."""
+    objects = len(masks)
+    others = torch.zeros_like(masks)
+    for number in range(objects) if objects > 1 else ():
+        others[number] = masks[[other for other in range(objects) if other != number]].sum(0)
+    return others
 
 
 def _up(block: nn.Module, skip: Tensor, x: Tensor) -> Tensor:
@@ -118,11 +128,13 @@ class ReferenceMemory:
         return readout.unflatten(2, query_key.shape[-2:])
 
     def _affinity(self, query_key: Tensor) -> Tensor:
-        """query_key: [1, C^k, M]. Returns: weights [1, N, M], zero outside the top k of each query
-        position."""
+        """query_key: [1, C^k, M]. Returns: weights [1, N, M]."""
         norm = self.keys.square().sum(1).unsqueeze(2)
         product = 2 * (self.keys.transpose(1, 2) @ query_key)
-        affinity = (product - norm) / math.sqrt(self.keys.shape[1])
+        return self._weights((product - norm) / math.sqrt(self.keys.shape[1]))
+
+    def _weights(self, affinity: Tensor) -> Tensor:
+        """Softmax over the top k of each query position, zero elsewhere: [1, N, M], in place."""
         values, indices = torch.topk(affinity, min(self.top_k, affinity.shape[1]), dim=1)
         return affinity.zero_().scatter_(1, indices, values.softmax(1))
 
@@ -144,7 +156,7 @@ class ReferenceVideo:
         *,
         top_k: int = 20,
     ):
-        self.network, self.memory = network, ReferenceMemory(top_k)
+        self.network, self.memory = network, network.new_memory(top_k)
         self.frame_count = frame_count
         self.objects = int(labels.max())
         self.padding = Padding.to_multiple(*labels.shape, STRIDE)

@@ -7,6 +7,7 @@ Legend: K objects, H W frame size.
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,18 +22,27 @@ from model import VOSNetwork, build_network
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
+Module = TypeVar("Module", bound=nn.Module)
+
 _PIXELS_PER_FRAME = 3  # the speed of the background, and of the objects on their orbits
 
 
 def synthetic_network(preset: str, seed: int = 0) -> VOSNetwork:
-    """A network in evaluation mode, without gradients, with random weights that depend on the seed
-    alone.
+    """A network of a preset with random weights, see `randomize`.
 
-    The weights are scaled so that features keep their size through the layers, and batch norms
-    change what they are given: wrong computations then give different results.
     Raises: InputError for an unknown preset.
     """
-    network = build_network(preset).eval().requires_grad_(False)
+    return randomize(build_network(preset), seed)
+
+
+def randomize(network: Module, seed: int = 0) -> Module:
+    """Give a network random weights that depend on the seed alone, in evaluation mode, without
+    gradients.
+
+    The weights are scaled so that features keep their size through the layers, and batch norms
+    change what they are given: wrong computations then give different results. Returns the network.
+    """
+    network.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

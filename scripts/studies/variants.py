@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.config import Similarity
 from util.errors import InputError
 
 Window = tuple[int, int, int]
@@ -20,7 +21,7 @@ class Variant:
     weights, system and settings.
     line, label: the line of the plots that it belongs to, and the text beside its point.
     columns: the first columns of the row.
-    window: of the refinement, if the weights alone do not determine it.
+    window, similarity: of the refinement, and of keys, if the file may not state them.
     settings: overrides of the system's settings, by short or full name.
     """
 
@@ -30,6 +31,7 @@ class Variant:
     columns: Mapping[str, str]
     weights: Path
     window: Window | None = None
+    similarity: Similarity | None = None
     system: str = "stcn"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -42,6 +44,8 @@ class Variant:
         flags = ["--model", str(self.weights.resolve())]
         if self.window is not None:
             flags += ["--window", *map(str, self.window)]
+        if self.similarity is not None:
+            flags += ["--similarity", self.similarity]
         flags += ["--system", self.system]
         if self.settings:
             flags += ["--set", *(f"{name}={_text(value)}" for name, value in self.settings.items())]

@@ -120,6 +120,7 @@ def test_component_times_of_both_sides_are_measured_for_each_number_of_objects()
     for row in rows:
         assert row["memorised_frames"] == 2
         times = row["milliseconds"]
+        assert list(times) == list(SIDES)
         assert all(times[side][component] > 0 for side in SIDES for component in COMPONENTS)
 
 

@@ -87,7 +87,7 @@ def test_queries_read_in_chunks_equal_queries_read_at_once(monkeypatch):
     pair.write(0, (1, 2))
     pair.write(5, (1, 2, 3))
     # two queries at a time
-    monkeypatch.setattr("inference.memory.bank._CHUNK_ELEMENTS", {"cpu": 130})
+    monkeypatch.setattr("inference.memory.similarities._CHUNK_ELEMENTS", {"cpu": 130})
     pair.assert_equal((1, 2, 3), queries=9)
 
 

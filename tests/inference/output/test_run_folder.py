@@ -208,18 +208,17 @@ def test_results_of_a_version_without_records_are_replaced_only_if_overwritten(
     command.succeed(*request)
 
 
-def test_results_of_a_version_without_permanent_memory_and_directions_are_resumed(
-    command, out, tmp_path
-):
+def test_results_of_a_version_that_lacked_later_settings_are_resumed(command, out, tmp_path):
     root = write_generic(tmp_path / "data", "clip", {0: (1, 2)})
     command.succeed(eval_generic, "--data_path", root)
     config = json.loads(out.paths.config.read_text())
-    del config["memory"]["permanent"], config["direction"]
+    del config["memory"]["permanent"], config["direction"], config["reading"]
     out.paths.config.write_text(json.dumps(config))
     ended = command.succeed(eval_generic, "--data_path", root)
     assert "1 of 1 videos are finished already" in ended.err
     out.paths.config.write_text(json.dumps(config))
-    for flags in (["--permanent_memory"], ["--direction", "both"]):
+    later = (["--permanent_memory"], ["--direction", "both"], ["--set", "reading.kernel_sigma=7"])
+    for flags in later:
         assert "now" in command.refuse(eval_generic, "--data_path", root, *flags)
 
 
