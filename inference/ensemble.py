@@ -186,6 +186,12 @@ class EnsembleSegmenter(VideoSegmenter):
         """The number of members."""
         return len(self._segmenters) * len(self._views)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Settings and weights of all segmenters, and the views, as plain values."""
+        members = {str(number): one.identity for number, one in enumerate(self._segmenters, 1)}
+        return {"members": members, "views": [[view.scale, view.flip] for view in self._views]}
+
     def session(self, **settings: Any) -> EnsembleSession:
         """Start a video. settings: keywords of VideoSegmenter.session, but view."""
         return EnsembleSession(

@@ -6,6 +6,7 @@ stride 16.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from inference.config import SystemConfig
+from inference.feature_cache import FeatureCache
 from inference.frames import Geometry
 from inference.memory import MemoryBank, PositionKernel
 from inference.objects import VideoObjects
@@ -34,9 +36,10 @@ _PROBABILITY_PIXELS = 64 * 480 * 864
 class GivenFrame:
     """A frame that waits to be predicted."""
 
-    frame_index: int
+    frame_index: int  # in the order of the session
     image: Tensor  # uint8 [3, H, W]
     wanted: bool  # whether its result is
+    position: int  # in the video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +77,19 @@ class PredictedFrame:
 
 
 class ClipPredictor:
-    """A network at work on frames of one geometry. It holds nothing of the video."""
+    """A network at work on frames of one geometry. It holds nothing of the video but its cache."""
 
     def __init__(
-        self, network: VOSNetwork, device: torch.device, config: SystemConfig, geometry: Geometry
+        self,
+        network: VOSNetwork,
+        device: torch.device,
+        config: SystemConfig,
+        geometry: Geometry,
+        cache: FeatureCache | None = None,
     ):
         self._network, self._device, self._config = network, device, config
         self.geometry = geometry
+        self._cache = cache
         sigma = config.reading.kernel_sigma
         self._kernel = None if sigma is None else PositionKernel(sigma, geometry.grid)
 
@@ -97,9 +106,13 @@ class ClipPredictor:
         images = self.geometry.to_network([frame.image for frame in frames])
         for together in chunks(len(frames), self._frames_per_prediction(len(objects))):
             parts = images[together].split(self._frames_per_batch(len(objects)))
+            positions = iter([frame.position for frame in frames[together]])
             # regions label the components in traces of torch.profiler; benchmarks sum their times
             with record_function("key encoding"):
-                features = [self._network.encode_key(part) for part in parts]
+                features = [
+                    self._encode_keys(part, list(itertools.islice(positions, len(part))))
+                    for part in parts
+                ]
             frame_indices = [frame.frame_index for frame in frames[together]]
             if objects.known_ids:
                 predicted = self._predict_objects(frame_indices, features, context)
@@ -175,6 +188,13 @@ class ClipPredictor:
             return _OBJECT_FRAMES_ON_CPU
         height, width = self.geometry.working_size
         return max(_OBJECT_PIXELS_ON_GPU // (height * width), 1)
+
+    def _encode_keys(self, images: Tensor, positions: Sequence[int]) -> FrameFeatures:
+        """The features of images [B, 3, 16h, 16w] at these positions of the video."""
+        if self._cache is None:
+            return self._network.encode_key(images)
+        owner = (self._network, self.geometry)
+        return self._cache.features(owner, positions, lambda: self._network.encode_key(images))
 
     def _predict_objects(
         self, frame_indices: Sequence[int], features: Sequence[FrameFeatures], context: ClipContext

@@ -67,6 +67,6 @@ def propagation_of(
         frames,
         masks,
         direction=direction,
-        permanent=segmenter.config.memory.permanent,
+        preloaded=masks if segmenter.config.memory.permanent else None,
         stop=max(masks) + 1 if direction == "backward" else None,
     )

@@ -4,7 +4,8 @@ Two passes over the video, each with a session of its own: one from the last ann
 backwards, one from the first annotated frame forwards. Each pass takes the mask of every annotated
 frame it comes to, as a correction. Between two annotated frames of an object, its probabilities in
 both passes are averaged, weighted linearly by the distance in frames; before its first and after
-its last annotated frame, one pass alone counts.
+its last annotated frame, one pass alone counts. Where it is known to be absent, a pass ends for it:
+on either side of that frame, the pass that comes from its mask counts alone.
 
 Source: MiVOS, section 3.3 (the linear baseline of its fusion). Ours: the neighbouring annotated
 frames are each object's own, so that masks need not show all objects.
@@ -13,7 +14,7 @@ Legend: K objects, H W frame size.
 """
 
 import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -39,8 +40,10 @@ class Propagation:
     """Propagates the masks of one video backwards or both ways.
 
     new_session: VideoSegmenter.session with its lookahead. masks: ids [H, W] by frame index, which
-    is 0 or above; at least one. direction: backward or both. permanent: annotated frames are
-    preloaded. stop: before which frame the results end; None: at the video's end.
+    is 0 or above; at least one. absent: objects that are known not to be visible, by frame index;
+    a pass forgets them there. direction: backward or both. stop: before which frame the results
+    end; None: at the video's end. preloaded: masks by frame index, of any frames of the video,
+    that each pass memorises before its first frame; None or empty: none.
     """
 
     def __init__(
@@ -50,16 +53,18 @@ class Propagation:
         masks: Mapping[int, Any],
         *,
         direction: Direction,
-        permanent: bool,
         stop: int | None = None,
+        preloaded: Mapping[int, Any] | None = None,
+        absent: Mapping[int, Collection[int]] | None = None,
     ):
         self._new_session, self._frames = new_session, frames
         self._masks = dict(sorted(masks.items()))
+        self._absent, self._preloaded = dict(absent or {}), dict(sorted((preloaded or {}).items()))
         self._first, self._last = min(self._masks), max(self._masks)
-        self._is_both, self._permanent, self._stop = direction == "both", permanent, stop
+        self._is_both, self._stop = direction == "both", stop
         self._perform: Callable[[Callable[[], Any]], Any] = lambda work: work()
         self._advance: Callable[[], None] = lambda: None
-        self._annotated: dict[int, list[int]] = {}  # the annotated frames of each object
+        self._annotated: dict[int, dict[int, bool]] = {}  # see forward_weights
         self._session: SegmentationSession | None = None  # the one at work
         self._device: torch.device | None = None  # of results
         self._frames_memorised = 0  # by sessions that have ended
@@ -128,11 +133,16 @@ class Propagation:
         size = tuple(image.shape[1:])
         for index, mask in self._masks.items():
             for object_id in as_object_mask(mask, size, f"frame {index}").object_ids:
-                self._annotated.setdefault(object_id, []).append(index)
+                self._annotated.setdefault(object_id, {})[index] = True
+        for index, object_ids in self._absent.items():
+            for object_id in self._annotated.keys() & object_ids:
+                self._annotated[object_id][index] = False
         return image.numel()
 
     def _backward_pass(self, frame_bytes: int) -> Iterator[FrameResult]:
-        session = self._begin_session(frame_count=self._last + 1, backward_from=self._last)
+        # preloaded frames may lie behind the last annotated one
+        start = max(self._last, *self._preloaded, 0)
+        session = self._begin_session(frame_count=start + 1, backward_from=start)
         for frame in read_backwards(self._frames, self._last, frame_bytes, set(self._masks)):
             result = self._step(session, frame)
             if result is not None:
@@ -161,11 +171,11 @@ class Propagation:
     def _begin_session(self, **settings: Any) -> SegmentationSession:
         self._end_session()
         self._session = session = self._new_session(**settings)
-        if self._permanent:
-            for frame in self._frames.read_at(list(self._masks)):
+        if self._preloaded:
+            for frame in self._frames.read_at(list(self._preloaded)):
                 self._perform(
                     lambda frame=frame: session.preload(
-                        frame.image, self._masks[frame.index], index=frame.index
+                        frame.image, self._preloaded[frame.index], index=frame.index
                     )
                 )
         return session
@@ -175,6 +185,9 @@ class Propagation:
 
     def _step(self, session: SegmentationSession, frame: PositionedImage) -> FrameResult | None:
         mask = self._masks.get(frame.index)
+        for object_id in self._absent.get(frame.index, ()):
+            if object_id in session.object_ids:
+                self._perform(lambda object_id=object_id: session.remove_object(object_id))
         result = self._perform(lambda: session.step(frame.image, mask, index=frame.index))
         self._advance()
         return result
@@ -201,23 +214,28 @@ class Propagation:
         return FrameResult.of(frame.index, (), torch.ones(1, *size, device=self._device))
 
 
-def forward_weights(index: int, annotated: Mapping[int, Sequence[int]]) -> dict[int, float]:
+def forward_weights(index: int, annotated: Mapping[int, Mapping[int, bool]]) -> dict[int, float]:
     """How much the forward pass counts for each object at a frame, 0..1.
 
-    index: of the frame. annotated: the annotated frames of each object, ascending.
+    index: of the frame. annotated: whether each object is visible, by frame, where that is known.
     """
-    return {object_id: _forward_weight(index, frames) for object_id, frames in annotated.items()}
+    return {object_id: _forward_weight(index, known) for object_id, known in annotated.items()}
 
 
-def _forward_weight(index: int, annotated: Sequence[int]) -> float:
-    """annotated: the annotated frames of an object, ascending."""
-    number = bisect.bisect_right(annotated, index)  # annotated[number - 1] <= index
+def _forward_weight(index: int, visible: Mapping[int, bool]) -> float:
+    """visible: whether an object is, by annotated frame."""
+    frames = sorted(visible)
+    number = bisect.bisect_right(frames, index)  # frames[number - 1] <= index
     if number == 0:
         return 0.0
-    before = annotated[number - 1]
-    if before == index or number == len(annotated):
+    before = frames[number - 1]
+    if before == index:
         return 1.0
-    after = annotated[number]
+    if not visible[before]:
+        return 0.0
+    if number == len(frames) or not visible[frames[number]]:
+        return 1.0
+    after = frames[number]
     return (after - index) / (after - before)
 
 

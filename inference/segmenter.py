@@ -4,6 +4,7 @@ Legend: H W frame size.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from inference.config import SystemConfig, system_config
+from inference.feature_cache import FeatureCache
 from inference.frames import PLAIN_VIEW, View
 from inference.prediction import amp_dtype
 from inference.propagation import DIRECTIONS, Direction, Propagation
@@ -69,6 +71,16 @@ def _resolve(system: str | SystemConfig, overrides: Mapping[str, Any]) -> System
     return system
 
 
+def _weights_sha256(network: VOSNetwork) -> str:
+    """The SHA-256 of all parameters and buffers with their names, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(content.numpy())
+    return digest.hexdigest()
+
+
 class VideoSegmenter:
     """Weights, a system's settings and a device. Holds nothing of any video."""
 
@@ -92,6 +104,8 @@ class VideoSegmenter:
         self.config: SystemConfig = _resolve(system, overrides)
         require_slots(network.config, self.config, f"network {network.config.name}")
         self.device = select_device(str(device))
+        # of the weights as given, since those of the copy depend on the device
+        self._weights_sha256 = _weights_sha256(network)
         dtype = amp_dtype(self.config, self.device) if self.config.amp else None
         use_winograd = self.device.type == "cpu" and dtype is None
         copy = inference_copy(network, winograd=use_winograd, dtype=dtype)
@@ -122,6 +136,18 @@ class VideoSegmenter:
         require_slots(loaded.config, config, str(path))
         return VideoSegmenter(loaded, config, device=device)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Settings, network and weights, which decide the results, as plain values."""
+        config = self.config.as_dict()
+        return {
+            "system": config.pop("name"),
+            **config,
+            "network": self.network.config.name,
+            "similarity": self.network.config.similarity,
+            "weights_sha256": self._weights_sha256,
+        }
+
     def session(
         self,
         *,
@@ -129,6 +155,7 @@ class VideoSegmenter:
         frame_count: int | None = None,
         backward_from: int | None = None,
         view: View = PLAIN_VIEW,
+        cache: FeatureCache | None = None,
     ) -> SegmentationSession:
         """Start a video.
 
@@ -137,7 +164,8 @@ class VideoSegmenter:
         already, at a latency of clip_length - 1, nor on a system in which each frame needs the
         masks of the one before. frame_count: of the video, if known; the memory is then allocated
         once. backward_from: frames come backwards from the one of this index. view: how the
-        network sees the frames; see EnsembleSegmenter for several views.
+        network sees the frames; see EnsembleSegmenter for several views. cache: features of this
+        video's frames by index, which several sessions may share; None: nothing is shared.
         Raises InputError if lookahead is below 1.
         """
         return SegmentationSession(
@@ -148,6 +176,7 @@ class VideoSegmenter:
             frame_count=frame_count,
             backward_from=backward_from,
             view=view,
+            cache=cache,
         )
 
     def segment(
@@ -187,7 +216,7 @@ class VideoSegmenter:
             rereadable(frames, f"direction {direction}"),
             masks,
             direction=direction,
-            permanent=self.config.memory.permanent,
+            preloaded=masks if self.config.memory.permanent else None,
         )
         for _, result in propagation.results():
             yield result

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from inference.config import SystemConfig
+from inference.feature_cache import FeatureCache
 from inference.frames import PLAIN_VIEW, Geometry, ObjectMask, View, as_image, as_object_mask
 from inference.memory import MemoryBank, Write
 from inference.objects import VideoObjects
@@ -49,17 +50,18 @@ class SegmentationSession:
         frame_count: int | None = None,
         backward_from: int | None = None,
         view: View = PLAIN_VIEW,
+        cache: FeatureCache | None = None,
     ):
         """Start a video.
 
         network: an inference copy on `device` that has the slots of `config`, as VideoSegmenter
-        makes it. lookahead, frame_count, backward_from, view: see VideoSegmenter.session.
+        makes it. lookahead, frame_count, backward_from, view, cache: see VideoSegmenter.session.
         Raises InputError if lookahead is below 1.
         """
         if lookahead < 1:
             raise InputError(f"lookahead is {lookahead}; it must be at least 1")
         self._network, self._device, self._config = network, device, config
-        self._view = view
+        self._view, self._cache = view, cache
         self._lookahead = 1 if config.frame_by_frame else lookahead
         self._backward_from = backward_from
         self._memory = VideoMemory(network, config, frame_count)
@@ -153,7 +155,7 @@ class SegmentationSession:
             self.frames_skipped += 1
         else:  # a copy, since the caller may use its array again
             image = image.to(self._device, copy=True)
-            self._gathered.append(GivenFrame(index, image, wanted))
+            self._gathered.append(GivenFrame(index, image, wanted, self._time_of(index)))
         if object_mask is not None:
             self._process_clip(object_mask.to(self._device))
         elif self._is_clip_complete(index):
@@ -204,7 +206,8 @@ class SegmentationSession:
             raise InputError(f"{source}: is preloaded already; preload each frame once")
         image, object_mask, self._predictor = self._checked(frame, mask, index)
         nothing, objects = VideoObjects(), VideoObjects(object_mask.object_ids)
-        given = GivenFrame(index, image.to(self._device), wanted=False)
+        position = self._time_of(index)
+        given = GivenFrame(index, image.to(self._device), wanted=False, position=position)
         with self._predictor.arithmetic():
             context = ClipContext(nothing, bank=None, previous_masks=None)
             (predicted,) = self._predictor.predict([given], context)
@@ -263,7 +266,7 @@ class SegmentationSession:
         """The predictor of this video. Raises InputError for frames of a size that does not fit."""
         if self._predictor is None:
             geometry = Geometry.of(size, self._config.resolution, self._view)
-            return ClipPredictor(self._network, self._device, self._config, geometry)
+            return ClipPredictor(self._network, self._device, self._config, geometry, self._cache)
         if size != self._predictor.geometry.size:
             height, width = self._predictor.geometry.size
             raise InputError(

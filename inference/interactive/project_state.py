@@ -1,0 +1,137 @@
+"""Where a project is: its history, the stretches that follow from it, and their results.
+
+Every change is on disk before the method that makes it returns.
+
+Legend: H W frame size.
+"""
+
+import bisect
+import threading
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from inference.interactive.history import History, Operation
+from inference.interactive.project_folder import ProjectFolder
+from inference.interactive.stretches import Piece, Stretch, laid_over, split
+
+
+class ProjectState:
+    """The state of a project, kept in its folder. May be used from several threads.
+
+    frame_count: of the video. size: H, W. permanent: see `split`.
+    Raises InputError if what the folder holds cannot be read.
+    """
+
+    def __init__(
+        self, folder: ProjectFolder, frame_count: int, size: tuple[int, int], *, permanent: bool
+    ):
+        self.lock = threading.RLock()
+        self._folder, self._size = folder, size
+        self._frame_count, self._permanent = frame_count, permanent
+        self.history, self._pieces = folder.read_history()
+        self._written = (self.history, self._pieces)
+        self.stretches: list[Stretch] = []
+        self._follow()
+
+    @property
+    def used_names(self) -> set[str]:
+        """The results that are shown."""
+        return {piece.name for piece in self._pieces}
+
+    def do(self, operation: Operation) -> None:
+        """Make a change; changes that were undone are forgotten."""
+        with self.lock:
+            self._set(self.history.then(operation))
+
+    def move(self, steps: int) -> None:
+        """Undo (-1) or redo (1) a change; there must be one."""
+        with self.lock:
+            self._set(self.history.at(self.history.applied + steps))
+
+    def note_results(self) -> None:
+        """Show results that have been written."""
+        with self.lock:
+            self._follow()
+
+    def unfinished(self, *, only_touched: bool = False) -> list[Stretch]:
+        """The stretches without results, in order. only_touched: results that were made with other
+        memorised annotations count."""
+        with self.lock:
+            return [
+                one
+                for one in self.stretches
+                if not self._folder.has_results(one.name)
+                and not (only_touched and self._has_own_results(one))
+            ]
+
+    def has_labels(self, frame: int) -> bool:
+        """Whether a frame has results or an annotation."""
+        return frame in self.history.annotations or self.piece_at(frame) is not None
+
+    def labels(self, frame: int) -> np.ndarray | None:
+        """The latest labels of a frame, uint8 [H, W], with its annotation; None without any."""
+        with self.lock:
+            history, piece = self.history, self.piece_at(frame)
+        labels = None if piece is None else self._folder.labels(piece.name, frame)
+        annotation = history.annotations.get(frame)
+        if labels is None:
+            if annotation is None:
+                return None
+            labels = np.zeros(self._size, np.uint8)
+        labels[~np.isin(labels, history.object_ids)] = 0  # they were removed since
+        if annotation is not None:
+            given = self._folder.labels_of(annotation)
+            labels[np.isin(labels, annotation.decided)] = 0
+            labels = np.where(given > 0, given, labels)
+        return labels
+
+    def piece_at(self, frame: int) -> Piece | None:
+        """The latest results that a frame has."""
+        number = bisect.bisect_right(self._pieces, frame, key=lambda piece: piece.start) - 1
+        if number < 0 or frame >= self._pieces[number].stop:
+            return None
+        return self._pieces[number]
+
+    def _set(self, history: History) -> None:
+        self.history = history
+        self._follow()
+
+    def _follow(self) -> None:
+        """Show the results that follow from the history, as far as they are there."""
+        self.stretches = split(self.history, self._frame_count, permanent=self._permanent)
+        if not self.stretches:
+            self._pieces = ()
+        for one in self.stretches:
+            if self._folder.has_results(one.name):
+                self._pieces = laid_over(self._pieces, Piece(one.start, one.stop, one.name))
+        if (self.history, self._pieces) != self._written:
+            self._folder.write_history(self.history, self._pieces)
+            self._written = (self.history, self._pieces)
+
+    def _has_own_results(self, stretch: Stretch) -> bool:
+        piece = self.piece_at(stretch.start)
+        return (
+            piece is not None
+            and (piece.start, piece.stop) == (stretch.start, stretch.stop)
+            and self._folder.figures(piece.name).get("own") == stretch.own_name
+        )
+
+
+class Results(Mapping[int, np.ndarray]):
+    """The latest labels by frame; see InteractiveProject.results."""
+
+    def __init__(self, state: ProjectState, frame_count: int):
+        self._state, self._frame_count = state, frame_count
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        labels = self._state.labels(frame)
+        if labels is None:
+            raise KeyError(frame)
+        return labels
+
+    def __iter__(self) -> Iterator[int]:
+        return (frame for frame in range(self._frame_count) if self._state.has_labels(frame))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -1,0 +1,67 @@
+"""What is checked before a project takes it.
+
+Legend: H W frame size.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inference.frames import as_object_mask
+from inference.interactive.project_folder import ProjectRecord
+from inference.interactive.project_video import ProjectVideo
+from inference.output.recorded_run import RecordedRun
+from inference.segmenter import VideoSegmenter
+from util.errors import InputError
+
+MAX_ID = 255  # of an object: labels are PNGs of 8 bits
+
+
+def checked_labels(
+    labels: Any, size: tuple[int, int], source: str
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Labels of any type as uint8 [H, W], and the ids in them, ascending.
+
+    source: names the frame in errors. Raises InputError for another shape or type, and for ids
+    outside 0..255.
+    """
+    array = np.asarray(labels)
+    if array.shape == size and array.dtype.kind in "iub" and not array.any():
+        return np.zeros(size, np.uint8), ()
+    mask = as_object_mask(labels, size, source)
+    if mask.object_ids[-1] > MAX_ID:
+        raise InputError(
+            f"{source}: mask with id {mask.object_ids[-1]}; a project takes ids up to {MAX_ID}"
+        )
+    return mask.labels.to("cpu", torch.uint8).numpy(), mask.object_ids
+
+
+def checked_record(
+    folder: Path,
+    recorded: ProjectRecord | None,
+    video: ProjectVideo,
+    segmenter: VideoSegmenter,
+) -> ProjectRecord:
+    """What to record of a project, which is new if nothing is recorded.
+
+    Raises InputError if video or settings differ from those recorded.
+    """
+    if recorded is None:
+        return ProjectRecord(video.record(), segmenter.identity)
+    before = RecordedRun.of(recorded.settings, ".", {})
+    now = RecordedRun.of(segmenter.identity, ".", {}).settings
+    if difference := before.difference(now):
+        raise InputError(
+            f"{folder}: the project was begun with {difference}; open it with these settings, or"
+            " choose another folder"
+        )
+    change, video_now = video.compare(recorded.video)
+    if change is not None:
+        raise InputError(
+            f"{folder}: is the project of {recorded.video.source}, and {video_now.source} is"
+            f" another video, or it has changed ({change}); give that video, or choose another"
+            " folder"
+        )
+    return ProjectRecord(video_now, recorded.settings)

@@ -1,0 +1,151 @@
+"""Projects: masks made in rounds, what a change touches, and what is on disk."""
+
+import random
+
+import numpy as np
+import pytest
+from conftest import Clip
+
+from inference import SYSTEMS
+from inference.interactive import InteractiveProject
+
+each_system = pytest.mark.parametrize("system", list(SYSTEMS))
+
+
+@pytest.fixture
+def short_clip(made_clip) -> Clip:
+    """The first 7 frames of the clip."""
+    return Clip(made_clip.frames[:7], made_clip.labels[:7])
+
+
+@pytest.fixture
+def open_project(tmp_path, short_clip):
+    """open_project(segmenter, name="project", **options): a project of the clip, closed at the end
+    of the test."""
+    projects = []
+
+    def open_one(segmenter, name="project", video=short_clip.frames, **options):
+        project = InteractiveProject.open(tmp_path / name, video, segmenter, **options)
+        projects.append(project)
+        return project
+
+    yield open_one
+    for project in projects:
+        project.close()
+
+
+def labels_of(project: InteractiveProject) -> dict[int, np.ndarray]:
+    return dict(project.results)
+
+
+def assert_same(ours, theirs) -> None:
+    assert list(ours) == list(theirs)
+    for frame in ours:
+        assert np.array_equal(ours[frame], theirs[frame]), f"frame {frame}"
+
+
+def played(project: InteractiveProject, **options) -> list[int]:
+    """Propagate; the frames that were made."""
+    return [result.frame_index for result in project.propagate(**options)]
+
+
+@each_system
+@pytest.mark.parametrize("permanent", [False, True])
+@pytest.mark.parametrize("frame", [0, 3])
+def test_with_one_mask_a_project_equals_the_segmenter(
+    make_segmenter, short_clip, open_project, system, permanent, frame
+):
+    segmenter = make_segmenter(system, permanent_memory=permanent)
+    project = open_project(segmenter)
+    project.annotate(frame, short_clip.labels[frame])
+    assert played(project) == list(range(7))
+    masks = {frame: short_clip.labels[frame]}
+    both = segmenter.segment(short_clip.frames, masks, direction="both")
+    assert_same(labels_of(project), {result.frame_index: result.labels for result in both})
+    if frame == 0:
+        forward = segmenter.segment(short_clip.frames, short_clip.labels[0])
+        assert_same(labels_of(project), {result.frame_index: result.labels for result in forward})
+
+
+def test_a_correction_makes_the_frames_up_to_the_neighbouring_annotations_alone(
+    make_segmenter, short_clip, open_project
+):
+    project = open_project(make_segmenter())
+    for frame in (0, 2, 4):
+        project.annotate(frame, short_clip.labels[frame])
+    assert played(project) == list(range(7))
+    assert project.pending == []
+    project.annotate(2, short_clip.labels[3])
+    assert project.pending == [(0, 2), (2, 4)]
+    assert np.array_equal(project.results[2], short_clip.labels[3])
+    assert played(project, frames=[3]) == [2, 3]
+    assert played(project) == [0, 1]
+    project.remove_annotation(2)
+    assert played(project) == [0, 1, 2, 3]
+
+
+def test_undo_brings_results_back_without_computing_and_redo_as_well(
+    make_segmenter, short_clip, open_project
+):
+    project = open_project(make_segmenter())
+    project.annotate(0, short_clip.labels[0])
+    played(project)
+    first = labels_of(project)
+    project.annotate(5, short_clip.labels[4])
+    played(project)
+    second = labels_of(project)
+    project.undo()
+    assert project.pending == []
+    assert_same(labels_of(project), first)
+    project.redo()
+    assert project.pending == []
+    assert_same(labels_of(project), second)
+    assert not project.can_redo
+    project.undo()
+    project.remove_object(1)
+    assert not project.can_redo
+    assert all(set(np.unique(labels)) <= {0, 2} for labels in labels_of(project).values())
+
+
+def change_at_random(project: InteractiveProject, clip: Clip, rng: random.Random) -> None:
+    """One random change, or some propagation."""
+    frame, object_id = rng.randrange(7), rng.choice((1, 2))
+    kind = rng.choice(("whole", "whole", "partial", "absent", "less", "object", "undo", "play"))
+    if kind == "whole":
+        project.annotate(frame, clip.labels[frame])
+    elif kind == "partial":
+        project.annotate(frame, clip.masks(object_id, frame), objects=[object_id])
+    elif kind == "absent":
+        project.annotate(frame, clip.masks(object_id, frame), objects=[1, 2])
+    elif kind == "less" and project.annotations:
+        project.remove_annotation(rng.choice(list(project.annotations)))
+    elif kind == "object" and object_id in project.object_ids and rng.random() < 0.3:
+        project.remove_object(object_id)
+    elif kind == "undo":
+        for move in rng.choice((("undo",), ("undo", "undo"), ("undo", "undo", "redo"))):
+            if getattr(project, f"can_{move}"):
+                getattr(project, move)()
+    elif kind == "play" and project.annotations:
+        played(project, frames=None if rng.random() < 0.5 else [frame])
+
+
+@pytest.mark.parametrize("system, permanent", [("stcn", False), ("lfu", True), ("pcvos", False)])
+def test_after_random_changes_results_equal_those_of_a_new_project(
+    make_segmenter, short_clip, open_project, system, permanent
+):
+    bound = {"memory_frames": 9} if system == "lfu" else {}
+    segmenter = make_segmenter(system, permanent_memory=permanent, **bound)
+    rng = random.Random(5)
+    project = open_project(segmenter)
+    for number in range(3):
+        for _ in range(8):
+            change_at_random(project, short_clip, rng)
+        if not project.annotations:
+            project.annotate(1, short_clip.labels[1])
+        played(project)
+        fresh = open_project(segmenter, f"fresh{number}")
+        for frame, known in project.annotations.items():
+            fresh.annotate(frame, project.annotation_labels(frame), objects=known.decided)
+        played(fresh)
+        assert_same(labels_of(project), labels_of(fresh))
+        fresh.close()
