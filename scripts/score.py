@@ -28,7 +28,6 @@ def main() -> None:
         sequences=flags.sequences,
         meta=flags.meta,
         train_meta=flags.train_meta,
-        unseen_videos=flags.unseen_videos,
         single_object=flags.single_object,
         workers=flags.workers,
     )
@@ -51,18 +50,16 @@ def _parser() -> FlagParser:
     add("--results", type=Path, required=True, metavar="DIR", help=results)
     protocols = "; ".join(f"{protocol.name}: {protocol.title}" for protocol in PROTOCOLS.values())
     add("--protocol", choices=PROTOCOLS, default="davis", help=protocols.replace("%", "%%"))
-    meta = "meta.json of YouTube-VOS (protocol youtube), val_meta.json of LVOS (protocol lvos)"
+    meta = (
+        "meta.json of YouTube-VOS (protocol youtube), or val_meta.json of LVOS (protocol lvos), "
+        "beside which unseen_videos.txt of LVOS's toolkit tells the unseen videos"
+    )
     add("--meta", type=Path, metavar="FILE", help=meta)
     train_meta = (
         "meta.json of the training set, which tells the categories seen in training (default: in "
         "train/ beside --meta)"
     )
     add("--train_meta", type=Path, metavar="FILE", help=train_meta)
-    unseen_videos = (
-        "unseen_videos.txt of LVOS's toolkit: the videos of unseen categories, a name a line "
-        "(default: beside --meta)"
-    )
-    add("--unseen_videos", type=Path, metavar="FILE", help=unseen_videos)
     add("--sequences", nargs="+", metavar="NAME", help="score only these videos")
     single_object = "all ids are one object: DAVIS-2016 on the masks of DAVIS-2017"
     add("--single_object", action="store_true", help=single_object)

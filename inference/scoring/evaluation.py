@@ -39,7 +39,6 @@ def score_folder(
     sequences: Sequence[str] | None = None,
     meta: Path | str | None = None,
     train_meta: Path | str | None = None,
-    unseen_videos: Path | str | None = None,
     single_object: bool = False,
     workers: int | None = None,
 ) -> Report:
@@ -49,10 +48,9 @@ def score_folder(
     Annotations. results: VIDEO/FRAME.png, directly or in Annotations.
     protocol: a row of PROTOCOLS: "davis", "strict", "youtube", "lvos" or "vost".
     sequences: score only these; by default every sequence of the truth needs results.
-    meta: meta.json of YouTube-VOS (protocol youtube) or val_meta.json of LVOS (lvos). train_meta:
-    meta.json of YouTube-VOS's training set, which tells the categories seen; by default
-    train/meta.json beside meta. unseen_videos: the list of LVOS's toolkit; by default
-    unseen_videos.txt beside meta.
+    meta: meta.json of YouTube-VOS (protocol youtube), or val_meta.json of LVOS (lvos), beside which
+    unseen_videos.txt of its toolkit may be. train_meta: meta.json of YouTube-VOS's training set,
+    which tells the categories seen; by default train/meta.json beside meta.
     single_object: all ids of truth and results are one object (DAVIS-2016 on the masks of
     DAVIS-2017). workers: number of threads; by default one per core.
 
@@ -64,7 +62,6 @@ def score_folder(
         protocol,
         meta=meta,
         train_meta=train_meta,
-        unseen_videos=unseen_videos,
         single_object=single_object,
         workers=workers,
     )
@@ -185,10 +182,7 @@ def _notes_on_unscored(video: TruthVideo, selection: Selection) -> list[str]:
 
 def _notes_on_seen(source: MetadataSource, objects: Sequence[ObjectScores]) -> list[str]:
     if all(row.seen is None for row in objects):
-        return [
-            "what was seen in training is unknown, so G is not given; name "
-            f"{source.seen_title} with {source.seen_flag}"
-        ]
+        return [f"what was seen in training is unknown, so G is not given; {source.remedy}"]
     absent = [
         kind
         for kind, seen in (("seen", True), ("unseen", False))

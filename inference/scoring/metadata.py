@@ -50,15 +50,15 @@ Metadata = Mapping[Key, ObjectRecord]
 class MetadataSource:
     """Where a protocol's metadata come from.
 
-    title: of the file, and purpose: what it tells, for messages. seen_flag: names the file that
-    tells seen from unseen, and seen_title says what that file is.
-    read: reads the file and, if it is not None, the file of seen_flag. Raises InputError.
+    title: of the file, and purpose: what it tells, for messages. remedy: what tells the kinds seen
+    in training, if they are unknown. takes_train_meta: whether the training set's meta.json does.
+    read: reads the file and, if it is not None, the training set's. Raises InputError.
     """
 
     title: str
     purpose: str
-    seen_flag: str
-    seen_title: str
+    remedy: str
+    takes_train_meta: bool
     read: Callable[[Path, Path | None], Metadata]
 
 
@@ -90,17 +90,16 @@ def _read_youtube(path: Path) -> dict[Key, tuple[str, str | None]]:
     return _read_objects(path, parse, YOUTUBE.title, "category")
 
 
-def read_lvos_metadata(meta: Path, unseen_list: Path | None = None) -> Metadata:
+def read_lvos_metadata(meta: Path, _: Path | None = None) -> Metadata:
     """The objects of LVOS: all of a video are unseen if the toolkit's list names the video.
 
-    meta: val_meta.json. unseen_list: a name a line; by default unseen_videos.txt beside meta; seen
-    is None without it.
+    meta: val_meta.json. The list, a name a line, is unseen_videos.txt beside it; seen is None
+    without it.
     Raises InputError if a file has another form, or the list names no video of meta.
     """
     spans = _read_objects(meta, _parse_span, LVOS.title, "frame_range")
-    if unseen_list is None and (beside := meta.with_name(UNSEEN_LIST)).is_file():
-        unseen_list = beside
-    if unseen_list is None:
+    unseen_list = meta.with_name(UNSEEN_LIST)
+    if not unseen_list.is_file():
         return {key: ObjectRecord(span=span) for key, span in spans.items()}
     unseen = set(read_text(unseen_list, "a name a line").split())
     if not unseen & {video for video, _ in spans}:
@@ -141,14 +140,14 @@ def _read_objects(
 YOUTUBE = MetadataSource(
     title="meta.json of YouTube-VOS",
     purpose="the objects' categories",
-    seen_flag="--train_meta",
-    seen_title="the training set's meta.json",
+    remedy="name the training set's meta.json with --train_meta",
+    takes_train_meta=True,
     read=read_youtube_metadata,
 )
 LVOS = MetadataSource(
     title="val_meta.json of LVOS",
     purpose="the frames of each object",
-    seen_flag="--unseen_videos",
-    seen_title=f"the {UNSEEN_LIST} of LVOS's toolkit",
+    remedy=f"put the {UNSEEN_LIST} of LVOS's toolkit beside --meta",
+    takes_train_meta=False,
     read=read_lvos_metadata,
 )

@@ -266,7 +266,6 @@ class ScoringRules:
         *,
         meta: Path | str | None = None,
         train_meta: Path | str | None = None,
-        unseen_videos: Path | str | None = None,
         single_object: bool = False,
         workers: int | None = None,
     ) -> "ScoringRules":
@@ -281,39 +280,41 @@ class ScoringRules:
             )
         if workers is not None and workers < 1:
             raise InputError(f"--workers {workers}: at least one is needed")
-        given = {
-            "--meta": meta,
-            "--train_meta": train_meta,
-            "--unseen_videos": unseen_videos,
-        }
-        paths = {flag: Path(path) for flag, path in given.items() if path is not None}
         return ScoringRules(
             protocol=PROTOCOLS[protocol],
-            metadata=_resolve_metadata(PROTOCOLS[protocol], paths),
+            metadata=_resolve_metadata(PROTOCOLS[protocol], meta, train_meta),
             single_object=single_object,
             workers=workers or _core_count(),
         )
 
 
-def _resolve_metadata(protocol: Protocol, given: Mapping[str, Path]) -> Metadata:
-    """given: files by the flags that name them."""
+def _resolve_metadata(
+    protocol: Protocol, meta: Path | str | None, train_meta: Path | str | None
+) -> Metadata:
     source = protocol.metadata
-    useful = () if source is None else ("--meta", source.seen_flag)
-    if useless := [flag for flag in given if flag not in useful]:
-        users = (row for row in PROTOCOLS.values() if row.metadata is not None)
-        choices = [row.name for row in users if useless[0] in ("--meta", row.metadata.seen_flag)]
-        raise InputError(
-            f"{useless[0]}: of no use to the protocol {protocol.name}; leave it out, or choose "
-            f"--protocol {' or '.join(choices)}"
-        )
+    if train_meta is not None and not (source is not None and source.takes_train_meta):
+        raise _useless_file("--train_meta", protocol, lambda other: other.takes_train_meta)
     if source is None:
+        if meta is not None:
+            raise _useless_file("--meta", protocol, lambda other: True)
         return {}
-    if "--meta" not in given:
+    if meta is None:
         raise InputError(
             f"--protocol {protocol.name}: it needs {source.purpose}; give the {source.title} with "
             "--meta"
         )
-    return source.read(given["--meta"], given.get(source.seen_flag))
+    return source.read(Path(meta), None if train_meta is None else Path(train_meta))
+
+
+def _useless_file(
+    flag: str, protocol: Protocol, takes: Callable[[MetadataSource], bool]
+) -> InputError:
+    """takes: whether a protocol of this source takes the flag."""
+    choices = [row.name for row in PROTOCOLS.values() if row.metadata and takes(row.metadata)]
+    return InputError(
+        f"{flag}: of no use to the protocol {protocol.name}; leave it out, or choose --protocol "
+        f"{' or '.join(choices)}"
+    )
 
 
 def _core_count() -> int:

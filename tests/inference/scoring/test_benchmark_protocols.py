@@ -44,8 +44,15 @@ def lvos(tmp_path) -> Path:
         "yak": {"objects": {"1": span(1, 16, 4)}},
     }
     (tmp_path / "val_meta.json").write_text(json.dumps({"videos": videos}))
-    (tmp_path / "unseen.txt").write_text("yak\n")
     return tmp_path
+
+
+@pytest.fixture
+def unseen(lvos) -> Path:
+    """The list of unseen videos, beside the meta file."""
+    path = lvos / "unseen_videos.txt"
+    path.write_text("yak\nof another version")
+    return path
 
 
 def score_lvos(folder: Path, **flags):
@@ -70,8 +77,8 @@ def test_lvos_scores_an_object_on_its_frames_also_where_it_is_absent(lvos):
     assert (yak.frames, yak.j_mean, yak.extras["V"]) == (2, 1, 0)
 
 
-def test_lvos_ranks_by_the_mean_of_seen_and_unseen(lvos):
-    report = score_lvos(lvos, unseen_videos=lvos / "unseen.txt")
+def test_lvos_ranks_by_the_mean_of_seen_and_unseen(lvos, unseen):
+    report = score_lvos(lvos)
     kinds = report.overall.seen_unseen
     assert (kinds.j_seen, kinds.f_seen) == pytest.approx((2 / 6, 2 / 6))
     assert (kinds.j_unseen, kinds.f_unseen) == (1, 1)
@@ -79,14 +86,12 @@ def test_lvos_ranks_by_the_mean_of_seen_and_unseen(lvos):
     assert kinds.extras["V"] == pytest.approx((math.sqrt(0.2222) / 2 + 0) / 2)
     assert report.overall.j_mean == pytest.approx((4 / 6 + 0 + 1) / 3)
     assert "G 66.7   J seen 33.3" in report.as_table()
-    (lvos / "unseen.txt").rename(lvos / "unseen_videos.txt")
-    assert score_lvos(lvos).overall.seen_unseen == kinds  # found beside the meta file
 
 
 def test_lvos_without_the_list_of_unseen_videos_says_what_is_missing(lvos):
     report = score_lvos(lvos)
     assert report.overall.seen_unseen.g is None
-    assert any("unseen_videos.txt of LVOS's toolkit with --unseen" in n for n in report.notes)
+    assert any("put the unseen_videos.txt of LVOS's toolkit beside" in n for n in report.notes)
 
 
 def test_lvos_tells_what_the_meta_file_and_the_truth_disagree_about(lvos):
@@ -119,9 +124,9 @@ def test_vosts_last_quarter_begins_after_three_quarters_rounded_down(tmp_path, s
     assert row.j_mean == pytest.approx(quarter / scored)
 
 
-def test_the_program_writes_the_further_measures(lvos, monkeypatch, capsys):
+def test_the_program_writes_the_further_measures(lvos, unseen, monkeypatch, capsys):
     flags = ["--truth", lvos / "truth", "--results", lvos / "results", "--protocol", "lvos"]
-    flags += ["--meta", lvos / "val_meta.json", "--unseen_videos", lvos / "unseen.txt"]
+    flags += ["--meta", lvos / "val_meta.json"]
     flags += ["--csv", lvos / "scores.csv", "--json", lvos / "scores.json"]
     monkeypatch.setattr("sys.argv", ["score.py", *map(str, flags)])
     score.main()
@@ -168,13 +173,13 @@ REFUSED = {
         "yak: a frame without a number; LVOS names frames 00000001",
     ),
     "a list of another version's videos": (
-        lambda folder: (folder / "unseen.txt").write_text("goat"),
-        {"unseen_videos": "unseen.txt"},
-        r"unseen\.txt: names no video of .*LVOS v1 and v2 have lists of their own",
+        lambda folder: (folder / "unseen_videos.txt").write_text("goat"),
+        {},
+        r"unseen_videos\.txt: names no video of .*LVOS v1 and v2 have lists of their own",
     ),
     "another benchmark's list": (
         lambda folder: None,
-        {"train_meta": "unseen.txt"},
+        {"train_meta": "train.json"},
         "--train_meta: of no use to the protocol lvos; leave it out, or choose --protocol youtube",
     ),
 }
