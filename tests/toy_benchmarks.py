@@ -137,3 +137,30 @@ def check_vost(submission: Path, data: Path) -> None:
         for mask in masks[1:-1]:
             result = submission / name / mask.name
             check_png(result, size_of(mask), set(range(1, largest + 1)))
+
+
+def write_burst(root: Path, sequence: dict[str, object]) -> Path:
+    """An annotation file of one sequence, and its frames. sequence: entries that differ from those
+    of a video of 7 frames, of which every third is annotated."""
+    images, _ = toy_frames(7, 0)
+    names = [f"frame{index:04d}.jpg" for index in range(7)]
+    entry = {
+        "width": images.shape[2],
+        "height": images.shape[1],
+        "id": 4,
+        "seq_name": "scene_0_967-2279",
+        "dataset": "HACS",
+        "fps": 30,
+        "all_image_paths": names,
+        "annotated_image_paths": names[::3],
+        "neg_category_ids": [],
+        "not_exhaustive_category_ids": [],
+        "track_category_ids": {"1": 805, "2": 95},
+        "segmentations": [{}, {}, {}],
+        **sequence,
+    }
+    for name, image in zip(names, images, strict=True):
+        write_jpg(root / f"frames/HACS/scene_0_967-2279/{name}", image)
+    content = {"sequences": [entry], "categories": [], "split": "val"}
+    (root / "annotations.json").write_text(json.dumps(content))
+    return root

@@ -193,6 +193,24 @@ _VOST = DataSet(
         ),
     ),
 )
+_BURST = DataSet(
+    name="burst",
+    what="2,914 videos, 16,089 objects of 482 classes; annotated once a second, all truth public",
+    licence="annotations MIT; the frames are TAO's, from several data sets",
+    page="https://github.com/Ali2500/BURST-benchmark",
+    sources=("github.com/Ali2500/BURST-benchmark (README.md, ANNOTATION_FORMAT.md, LICENSE)",),
+    reader="scripts/convert_burst.py, then eval_generic.py --data_path",
+    parts=(
+        Part(
+            name="annotations",
+            into="annotations",
+            holds=("val", "test", "info"),
+            file="annotations.zip",
+            url="https://omnomnom.vision.rwth-aachen.de/data/BURST/annotations.zip",
+        ),
+    ),
+    hint="the frames are published at https://motchallenge.net/tao_download.php",
+)
 _BL30K = DataSet(
     name="bl30k",
     what="about 30,000 synthetic videos of 160 frames in six segments, 3 to 5 objects each",
@@ -217,7 +235,7 @@ _STILLS = DataSet(
 
 DATA_SETS: dict[str, DataSet] = {
     data_set.name: data_set
-    for data_set in (*_DAVIS, _YOUTUBE, *_MOSE, *_LVOS, _VOST, _BL30K, _STILLS)
+    for data_set in (*_DAVIS, _YOUTUBE, *_MOSE, *_LVOS, _VOST, _BURST, _BL30K, _STILLS)
 }
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dataset.folders import list_folders
+from dataset.layout import DAVIS_FRAMES, FRAMES
 from scripts.data_tools.archives import check_free, lay_out
 from scripts.data_tools.catalogue import DataSet, Part
 from util.errors import InputError
 from util.files import atomic_write, check_plain_name, file_sha256
 from util.progress import Progress
+from util.text import counted
 
 _BLOCK_BYTES = 1 << 20
 _PATIENCE_SECONDS = 60
@@ -103,7 +105,7 @@ def place(part: Part, archive: Path, extras: Sequence[Path], output: Path) -> st
     for extra in extras:
         with atomic_write(target / extra.name) as file:
             file.write(extra.read_bytes())
-    return f"{target}: {_describe(target / part.holds[0])}"
+    return f"{target}: {_describe(target)}"
 
 
 def check_place(part: Part, output: Path) -> None:
@@ -111,10 +113,12 @@ def check_place(part: Part, output: Path) -> None:
     check_free(output / part.into)
 
 
-def _describe(frames: Path) -> str:
-    level = frames / "480p" if (frames / "480p").is_dir() else frames
-    names = list_folders(level)
-    return f"{len(names):,} videos in {level.relative_to(frames.parent)}"
+def _describe(folder: Path) -> str:
+    """What was laid out: its videos, or else the names of what is there."""
+    for frames in (DAVIS_FRAMES, FRAMES):
+        if (folder / frames).is_dir():
+            return f"{counted(len(list_folders(folder / frames)), 'video')} in {frames}"
+    return " ".join(sorted(path.name for path in folder.iterdir()))
 
 
 def _check_space(folder: Path, part: Part) -> None:

@@ -103,6 +103,16 @@ def test_the_only_part_needs_no_name_and_may_be_the_root(fetch, tmp_path):
     assert BenchmarkDataset(tmp_path / "data", "vost").names == ("1_cut_onion",)
 
 
+def test_annotations_without_frames_are_laid_out_too(fetch, tmp_path):
+    for name in ("val/all_classes.json", "test/all_classes.json", "info/categories.json"):
+        path = tmp_path / "made" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    archive = zip_folder(tmp_path / "annotations.zip", tmp_path / "made")
+    code, out, _ = fetch("burst", "--archive", archive, "--output", tmp_path / "BURST")
+    assert code == 0 and f"{tmp_path / 'BURST/annotations'}: info test val\n" in out
+
+
 def test_parts_are_added_to_a_root_one_by_one(fetch, tmp_path):
     for part in ("trainval", "test-dev"):
         split_list = "2017/val.txt" if part == "trainval" else "2017/test-dev.txt"
