@@ -60,20 +60,19 @@ Annotations = Mapping[int, Annotation]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Annotate:
-    """An annotation was made or replaced. stroke: what it was drawn with, added to those of the
+    """An annotation was made or replaced. strokes: what it was drawn with, added to those of the
     annotation before; None: it was not drawn."""
 
     frame: int
     digest: str
     visible: tuple[int, ...]
     decided: tuple[int, ...]
-    stroke: Mapping[str, Any] | None = None
+    strokes: tuple[Mapping[str, Any], ...] | None = None
 
     def apply(self, annotations: Annotations) -> Annotations:
-        strokes: tuple[Mapping[str, Any], ...] = ()
-        if self.stroke is not None:
-            before = annotations.get(self.frame)
-            strokes = (*(before.strokes if before else ()), self.stroke)
+        strokes = self.strokes or ()
+        if self.strokes is not None and self.frame in annotations:
+            strokes = (*annotations[self.frame].strokes, *strokes)
         annotation = Annotation(
             frame=self.frame,
             digest=self.digest,

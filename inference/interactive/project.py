@@ -4,29 +4,37 @@ Legend: H W frame size.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inference.feature_cache import FeatureCache
+from inference.interactive.drawing import as_values, draw, strokes_of
+from inference.interactive.exporting import export
 from inference.interactive.history import (
-    Annotate,
     Annotation,
     Annotations,
     RemoveAnnotation,
     RemoveObject,
 )
+from inference.interactive.mask_from_input import Box, GrabCutMask, MaskFromInput, Stroke
 from inference.interactive.project_folder import ProjectFolder
 from inference.interactive.project_state import ProjectState, Results
 from inference.interactive.project_video import ProjectVideo, VideoRecord
 from inference.interactive.propagating import ProjectPropagation
-from inference.interactive.requests import checked_labels, checked_record
+from inference.interactive.requests import (
+    as_input_errors,
+    check_frame,
+    check_id,
+    checked_labels,
+    checked_record,
+)
+from inference.interactive.suggesting import FrameKeys, Suggester, Suggestion
 from inference.results import FrameResult
 from inference.segmenter import VideoSegmenter
 from util.errors import InputError
-from util.text import counted
 
 
 class InteractiveProject:
@@ -54,6 +62,7 @@ class InteractiveProject:
         video: Any,
         segmenter: VideoSegmenter,
         *,
+        mask_from_input: MaskFromInput | None = None,
         cache_megabytes: float = 1024,
         kept_megabytes: float = 500,
     ) -> "InteractiveProject":
@@ -62,6 +71,7 @@ class InteractiveProject:
         folder: the project's own. video: the path of a video file, a folder of frames or a stack
         of images; or uint8 RGB frames [T, H, W, 3], an array or any iterable that can be read
         again. segmenter: a project keeps the settings and weights that it began with.
+        mask_from_input: makes masks of strokes and boxes; None: GrabCutMask.
         cache_megabytes: features of frames, on the segmenter's device, are kept for the next pass
         up to this bound. kept_megabytes: results of earlier states, which undo brings back, are
         kept in the folder up to this bound.
@@ -76,7 +86,10 @@ class InteractiveProject:
             stack.enter_context(files.hold())
             recorded = files.read_project()
             record = checked_record(files.root, recorded, project_video, segmenter)
-            project = cls(files, project_video, record.video, segmenter, cache_megabytes)
+            project = cls(
+                files, project_video, record.video, segmenter, FeatureCache(cache_megabytes)
+            )
+            project._masks = mask_from_input or project._masks
             if record != recorded:
                 files.write_project(record)
             files.prune(project._state.used_names, kept_megabytes)
@@ -89,16 +102,18 @@ class InteractiveProject:
         video: ProjectVideo,
         record: VideoRecord,
         segmenter: VideoSegmenter,
-        cache_megabytes: float,
+        cache: FeatureCache,
     ):
         """Use `open`."""
         self._folder, self._video, self._record = folder, video, record
+        self._settings = segmenter.identity
+        self._masks: MaskFromInput = GrabCutMask()
         permanent = segmenter.config.memory.permanent
         self._state = ProjectState(folder, record.frame_count, record.size, permanent=permanent)
         self._closing = contextlib.ExitStack()
-        self._propagation = ProjectPropagation(
-            self._state, folder, video, record, segmenter, FeatureCache(cache_megabytes)
-        )
+        keys = FrameKeys(segmenter, video, record.size, cache)
+        self._suggester = Suggester(self._state, record, keys)
+        self._propagation = ProjectPropagation(self._state, folder, video, record, segmenter, cache)
         self._is_open = True
 
     def __enter__(self) -> "InteractiveProject":
@@ -108,8 +123,9 @@ class InteractiveProject:
         self.close()
 
     def close(self) -> None:
-        """Release the folder. Everything is on disk already."""
+        """Release the folder. Everything is on disk already, but a stretch that is being made."""
         self._is_open = False
+        self._propagation.close()
         self._closing.close()
 
     # What is known
@@ -163,7 +179,7 @@ class InteractiveProject:
 
     def frame(self, index: int) -> np.ndarray:
         """A frame, uint8 RGB [H, W, 3]. Raises InputError if it does not exist."""
-        self._require_frame(index)
+        check_frame(index, self._record)
         picture = next(iter(self._video.read_at([index])))
         return np.asarray(picture.image)
 
@@ -181,7 +197,7 @@ class InteractiveProject:
         is decided.
         """
         self._require_open()
-        self._require_frame(frame)
+        check_frame(frame, self._record)
         values, visible = checked_labels(labels, self.size, f"frame {frame}")
         with self._state.lock:
             decided = set(self.object_ids).union(visible) if objects is None else set(objects)
@@ -192,13 +208,55 @@ class InteractiveProject:
                 )
             if not decided:
                 raise InputError(f"frame {frame}: mask without an object; draw one")
-            operation = Annotate(
-                frame=frame,
-                digest=self._folder.write_annotation(values),
-                visible=visible,
-                decided=tuple(sorted(decided)),
-            )
-            self._state.do(operation)
+            self._state.annotate(frame, values, visible, decided)
+
+    def scribble(
+        self,
+        frame: int,
+        object_id: int,
+        points: Sequence[tuple[float, float]],
+        positive: bool = True,
+        *,
+        radius: float = 3.0,
+    ) -> np.ndarray:
+        """Draw one stroke, or click (one point); see `draw`. points: (x, y) in pixels."""
+        with as_input_errors(f"frame {frame}"):
+            stroke = Stroke(points, positive, radius)
+        return self.draw(frame, object_id, [stroke])
+
+    def draw(
+        self,
+        frame: int,
+        object_id: int,
+        strokes: Sequence[Stroke] = (),
+        box: Box | None = None,
+    ) -> np.ndarray:
+        """Make or correct the mask of an object by strokes and a box around it.
+
+        The mask becomes part of the frame's annotation, together with the latest labels of the
+        other objects there. object_id: 1 to 255. strokes: inside (positive) or outside the object;
+        earlier ones of this annotation still count. box: x0, y0, x1, y1 in pixels.
+        Returns the labels of the frame, uint8 [H, W]. Raises InputError for a frame that does not
+        exist, wrong strokes, and if a new object gets no pixel.
+        """
+        self._require_open()
+        check_frame(frame, self._record)
+        check_id(object_id, f"frame {frame}")
+        image = self.frame(frame)
+        with self._state.lock, as_input_errors(f"frame {frame}"):
+            before = self._state.labels(frame)
+            before = np.zeros(self.size, np.uint8) if before is None else before
+            known = strokes_of(self.annotations.get(frame), object_id)
+            labels = draw(self._masks, image, before, object_id, [*known, *strokes], box)
+            if object_id not in self.object_ids and not (labels == object_id).any():
+                raise InputError(
+                    f"frame {frame}: no pixel of object {object_id} results; draw inside it"
+                )
+            visible = tuple(i for i in np.unique(labels).tolist() if i)
+            decided = {object_id, *visible, *self._state.decided_ids(frame)}
+            drawn_with = as_values(strokes, object_id)
+            self._state.annotate(frame, labels, visible, decided, strokes=drawn_with)
+        return labels
 
     def remove_annotation(self, frame: int) -> None:
         """Forget the annotation of a frame. Raises InputError if it has none."""
@@ -262,23 +320,51 @@ class InteractiveProject:
         """
         self._require_open()
         for frame in frames or ():
-            self._require_frame(frame)
+            check_frame(frame, self._record)
         if not self.annotations:
             raise InputError(f"{self.folder}: no frame is annotated; annotate one first")
         return self._propagation.run(frames, progress, only_touched=only_touched)
+
+    # Results
+
+    def suggest(self, n: int = 1, by: Suggestion = "keys") -> list[int]:
+        """Frames whose annotation would help most, best first; at most n.
+
+        by: "keys": least like the annotated frames, by the network's keys, with half of the weight
+        on the objects of the latest results. "uncertainty": the network is least sure of the latest
+        results. "distance": farthest in time from annotated frames.
+        Annotated frames are never suggested. Raises InputError if no frame is annotated, for
+        another `by`, n below 1, and if uncertainty is asked for before any propagation.
+        """
+        self._require_open()
+        return self._suggester.suggest(n, by)
+
+    def export(self, output: str | Path, *, overlay: bool = False) -> Path:
+        """Write the results as the eval scripts do; returns the folder OUT/VIDEO of FRAME.png.
+
+        output: OUT, which also gets config.json; an earlier export is replaced. overlay: also write
+        OUT/overlays/VIDEO.mp4 (or .webm), which shows them, and a sheet of frames.
+        Raises InputError if results are pending, and if OUT holds other results or lies in the
+        project or among the frames.
+        """
+        self._require_open()
+        if not self.annotations:
+            raise InputError(f"{self.folder}: no frame is annotated, so there are no results")
+        for start, stop in self.pending:
+            raise InputError(
+                f"{self.folder}: frames {start} to {stop - 1} wait for their results; propagate"
+                " them first"
+            )
+        masks = [self._folder.annotation_path(one.digest) for one in self.annotations.values()]
+        return export(
+            Path(output), self._video, self.results, self._settings, masks=masks, overlay=overlay
+        )
 
     # Checks
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise InputError(f"{self.folder}: the project is closed; open it again")
-
-    def _require_frame(self, frame: int) -> None:
-        if not 0 <= frame < self.frame_count:
-            frames = counted(self.frame_count, "frame")
-            raise InputError(f"frame {frame} does not exist; the video has {frames}, from 0")
-        if frame in self._record.missing:
-            raise InputError(f"frame {frame} is damaged and cannot be decoded; take another")
 
     def _annotation(self, frame: int) -> Annotation:
         if frame not in self.annotations:

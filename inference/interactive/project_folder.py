@@ -54,6 +54,7 @@ class ProjectFolder:
         self.root = root
         self.results = root / _RESULTS
         self._annotations = root / _ANNOTATIONS
+        self._figures: dict[str, Mapping[str, Any]] = {}  # those read or written before
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -148,11 +149,13 @@ class ProjectFolder:
     def write_figures(self, name: str, figures: Mapping[str, Any]) -> None:
         """Keep figures about results that are about to appear."""
         write_json(self.results / f"{name}.json", figures)
+        self._figures.pop(name, None)
 
     def figures(self, name: str) -> Mapping[str, Any]:
         """What was given to `write_figures`."""
-        content = self._read_json(f"{_RESULTS}/{name}.json")
-        return {} if content is None else content
+        if name not in self._figures:
+            self._figures[name] = self._read_json(f"{_RESULTS}/{name}.json") or {}
+        return self._figures[name]
 
     def prune(self, used: Collection[str], kept_megabytes: float) -> None:
         """Remove results that are not used, the oldest first, until the others fit the bound.

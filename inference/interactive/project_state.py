@@ -7,11 +7,12 @@ Legend: H W frame size.
 
 import bisect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from inference.interactive.history import History, Operation
+from inference.interactive.history import Annotate, History, Operation
 from inference.interactive.project_folder import ProjectFolder
 from inference.interactive.stretches import Piece, Stretch, laid_over, split
 
@@ -38,6 +39,22 @@ class ProjectState:
     def used_names(self) -> set[str]:
         """The results that are shown."""
         return {piece.name for piece in self._pieces}
+
+    def annotate(
+        self,
+        frame: int,
+        labels: np.ndarray,
+        visible: tuple[int, ...],
+        decided: Collection[int],
+        *,
+        strokes: tuple[Mapping[str, Any], ...] | None = None,
+    ) -> None:
+        """Set the annotation of a frame; see Annotate. labels: uint8 [H, W]."""
+        digest = self._folder.write_annotation(labels)
+        decided = tuple(sorted(decided))
+        self.do(
+            Annotate(frame=frame, digest=digest, visible=visible, decided=decided, strokes=strokes)
+        )
 
     def do(self, operation: Operation) -> None:
         """Make a change; changes that were undone are forgotten."""
@@ -85,6 +102,23 @@ class ProjectState:
             labels[np.isin(labels, annotation.decided)] = 0
             labels = np.where(given > 0, given, labels)
         return labels
+
+    def decided_ids(self, frame: int) -> set[int]:
+        """The objects whose latest labels in a frame are more than a lack of knowledge: those that
+        its annotation decides, and those that its results were made with."""
+        annotation, piece = self.history.annotations.get(frame), self.piece_at(frame)
+        decided = set() if annotation is None else set(annotation.decided)
+        if piece is not None:
+            made_with = self._folder.figures(piece.name).get("objects", ())
+            decided.update(set(made_with).intersection(self.history.object_ids))
+        return decided
+
+    def doubt(self, frame: int) -> float | None:
+        """See `doubt_of`, for the latest result of a frame; None without any."""
+        piece = self.piece_at(frame)
+        if piece is None:
+            return None
+        return self._folder.figures(piece.name).get("doubts", {}).get(str(frame))
 
     def piece_at(self, frame: int) -> Piece | None:
         """The latest results that a frame has."""

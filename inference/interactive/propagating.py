@@ -114,7 +114,11 @@ class ProjectPropagation:
         self._state, self._folder = state, folder
         self._video, self._record = video, record
         self._segmenter, self._cache = segmenter, cache
-        self._is_running = False
+        self._is_running, self._is_closed = False, False
+
+    def close(self) -> None:
+        """Make a propagation that is under way end with an error at its next result."""
+        self._is_closed = True
 
     def run(
         self,
@@ -150,10 +154,16 @@ class ProjectPropagation:
         doubts: dict[int, float] = {}
         with writer.video(stretch.name, DAVIS_PALETTE) as files, contextlib.closing(results):
             for result in results:
+                if self._is_closed:
+                    raise InputError(f"{self._folder.root}: the project was closed meanwhile")
                 files.write(frame_stem(result.frame_index), result.labels)
                 doubts[result.frame_index] = doubt_of(result)
                 yield result
-            figures = {"own": stretch.own_name, "doubts": doubts}
+            figures = {
+                "own": stretch.own_name,
+                "objects": sorted({i for one in stretch.annotations for i in one.visible}),
+                "doubts": doubts,
+            }
             self._folder.write_figures(stretch.name, figures)
         self._state.note_results()
 

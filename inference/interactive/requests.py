@@ -3,6 +3,8 @@
 Legend: H W frame size.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import torch
 
 from inference.frames import as_object_mask
 from inference.interactive.project_folder import ProjectRecord
-from inference.interactive.project_video import ProjectVideo
+from inference.interactive.project_video import ProjectVideo, VideoRecord
 from inference.output.recorded_run import RecordedRun
 from inference.segmenter import VideoSegmenter
 from util.errors import InputError
+from util.text import counted
 
 MAX_ID = 255  # of an object: labels are PNGs of 8 bits
 
@@ -36,6 +39,32 @@ def checked_labels(
             f"{source}: mask with id {mask.object_ids[-1]}; a project takes ids up to {MAX_ID}"
         )
     return mask.labels.to("cpu", torch.uint8).numpy(), mask.object_ids
+
+
+@contextlib.contextmanager
+def as_input_errors(source: str) -> Iterator[None]:
+    """Raise a ValueError of the block as an InputError. source: names the place."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def check_frame(frame: int, video: VideoRecord) -> None:
+    """Raise InputError if a frame does not exist or cannot be decoded."""
+    if not 0 <= frame < video.frame_count:
+        frames = counted(video.frame_count, "frame")
+        raise InputError(f"frame {frame} does not exist; the video has {frames}, from 0")
+    if frame in video.missing:
+        raise InputError(f"frame {frame} is damaged and cannot be decoded; take another")
+
+
+def check_id(object_id: int, source: str) -> None:
+    """Raise InputError unless an object may have this id. source: names the frame in errors."""
+    if not 1 <= object_id <= MAX_ID:
+        raise InputError(f"{source}: object {object_id}; ids are 1 to {MAX_ID}")
 
 
 def checked_record(
