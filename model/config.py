@@ -15,7 +15,10 @@ MOST_KEY_CHANNELS = 4096  # 64 is published; beyond this a query alone takes gig
 # Positions of a refinement window, which are compared pair by pair; 98 are published.
 _MOST_WINDOW_TOKENS = 4096
 _NOT_OURS = "the file was written by another version of this project, or is damaged"
-_ADDED_FIELDS = {"fuser_attention": True}  # added later, with what earlier versions did
+_ADDED_FIELDS = {
+    "fuser_attention": True,
+    "floor": 0.01,
+}  # added later, with what earlier versions did
 _LONGEST_NAME, _LONGEST_TUPLE = 100, 16
 _BOUNDS = {  # field → smallest and largest value
     "stem_channels": (1, 4096),
@@ -28,6 +31,7 @@ _BOUNDS = {  # field → smallest and largest value
     "window": (1, 64),  # frames, or positions at stride 16
     "depth": (1, 100),
     "policies": (1, 6),  # the last one merges 2^6 frames into one
+    "floor": (1e-6, 1),
 }
 
 Block = Literal["basic", "bottleneck", "inverted"]
@@ -123,10 +127,11 @@ class EnhancerConfig:
 class ReducerConfig:
     """Redundancy reduction of the memory (model/redundancy_reduction.py).
 
-    Source: REMN; the number of policies is ours.
+    Source: REMN; the number of policies and the size of γ are ours.
     """
 
     policies: int = 2  # S policies merge 2, 4, …, 2^S frames into one
+    floor: float = 0.01  # γ: keeps every policy's share above zero, so that all learn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,11 +160,7 @@ class NetworkConfig:
         Empty slots are left out, and so are fields of _ADDED_FIELDS at their defaults: what earlier
         versions can express has the same form as theirs.
         """
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None and value != _ADDED_FIELDS.get(name)
-        }
+        return _as_plain(self)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "NetworkConfig":
@@ -298,6 +299,15 @@ def with_window(config: NetworkConfig, window: Sequence[int] | None) -> NetworkC
     return dataclasses.replace(
         config, refiner=dataclasses.replace(config.refiner, window=tuple(window))
     )
+
+
+def _as_plain(config: Any) -> dict[str, Any]:
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {
+        name: _as_plain(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+        if value is not None and (name not in _ADDED_FIELDS or value != _ADDED_FIELDS[name])
+    }
 
 
 def _check_bounds(config: Any, source: str) -> None:

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from model.config import ReducerConfig
 from util.errors import InputError
 
-_FLOOR = 0.01  # γ: keeps every policy's share above zero
 _LIVE = 0.5
 
 
@@ -42,10 +41,15 @@ class ReducedMemory:
 
 
 class _Gate(nn.Module):
-    """Scores the policies. If batch norms are frozen, bn1 acts by its scale and shift alone."""
+    """Scores the policies. If batch norms are frozen, bn1 acts by its scale and shift alone.
 
-    def __init__(self, key_channels: int, policies: int):
+    floor: γ, added to every score. It changes no choice, only the shares that selection's gradient
+    follows.
+    """
+
+    def __init__(self, key_channels: int, policies: int, floor: float):
         super().__init__()
+        self.floor = floor
         self.conv1 = nn.Conv1d(key_channels, key_channels, 3, padding=1)
         self.bn1 = nn.BatchNorm1d(key_channels)
         self.conv2 = nn.Conv1d(key_channels, policies, 3, padding=1)
@@ -55,7 +59,7 @@ class _Gate(nn.Module):
         """key [B, T, M, C^k] → [B, S], above 0."""
         pooled = key.mean(2).transpose(1, 2)
         scores = self.conv2(F.relu(self.bn1(self.conv1(pooled)))).mean(2)
-        return scores.tanh().clamp(min=0) + _FLOOR
+        return scores.tanh().clamp(min=0) + self.floor
 
 
 class _Reduction(nn.Module):
@@ -98,7 +102,7 @@ class RedundancyReduction(nn.Module):
             )
         # How many frames each policy merges into one.
         self.factors = tuple(2 ** (number + 1) for number in range(config.policies))
-        self.gate = _Gate(key_channels, config.policies)
+        self.gate = _Gate(key_channels, config.policies, config.floor)
         self.keys = nn.ModuleList(_Reduction(key_channels, factor) for factor in self.factors)
         self.values = nn.ModuleList(_Reduction(value_channels, factor) for factor in self.factors)
 

@@ -2,7 +2,8 @@
 
 python scripts/ablate.py stcn ROOT --table 1|2|7 [--weights ROLE=FILE …]
 python scripts/ablate.py pcvos ROOT --table 7|2|8|9|10 [--weights ROLE=FILE …]
-python scripts/ablate.py stcn|pcvos ROOT --list             the variants of all tables
+python scripts/ablate.py lfu ROOT --table regularisers|capacity [--weights ROLE=FILE …]
+python scripts/ablate.py stcn|pcvos|lfu ROOT --list         the variants of all tables
 python scripts/ablate.py remn ROOT [--weights remn=FILE …]
 
 Each table is written as Markdown and JSON, with a plot of accuracy against speed. Variants without
@@ -16,7 +17,7 @@ if not __package__:  # started by path, not as a module of the project
 import argparse
 from collections.abc import Callable, Iterable
 
-from scripts.studies import pcvos, remn, stcn
+from scripts.studies import lfu, pcvos, pcvos_roles, remn, stcn
 from scripts.studies.study import add_study_flags, run_study
 from scripts.studies.variants import Study
 from util.errors import EXIT_OK, InputError, run_command
@@ -31,7 +32,7 @@ def run_stcn(flags: argparse.Namespace) -> int:
 
 def run_pcvos(flags: argparse.Namespace) -> int:
     """PCVOS: progressive matching, per-clip training, intra-clip refinement."""
-    weights = pcvos.weights_of(flags.weights)
+    weights = pcvos_roles.weights_of(flags.weights)
 
     def study(table: str) -> Study:
         return pcvos.study(table, weights, flags.clip_lengths, flags.segment_frames)
@@ -59,6 +60,16 @@ def run_remn(flags: argparse.Namespace) -> int:
     return run_study(remn.study(remn.weights_of(flags.weights)), flags)
 
 
+def run_lfu(flags: argparse.Namespace) -> int:
+    """Adaptive memory: regularisers of the affinity (Tables 5 and 6); capacities (Figure 11)."""
+    weights = lfu.weights_of(flags.weights)
+
+    def study(table: str) -> Study:
+        return lfu.study(table, weights, flags.memory_frames)
+
+    return _run_tables(lfu.TABLES, study, flags)
+
+
 def _add_stcn(papers: Commands) -> None:
     trainings = "; ".join(f"{role}: {stages}" for role, stages in stcn.TRAININGS.items())
     parser = papers.add_parser(
@@ -80,7 +91,7 @@ def _add_table(parser: argparse.ArgumentParser, tables: Iterable[str]) -> None:
 
 
 def _add_pcvos(papers: Commands) -> None:
-    roles = "; ".join(f"{role}: {meaning}" for role, meaning in pcvos.ROLES.items())
+    roles = "; ".join(f"{role}: {meaning}" for role, meaning in pcvos_roles.ROLES.items())
     parser = papers.add_parser(
         "pcvos",
         help=run_pcvos.__doc__,
@@ -117,6 +128,23 @@ def _add_remn(papers: Commands) -> None:
     add_study_flags(parser, "results/ablate-remn")
 
 
+def _add_lfu(papers: Commands) -> None:
+    roles = "; ".join(f"{role}: train.py {' '.join(lfu.recipe(role))}" for role in lfu.ROLES)
+    parser = papers.add_parser(
+        "lfu", help=run_lfu.__doc__, description=f"{run_lfu.__doc__} Roles of weights: {roles}."
+    )
+    parser.set_defaults(run=run_lfu)
+    add_study_flags(parser, "results/ablate-lfu")
+    _add_table(parser, lfu.TABLES)
+    parser.add_argument(
+        "--memory_frames",
+        type=at_least(1),
+        nargs="+",
+        metavar="N",
+        help="capacities of LFU in frames (default: 2; capacity: 1 2 4 8)",
+    )
+
+
 def main() -> int:
     """Run the study that the flags name. Returns the exit code."""
     parser = FlagParser(
@@ -126,6 +154,7 @@ def main() -> int:
     _add_stcn(papers)
     _add_pcvos(papers)
     _add_remn(papers)
+    _add_lfu(papers)
     flags = parser.parse_args()
     return flags.run(flags)
 

@@ -1,4 +1,4 @@
-"""Make a data set of longer videos: those of another one, played back and forth.
+"""Make a data set of longer videos: those of another one, played back and forth or repeated.
 
 python scripts/make_long.py ROOT OUT --frames N       every video becomes N frames long
 python scripts/make_long.py ROOT OUT --times K        every video becomes K times as long
@@ -15,7 +15,7 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
 from dataset import Layout
-from scripts.studies.playing import write_played
+from scripts.studies.playing import BACK_AND_FORTH, ORDERS, write_played
 from util.errors import run_command
 from util.flags import FlagParser
 from util.text import counted
@@ -31,10 +31,17 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--frames", type=int, metavar="N", help="length of every video")
     length.add_argument("--times", type=float, metavar="K", help="factor of every video's length")
+    play = "play videos back and forth (default), or repeat them from start to end"
+    parser.add_argument("--play", choices=tuple(ORDERS), default=BACK_AND_FORTH, help=play)
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these videos")
     flags = parser.parse_args()
     out = write_played(
-        flags.root, flags.out, frames=flags.frames, times=flags.times, sequences=flags.sequences
+        flags.root,
+        flags.out,
+        frames=flags.frames,
+        times=flags.times,
+        sequences=flags.sequences,
+        order=flags.play,
     )
     layout = Layout.of(out)
     counts = [len(layout.frame_files(name)) for name in layout.names()]

@@ -24,6 +24,8 @@ class MemoryConfig:
     capacity_frames: int | None = bounded(None, at_least=1)
     max_megabytes: float | None = bounded(None, above=0)
     protect_annotated: bool = False  # of bounded policies: evict annotated frames last
+    # of policy redundancy: frames at which objects joined are never merged
+    exempt_joins: bool = True
     permanent: bool = False  # annotated frames enter before the first prediction, and stay
     # of policy random, as torch.Generator takes it
     seed: int = bounded(0, at_least=-(2**63), below=2**64)

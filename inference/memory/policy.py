@@ -10,6 +10,7 @@ from inference.memory.bank import MemoryBank
 from inference.memory.config import MemoryConfig
 from inference.memory.tables import Usage
 from model import VOSNetwork
+from util.errors import InputError
 
 
 class Write(enum.Enum):
@@ -38,10 +39,17 @@ class MemoryPolicy(abc.ABC):
     slot: ClassVar[str | None] = None
     # whether it writes the frames that the sampling of the settings chooses
     samples: ClassVar[bool] = True
+    # whether it merges frames, so that some must be exempt
+    merges: ClassVar[bool] = False
     # the bound if none is set; None: the policy is not bounded
     default_capacity_frames: ClassVar[int | None] = None
 
     def __init__(self, config: MemoryConfig):
+        if not (config.exempt_joins or self.merges):
+            raise InputError(
+                f"memory.exempt_joins is false, but memory {config.policy} merges no frames; leave"
+                " it out, or choose memory redundancy"
+            )
         self.config = config
         self.permanent_frames: set[int] = set()  # never evicted; the video's memory adds to them
 

@@ -4,10 +4,10 @@ Legend: G groups, T frames, M elements of a frame, C channels.
 
 Published (REMN; Chen, Zhang, Yang, Wu, 2023): when the memory holds N frames, they become
 T / 2^(S+1) frames, by the network's gate and convolutions (model/redundancy_reduction.py).
-Ours: N = 12. The frames at which objects joined, and permanent frames, are exempt and come on top
-of N. Merged frames lie between two exempt ones, so that none mixes frames from before and after an
-object joined. The newest frames of a stretch between two exempt ones stay unmerged if they do not
-fill a group.
+Ours: N = 12. The frames at which objects joined are exempt and come on top of N, unless
+memory.exempt_joins is false; permanent frames always are. Merged frames lie between two exempt ones
+or two frames at which objects joined, so that none mixes frames from before and after an object
+joined. The newest frames of such a stretch stay unmerged if they do not fill a group.
 """
 
 import bisect
@@ -39,6 +39,7 @@ class RedundancyReduced(EveryK):
 
     default_capacity_frames = 12
     slot = "reducer"
+    merges = True
 
     def __init__(self, config: MemoryConfig):
         super().__init__(config)
@@ -83,10 +84,12 @@ class RedundancyReduced(EveryK):
     def _stretches(self, frames: list[int], first_frames: Collection[int]) -> list[list[int]]:
         """Those of the frames in memory that may be merged, one list per stretch.
 
-        first_frames: at which objects joined. They end a stretch even if they are not in their
-        place in time, as preloaded frames are not.
+        first_frames: at which objects joined. They begin a new stretch even if they are not in
+        their place in time, as preloaded frames are not.
         """
-        joins, exempt = sorted(first_frames), self.permanent_frames.union(first_frames)
+        joins, exempt = sorted(first_frames), set(self.permanent_frames)
+        if self.config.exempt_joins:
+            exempt |= first_frames
 
         def stretch_of(frame: int) -> int | None:
             return None if frame in exempt else bisect.bisect(joins, frame)

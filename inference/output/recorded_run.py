@@ -20,6 +20,7 @@ _ADDED_SETTINGS = {
     "memory.permanent": False,
     "direction": "forward",
     "reading.kernel_sigma": None,
+    "memory.exempt_joins": True,
 }
 
 

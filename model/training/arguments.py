@@ -27,8 +27,10 @@ from model.training.stages import STAGES, TrainingConfig
 from util.device import AMP_DTYPES
 from util.distributed import world_size
 from util.errors import InputError, explain_out_of_memory
-from util.settings import parse_settings, with_setting
+from util.settings import parse_settings, setting_names, with_setting
 from util.text import counted
+
+_NETWORK_PREFIX = "network."  # of settings of the network, in --set
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +105,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="any value of the table, such as bootstrap.final_fraction=0.2",
+        help="any value of the table, such as bootstrap.final_fraction=0.2, or of the network's "
+        "own modules, such as network.enhancer.window=5,5",
     )
 
 
@@ -271,7 +274,8 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         given["average_decay"] = None
     config = dataclasses.replace(STAGES[arguments.stage], **given)
     for name, value in parse_settings(arguments.set):
-        config = with_setting(config, name, value, fixed=("stage", "mix", *given))
+        if not name.startswith(_NETWORK_PREFIX):
+            config = with_setting(config, name, value, fixed=("stage", "mix", *given))
     config.check()
     if config.batch_size % (world_size() * config.accumulate):
         raise InputError(
@@ -313,7 +317,8 @@ def resolve_network(
             f"key_channels is {arguments.key_channels}; "
             f"it must be at least 1 and at most {MOST_KEY_CHANNELS:,}"
         )
-    base, window = preset(config.network), arguments.window
+    base = _with_network_settings(preset(config.network), arguments, start)
+    window = arguments.window
     if window is not None and base.refiner is None:
         raise InputError(
             f"--window: network {config.network} has no refinement; "
@@ -326,6 +331,40 @@ def resolve_network(
     check_slots(network, config.clip_frames, config.reduce_frames)
     check_frames(config.frames, config.clip_frames, config.reduce_frames)
     return network
+
+
+@dataclasses.dataclass(frozen=True)
+class _NetworkSettings:
+    """So that the network's settings have names that begin with `network.`."""
+
+    network: NetworkConfig
+
+
+def _with_network_settings(
+    base: NetworkConfig, arguments: argparse.Namespace, start: NetworkConfig | None
+) -> NetworkConfig:
+    """The preset with the settings of its slots that --set gives as network.SLOT.NAME=VALUE.
+
+    Those that names and shapes do not show are otherwise the ones that the weights in `start` have.
+    """
+    if base.reducer is not None and start is not None and start.reducer is not None:
+        reducer = dataclasses.replace(base.reducer, floor=start.reducer.floor)
+        base = dataclasses.replace(base, reducer=reducer)
+    settings = _NetworkSettings(base)
+    # the window of the refinement has a flag of its own
+    changeable = tuple(f"{_NETWORK_PREFIX}{slot}." for slot in SLOTS)
+    fixed = [name for name in setting_names(settings) if not name.startswith(changeable)]
+    fixed += [f"{_NETWORK_PREFIX}refiner.window"] if base.refiner is not None else []
+    for name, value in parse_settings(arguments.set):
+        if name.startswith(_NETWORK_PREFIX):
+            if len(fixed) == len(setting_names(settings)):
+                raise InputError(
+                    f"--set {name}: network {base.name} has no module with settings; leave it out, "
+                    "or choose another --network"
+                )
+            settings = with_setting(settings, name, value, fixed=fixed)
+    settings.network.check()
+    return settings.network
 
 
 def _check_slot_rates(network: NetworkConfig, config: TrainingConfig) -> None:

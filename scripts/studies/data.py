@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset import Layout
 from inference.cli import require_truth
-from scripts.studies.playing import write_played
+from scripts.studies.playing import BACK_AND_FORTH, write_played
 from util.errors import InputError
 from util.text import counted
 
@@ -84,14 +84,22 @@ class StudyData:
         return [sys.executable, program, *flags]
 
     def lengthened(
-        self, out: Path, *, frames: int | None = None, times: float | None = None
+        self,
+        out: Path,
+        *,
+        frames: int | None = None,
+        times: float | None = None,
+        order: str = BACK_AND_FORTH,
     ) -> "StudyData":
-        """The same videos played back and forth, to `frames` frames or to `times` their length.
+        """The same videos played longer, to `frames` frames or to `times` their length.
 
-        They are written to `out` as links. Raises InputError, see write_played.
+        They are written to `out` as links. order: see write_played. Raises InputError, as it does.
         """
-        root = write_played(self.layout.root, out, frames=frames, times=times, sequences=self.names)
+        root = write_played(
+            self.layout.root, out, frames=frames, times=times, sequences=self.names, order=order
+        )
         played = f"×{times:g}" if frames is None else f"to {frames} frames"
+        played += "" if order == BACK_AND_FORTH else f" {order}"
         return self._read_from(root, played=played)
 
     def cut(self, out: Path, frames: int) -> "StudyData":

@@ -8,43 +8,18 @@ table compares; the values are ours if no flag gives them.
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 
 from inference.config import SYSTEMS
-from inference.segmenter import WEIGHTS_FOLDER
 from model import load_network
+from scripts.studies.pcvos_roles import ROLES, SWITCHED_ROLES, window_of
 from scripts.studies.variants import Omission, Study, Variant, Weights, Window
 from util.errors import InputError
 
 CLIP_LENGTHS = (5, 10, 15, 25)  # published
 SEGMENT_FRAMES = (1, 3, 5, 10)
-ROLES = {
-    "stcn": "three-frame training, no refinement",
-    "stcn_clip": "per-clip training, no refinement",
-    "pcvos_traditional": "three-frame training, refinement",
-    "pcvos": "per-clip training, refinement",
-}
-_UNREFINED_ROLES = ("stcn", "stcn_clip")
-_PER_CLIP_ROLES = ("stcn_clip", "pcvos")
 _PUBLISHED_SEGMENT = SYSTEMS["pcvos"].memory.segment_frames
-_WINDOW_ROLE = re.compile(r"pcvos@(\d+)x(\d+)x(\d+)")
-
-
-def weights_of(given: Iterable[str]) -> Weights:
-    """The weights of ROLE=FILE texts; by default the shipped networks, both trained per clip.
-
-    The roles are ROLES, and pcvos@2x5x5 for a network that was trained with such windows. Raises
-    InputError for other texts and unknown roles.
-    """
-    given = list(given)
-    roles = [text.partition("=")[0] for text in given]
-    windows = dict.fromkeys(role for role in roles if _window_of(role))
-    shipped = {
-        role: WEIGHTS_FOLDER / SYSTEMS[system].shipped_weights
-        for role, system in {"stcn_clip": "stcn", "pcvos": "pcvos"}.items()
-    }
-    return Weights(given, [*ROLES, *windows], shipped)
 
 
 def study(
@@ -91,6 +66,8 @@ class _Request:
         if self.weights.find(role) is not None:
             return None
         reason = self.weights.reason_missing(role)
+        if not self.weights.is_given(role):
+            reason += f" (train it with train.py {shlex.join(ROLES[role].recipe())} …)"
         return Omission(f"{role} ({ROLES[role]})", reason, _run_names(role, lengths, segments))
 
     def variant(
@@ -104,11 +81,11 @@ class _Request:
             label=str(length),
             columns={**columns, "L": str(length)},
             weights=self.weights.find(role),
-            window=_window_of(role),
+            window=window_of(role),
             system="pcvos",
             settings={
                 "clip_length": length,
-                "refine": role not in _UNREFINED_ROLES,
+                "refine": ROLES[role].refined if role in ROLES else True,
                 "memory.segment_frames": segment,
             },
         )
@@ -117,15 +94,15 @@ class _Request:
 def _matching_mechanism(request: _Request) -> Study:
     """Table 7."""
     segment, variants, left_out = request.segment, [], []
-    for role in ROLES:
+    for role, trained in SWITCHED_ROLES.items():
         if omission := request.omission(role, request.lengths, (None, segment)):
             left_out.append(omission)
             continue
         for progressive in (False, True):
             switches = {
                 "PMM": progressive,
-                "PCT": role in _PER_CLIP_ROLES,
-                "ICR": role not in _UNREFINED_ROLES,
+                "PCT": trained.per_clip,
+                "ICR": trained.refined,
             }
             line = " + ".join(name for name, on in switches.items() if on) or "none of the three"
             columns = {name: _yes_or_no(on) for name, on in switches.items()}
@@ -150,16 +127,18 @@ def _matching_mechanism(request: _Request) -> Study:
 def _training_schemes(request: _Request) -> Study:
     """Table 2."""
     segment, variants, left_out = request.segment, [], []
-    for role in ROLES:
+    for role, trained in ROLES.items():
         if omission := request.omission(role, request.lengths, (segment,)):
             left_out.append(omission)
             continue
-        scheme = "per clip" if role in _PER_CLIP_ROLES else "three frames"
-        refined = role not in _UNREFINED_ROLES
-        line = f"{scheme}, {'refined' if refined else 'not refined'}"
-        columns = {"training": scheme, "refinement": _yes_or_no(refined)}
+        columns = {
+            "training": trained.scheme,
+            "Dice": _yes_or_no(trained.dice),
+            "refinement": _yes_or_no(trained.refined),
+        }
         variants += [
-            request.variant(role, length, segment, line, columns) for length in request.lengths
+            request.variant(role, length, segment, str(trained), columns)
+            for length in request.lengths
         ]
     return Study(
         name="pcvos-table-2",
@@ -275,7 +254,7 @@ class _TrainedWindows:
 def _trained_windows(weights: Weights) -> _TrainedWindows:
     windows, refused = {}, {}
     for role in weights.roles:
-        if role != "pcvos" and _window_of(role) is None:
+        if role != "pcvos" and window_of(role) is None:
             continue
         try:
             windows[role] = _read_window(weights, role)
@@ -286,7 +265,7 @@ def _trained_windows(weights: Weights) -> _TrainedWindows:
 
 def _read_window(weights: Weights, role: str) -> Window:
     """The window of a role's network. Raises InputError if it is not the one that the role says."""
-    file, expected = weights.find(role), _window_of(role)
+    file, expected = weights.find(role), window_of(role)
     if file is None:
         raise InputError(weights.reason_missing(role))
     refiner = load_network(file, window=expected).config.refiner
@@ -295,12 +274,6 @@ def _read_window(weights: Weights, role: str) -> Window:
     if expected and refiner.window != expected:
         raise InputError(f"{file} is a network with windows of {_window_text(refiner.window)}")
     return refiner.window
-
-
-def _window_of(role: str) -> Window | None:
-    """(2, 5, 5) for role pcvos@2x5x5; None for roles that name no window."""
-    match = _WINDOW_ROLE.fullmatch(role)
-    return tuple(map(int, match.groups())) if match else None
 
 
 def _window_text(window: Window) -> str:

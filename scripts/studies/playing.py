@@ -1,8 +1,8 @@
-"""Videos played back and forth to any length, as a data set of symbolic links."""
+"""Videos played again and again to any length, as a data set of symbolic links."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dataset import Layout
@@ -28,6 +28,22 @@ def back_and_forth(frame_count: int, length: int) -> list[int]:
     return [min(index % period, period - index % period) for index in range(length)]
 
 
+def from_the_start(frame_count: int, length: int) -> list[int]:
+    """The positions 0 1 … 0 1 … of a video that starts again after its last frame.
+
+    Returns `length` positions in 0..frame_count - 1. Source: REMN (Chen, Zhang, Yang, Wu, 2023),
+    Table III, whose long videos repeat a video from start to end.
+    """
+    return [index % frame_count for index in range(length)]
+
+
+BACK_AND_FORTH = "back-and-forth"
+ORDERS: Mapping[str, Callable[[int, int], list[int]]] = {
+    BACK_AND_FORTH: back_and_forth,
+    "repeat": from_the_start,
+}
+
+
 def write_played(
     root: Path,
     out: Path,
@@ -36,11 +52,13 @@ def write_played(
     times: float | None = None,
     sequences: Sequence[str] | None = None,
     lengthen: bool = True,
+    order: str = BACK_AND_FORTH,
 ) -> Path:
-    """Write the data set `root` to `out` with each video played back and forth.
+    """Write the data set `root` to `out` with each video played longer.
 
     Give one of two lengths. frames: of each video; fewer than it has cut it. times: a multiple of
-    each video's length. sequences: the videos; None: all. lengthen: False only cuts videos.
+    each video's length. sequences: the videos; None: all. lengthen: False only cuts videos. order:
+    of ORDERS, in which the frames are played.
 
     Frames and their masks and truth are symbolic links, numbered from 00000. An `out` that an
     earlier call wrote for the same request is kept. Returns `out`. Raises InputError for folders,
@@ -56,6 +74,7 @@ def write_played(
         "times": times,
         "lengthen": lengthen,
         "sequences": chosen,
+        "order": order,
     }
     if out.exists():
         _check_same_request(out, record)
@@ -66,7 +85,11 @@ def write_played(
             paths = _frame_files(layout, name)
             length = frames if times is None else max(round(times * len(paths)), 1)
             length = length if lengthen else min(length, len(paths))
-            _write_video(layout, unfinished, name, paths, length)
+            if length > _MAX_FRAMES:
+                raise InputError(
+                    f"{name}: would have {length:,} frames; at most {_MAX_FRAMES:,} are written"
+                )
+            _write_video(layout, unfinished, name, paths, ORDERS[order](len(paths), length))
         _write_lists(layout, unfinished, chosen)
         (unfinished / _RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
     return out
@@ -106,6 +129,8 @@ def _check_same_request(out: Path, record: dict[str, object]) -> None:
         earlier = json.loads((out / _RECORD_NAME).read_text())
     except (OSError, ValueError):
         earlier = None
+    if isinstance(earlier, dict):  # before there were orders, all videos were played so
+        earlier = {"order": BACK_AND_FORTH} | earlier
     if not isinstance(earlier, dict) or earlier.keys() != record.keys():
         raise InputError(
             f"{out}: exists, and was not made by playing videos; choose another folder"
@@ -126,12 +151,10 @@ def _frame_files(layout: Layout, name: str) -> list[Path]:
     return paths
 
 
-def _write_video(layout: Layout, out: Path, name: str, paths: list[Path], length: int) -> None:
-    if length > _MAX_FRAMES:
-        raise InputError(
-            f"{name}: would have {length:,} frames; at most {_MAX_FRAMES:,} are written"
-        )
-    order = back_and_forth(len(paths), length)
+def _write_video(
+    layout: Layout, out: Path, name: str, paths: list[Path], order: Sequence[int]
+) -> None:
+    """Write one video. order: the positions of its frames, in the order in which they are shown."""
     _link(out / layout.frames / name, [paths[position] for position in order])
     for folder in layout.masks:
         source = layout.folder / folder / name

@@ -64,7 +64,7 @@ def run_variant(
     """
     trace_path = folder / TRACE_NAME
     output = ["--output", str(folder), "--trace", str(trace_path)]
-    _run_to_end([*data.command(), *variant.flags(), *common_flags, *output])
+    run_to_end([*data.command(), *variant.flags(), *common_flags, *output])
     overall = json.loads((folder / SCORES_NAMES[0]).read_text())["overall"]
     device = json.loads((folder / CONFIG_NAME).read_text())["run"]["device"]
     recorded = read_trace(trace_path)
@@ -86,8 +86,11 @@ def run_variant(
     )
 
 
-def _run_to_end(command: Sequence[str]) -> None:
-    """Run a command and show its standard error. Raises FailedRunError if it fails."""
+def run_to_end(command: Sequence[str]) -> str:
+    """Run a command and show its standard error.
+
+    Returns what it printed on standard output. Raises FailedRunError if it fails.
+    """
     last = ""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -98,8 +101,11 @@ def _run_to_end(command: Sequence[str]) -> None:
                 print(f"  {line}", end="", file=sys.stderr, flush=True)
                 last = line.strip() or last
             code = process.wait()
+        output.seek(0)
+        printed = output.read().decode(errors="replace")
     if code:
         raise FailedRunError(last.removeprefix("error: ") or f"ended with exit code {code}")
+    return printed
 
 
 @contextlib.contextmanager

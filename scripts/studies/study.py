@@ -5,6 +5,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from scripts.common.circumstances import circumstances
 from scripts.common.progress import print_progress
 from scripts.studies.data import StudyData
 from scripts.studies.over_time import over_time
+from scripts.studies.playing import BACK_AND_FORTH
 from scripts.studies.report import Report, Row
 from scripts.studies.runs import FailedRunError, Run, run_folder, run_variant
 from scripts.studies.variants import Omission, Study, Variant
@@ -85,12 +87,14 @@ def run_study(
     *,
     times: Sequence[float] = (),
     frames: int | None = None,
+    orders: Sequence[str] = (BACK_AND_FORTH,),
     with_time: bool = False,
 ) -> int:
     """Run the study's variants and report.
 
     times: play the videos at these multiples of their length, one after another (default: 1).
-    frames: play them to this number of frames. with_time: also measure how accuracy, memory and
+    frames: play them to this number of frames. orders: in which longer videos are played, see
+    write_played; each is a row of its own. with_time: also measure how accuracy, memory and
     time per frame develop. The report is rewritten after each variant.
 
     Returns the exit code: 2 if a variant failed. Raises InputError if nothing can be run.
@@ -103,7 +107,7 @@ def run_study(
         raise InputError(f"{study.name}: no variant can be run: {_join(study.left_out)}")
     _check_folder(flags.output)
     data = _read_data(flags)
-    lengths = _play(data, flags, times, frames)
+    lengths = _play(data, flags, times, frames, orders)
     measured = circumstances(torch.get_num_threads(), select_device(flags.device))
     for omission in study.left_out:
         print_progress(f"left out: {omission}")
@@ -209,16 +213,25 @@ def _read_data(flags: argparse.Namespace) -> StudyData:
 
 
 def _play(
-    data: StudyData, flags: argparse.Namespace, times: Sequence[float], frames: int | None
+    data: StudyData,
+    flags: argparse.Namespace,
+    times: Sequence[float],
+    frames: int | None,
+    orders: Sequence[str] = (BACK_AND_FORTH,),
 ) -> list[StudyData]:
-    """The data at each length that it is played at."""
-    folder = flags.output / "data"
+    """The data at each length that it is played at, in each order."""
     prefix = "" if flags.max_frames is None else f"first-{flags.max_frames}-"
+
+    def lengthened(length: str, order: str, **request: Any) -> StudyData:
+        name = prefix + length + ("" if order == BACK_AND_FORTH else f"-{order}")
+        return data.lengthened(flags.output / "data" / name, order=order, **request)
+
     if frames is not None:
-        return [data.lengthened(folder / f"{prefix}to-{frames}", frames=frames)]
-    return [
-        data
-        if multiple == 1
-        else data.lengthened(folder / f"{prefix}x{multiple:g}", times=multiple)
-        for multiple in times or (1,)
-    ]
+        return [lengthened(f"to-{frames}", order, frames=frames) for order in orders]
+    played = []
+    for multiple in times or (1,):
+        if multiple == 1:
+            played.append(data)
+        else:
+            played += [lengthened(f"x{multiple:g}", order, times=multiple) for order in orders]
+    return played

@@ -94,6 +94,21 @@ def test_the_gate_follows_its_formula_and_inference_chooses_as_training_does():
         )
 
 
+def test_gamma_changes_the_shares_that_the_gate_learns_from_but_no_choice():
+    key, _ = draw()
+    torch.manual_seed(0)
+    modules = [RedundancyReduction(ReducerConfig(floor=floor), 4, 5) for floor in (0.01, 0.5)]
+    modules[1].load_state_dict(modules[0].state_dict())
+    small, large = (module.eval().gate(key) for module in modules)
+    torch.testing.assert_close(large - small, torch.full_like(small, 0.49))
+    assert torch.equal(select(small).argmax(-1), select(large).argmax(-1))
+    gradients = [
+        torch.autograd.grad(select(worth)[:, 0].sum(), worth)[0].abs().sum()
+        for worth in (small, large)
+    ]
+    assert gradients[1] < 0.8 * gradients[0]
+
+
 def test_the_gate_can_choose_either_policy():
     module, (key, _) = module_of(filled=False), draw()
     for policy in range(2):

@@ -13,7 +13,7 @@ from toy_trees import file_names, write_davis, write_generic
 
 from dataset import DavisDataset, GenericDataset
 from inference.scoring import score_folder
-from scripts.studies.playing import back_and_forth, write_played
+from scripts.studies.playing import back_and_forth, from_the_start, write_played
 from util.errors import InputError
 
 
@@ -32,6 +32,20 @@ def pixels(path: Path) -> np.ndarray:
 )
 def test_order_turns_at_both_ends_without_repeating_them(frames, length, order):
     assert back_and_forth(frames, length) == order
+
+
+def test_a_repeated_video_starts_again_after_its_last_frame(tmp_path):
+    assert from_the_start(3, 7) == [0, 1, 2, 0, 1, 2, 0]
+    root = write_davis(tmp_path / "davis", {"bear": 3})
+    repeated = write_played(root, tmp_path / "repeated", times=2, order="repeat")
+    turned = write_played(root, tmp_path / "turned", times=2)
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        fourth = Path(kind) / f"480p/bear/00003.{suffix}"
+        first = pixels(root / kind / f"480p/bear/00000.{suffix}")
+        assert np.array_equal(pixels(repeated / fourth), first)
+        assert not np.array_equal(pixels(turned / fourth), first)
+    with pytest.raises(InputError, match="made with order repeat, not back-and-forth"):
+        write_played(root, tmp_path / "repeated", times=2)
 
 
 def test_truth_follows_the_frames_of_a_davis_tree(tmp_path):

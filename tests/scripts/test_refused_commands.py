@@ -3,7 +3,7 @@
 import pytest
 from toy_trees import write_davis, write_generic
 
-from scripts import ablate, analyse, benchmark, compare
+from scripts import ablate, analyse, benchmark, compare, reproduce
 from util.errors import EXIT_INPUT_ERROR, run_command
 
 BENCHMARK = [
@@ -40,7 +40,7 @@ ABLATE = [
     ("pcvos davis --table 10 --segment_frames -1", "--segment_frames: -1: at least 1 is needed"),
     ("pcvos davis --table 7 --segment_frames 3 5", "--segment_frames 3 5: only table 10"),
     ("pcvos davis --table 7 --rows huge", "--rows huge: matches no variant; there are stcn_clip-"),
-    ("pcvos davis --table 7 --rows stcn-*", "no variant can be run: stcn (three-frame training"),
+    ("pcvos davis --table 7 --rows stcn-*", "no variant can be run: stcn (frame by frame, 3"),
     ("pcvos davis --table 7 --output mask.png", "--output mask.png: a file; a folder is needed"),
     ("pcvos davis --table 7 --output mask.png/study", "mask.png is a file; a folder is needed"),
     ("pcvos made --table 7", "no JPEGImages/480p or JPEGImages here"),
@@ -52,6 +52,9 @@ ABLATE = [
     ("stcn davis --table 2 --weights l1-64=a.pth", "no role 'l1-64'; the roles are stcn, s0"),
     ("remn davis --weights best=a.pth", "--weights best=a.pth: no role 'best'; the roles are remn"),
     ("remn davis --weights remn", "--weights remn: ROLE=FILE is needed"),
+    ("lfu davis", "--table: give one of regularisers, capacity"),
+    ("lfu davis --table capacity --memory_frames 0", "--memory_frames: 0: at least 1 is needed"),
+    ("lfu davis --table regularisers --weights drop=a.pth", "no role 'drop'; the roles are stcn"),
 ]
 COMPARE = [
     ("davis --memory_frames 0", "--memory_frames: 0: at least 1 is needed"),
@@ -81,11 +84,23 @@ ANALYSE = [
     ("memory --colour red", "--colour: not known; the flags are"),
     ("memory --data_path generic --capacities 2", "validation needs the truth of every frame"),
 ]
+REPRODUCE = [
+    ("", "one of the arguments --what --list is required"),
+    ("--what best", "argument --what: invalid choice: 'best'"),
+    ("--what shipped", "--davis_path: --what shipped needs DAVIS"),
+    ("--what shipped --davis_path nowhere", "--davis_path nowhere: no such folder"),
+    (
+        "--what shipped --davis_path davis --rows best",
+        "--rows best: matches no row; there are stcn",
+    ),
+    ("--what authors --davis_path davis", "stcn.pth: no such file; it is published at https://"),
+]
 REFUSED = [
     *((benchmark, *row) for row in BENCHMARK),
     *((ablate, *row) for row in ABLATE),
     *((compare, *row) for row in COMPARE),
     *((analyse, *row) for row in ANALYSE),
+    *((reproduce, *row) for row in REPRODUCE),
 ]
 
 

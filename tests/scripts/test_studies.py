@@ -14,7 +14,7 @@ from repository import ROOT
 from toy_trees import file_names, write_davis, write_generic, write_tiny_weights
 
 from scripts import ablate, benchmark
-from scripts.studies import pcvos, runs, systems
+from scripts.studies import long_videos, pcvos, pcvos_roles, runs, systems
 from scripts.studies import study as study_module
 from scripts.studies.data import StudyData
 from scripts.studies.study import add_study_flags, run_study
@@ -116,9 +116,16 @@ def test_cut_videos_played_longer_have_folders_named_after_both(davis, variant, 
         assert data.name == lengths[1].name == davis.name
         names += [runs.run_folder(tmp_path, variant, one).name for one in lengths]
         study_module._play(data, flags, (), 7)
+        once, turned, repeated = study_module._play(
+            data, flags, (1, 2), None, ("back-and-forth", "repeat")
+        )
+        assert [one.played for one in (once, turned, repeated)] == ["×1", "×2", "×2 repeat"]
+        assert runs.run_folder(tmp_path, variant, repeated).name == f"tiny-first-{frames}-x2-repeat"
     assert names == ["tiny-first-4", "tiny-first-4-x3", "tiny-first-5", "tiny-first-5-x3"]
     assert file_names(tmp_path / "data") == [
-        f"first-{frames}{played}" for frames in (4, 5) for played in ("", "-to-7", "-x3")
+        f"first-{frames}{played}"
+        for frames in (4, 5)
+        for played in ("", "-to-7", "-x2", "-x2-repeat", "-x3")
     ]
 
 
@@ -132,7 +139,7 @@ def test_only_the_requested_rows_are_listed_run_and_reported(davis, tiny, tmp_pa
         run_study(study, study_flags(davis, "--rows", "pcvos", "--output", tmp_path / "study"))
 
     given = [f"stcn={tiny}", "pcvos=lost.pth", "stcn_clip=gone.pth"]
-    table = pcvos.study("7", pcvos.weights_of(given))
+    table = pcvos.study("7", pcvos_roles.weights_of(given))
     flags = study_flags(davis, "--list", "--rows", "stcn-*", "stcn_clip-L10-F5")
     assert run_study(table, flags) == 0
     listed = capsys.readouterr().out
@@ -155,6 +162,16 @@ def test_long_videos_are_a_command_of_the_benchmark(davis, tiny, tmp_path, capsy
     assert "remn: gone.pth: no such file" in output.err
     assert "FPS of longer videos over those of ×1: stcn ×2" in output.out
     assert (out / "long-over-time.png").is_file()
+
+
+def test_long_videos_are_played_in_the_orders_that_are_given(davis, monkeypatch):
+    given = {}
+    monkeypatch.setattr(systems, "study", lambda weights: study_of())
+    monkeypatch.setattr(long_videos, "run_study", lambda *_, **request: given.update(request) or 0)
+    command = ["benchmark.py", "long", str(davis), "--play", "repeat", "back-and-forth"]
+    monkeypatch.setattr("sys.argv", command)
+    assert benchmark.main() == 0
+    assert given["orders"] == ["repeat", "back-and-forth"] and given["times"] == [1, 3]
 
 
 def test_ablate_starts_by_its_path_and_lists_its_variants(davis, tiny, tmp_path):

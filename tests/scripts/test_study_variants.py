@@ -11,8 +11,10 @@ from inference.config import SYSTEMS, system_config
 from inference.memory import POLICIES
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from scripts.studies import pcvos, remn, systems
+from model.training.arguments import resolve_config, resolve_network
+from scripts.studies import lfu, pcvos, pcvos_roles, remn, systems
 from scripts.studies.variants import Study
+from train import parse_arguments
 from util.errors import InputError
 
 
@@ -34,7 +36,7 @@ def reducing(tmp_path_factory):
 
 
 def pcvos_study(table: str, given: list[str], *values: list[int]) -> Study:
-    return pcvos.study(table, pcvos.weights_of(given), *values)
+    return pcvos.study(table, pcvos_roles.weights_of(given), *values)
 
 
 def systems_study(given: list[str], *values: list[int]) -> Study:
@@ -78,15 +80,56 @@ def test_table_7_has_all_combinations_with_weights_and_reports_the_others(tiny, 
 
 
 def test_table_2_compares_trainings_of_both_networks(tiny, refined):
-    files = {"stcn": tiny, "stcn_clip": tiny, "pcvos_traditional": refined, "pcvos": refined}
+    files = {name: refined if role.refined else tiny for name, role in pcvos_roles.ROLES.items()}
     study = pcvos_study("2", [f"{role}={file}" for role, file in files.items()], [5])
     assert cells(study) == [
-        ("three frames", "no", "5"),
-        ("per clip", "no", "5"),
-        ("three frames", "yes", "5"),
-        ("per clip", "yes", "5"),
+        ("frame by frame, 3 frames", "no", "no", "5"),
+        ("per clip, 2 clips of 3", "yes", "no", "5"),
+        ("frame by frame, 3 frames", "no", "yes", "5"),
+        ("per clip, 2 clips of 3", "yes", "yes", "5"),
+        ("frame by frame, 7 frames", "no", "yes", "5"),
+        ("per clip, 2 clips of 2", "yes", "yes", "5"),
+        ("per clip, 2 clips of 4", "yes", "yes", "5"),
+        ("per clip, 2 clips of 3", "no", "yes", "5"),
     ]
-    assert not study.left_out and len({variant.line for variant in study.variants}) == 4
+    assert not study.left_out and len({variant.line for variant in study.variants}) == 8
+    missing = next(text for text in reasons(pcvos_study("2", [])) if "pcvos_clip9" in text)
+    assert "--stage clip --network pcvos --frames 9 --clip_frames 4 --set dice_weight=1" in missing
+
+
+@pytest.mark.parametrize("name", pcvos_roles.ROLES)
+def test_the_recipe_of_a_role_trains_what_the_role_says(name, monkeypatch):
+    role = pcvos_roles.ROLES[name]
+    monkeypatch.setattr("sys.argv", ["train.py", "--id", "role", *role.recipe()])
+    arguments = parse_arguments()
+    config = resolve_config(arguments, torch.device("cpu"))
+    assert (config.frames, config.clip_frames) == (role.frames, role.clip_frames)
+    assert bool(config.dice_weight) == role.dice
+    assert (resolve_network(arguments, config).refiner is not None) == role.refined
+
+
+def test_lfu_compares_networks_trained_with_regularisers_in_each_memory(tiny, monkeypatch):
+    weights = lfu.weights_of([f"stcn={tiny}", f"dropout+reallocate={tiny}", "reallocate=gone.pth"])
+    study = lfu.study("regularisers", weights)
+    memories = ("every-k", "first-and-latest", "lfu-2")
+    assert cells(study) == [
+        *(("no", "no", memory) for memory in memories),
+        *(("0.5", "yes", memory) for memory in memories),
+    ]
+    dropout, reallocate = reasons(study)
+    assert "--set affinity.dropout=0.5" in dropout and "gone.pth: no such file" in reallocate
+    for role, affinity in lfu.ROLES.items():
+        monkeypatch.setattr("sys.argv", ["train.py", "--id", "role", *lfu.recipe(role)])
+        assert resolve_config(parse_arguments(), torch.device("cpu")).affinity == affinity
+
+
+def test_lfus_capacities_lie_between_the_unbounded_memories_of_one_network(tiny):
+    study = lfu.study("capacity", lfu.weights_of([f"stcn={tiny}"]), [2, 1, 2])
+    assert names(study) == ["stcn-every-k", "stcn-first-and-latest", "stcn-lfu-2", "stcn-lfu-1"]
+    resolved = [system_config("stcn", **variant.settings).memory for variant in study.variants]
+    assert [memory.capacity_frames for memory in resolved] == [None, None, 2, 1]
+    without = lfu.study("capacity", lfu.weights_of(["stcn=gone.pth"]))
+    assert not without.variants and "stcn: gone.pth: no such file" in reasons(without)
 
 
 def test_tables_8_and_9_compare_the_windows_that_differ_in_their_axes(tmp_path, refined):
@@ -126,7 +169,7 @@ def test_table_10_treats_segments_as_long_as_the_clip_as_none(refined):
 )
 def test_weights_of_unknown_roles_or_forms_are_refused(given):
     with pytest.raises(InputError, match="--weights"):
-        pcvos.weights_of(given)
+        pcvos_roles.weights_of(given)
 
 
 def test_comparison_has_a_row_for_every_system_and_policy_with_weights(tiny, refined):

@@ -105,6 +105,21 @@ def test_a_full_memory_becomes_a_half_or_a_quarter_except_for_the_annotated_fram
 
 
 @torch.no_grad()
+def test_frames_at_which_objects_joined_are_merged_too_if_they_are_not_exempt(reinforced_network):
+    written = Written(choosing(reinforced_network, 4), exempt_joins=False)
+    written.write(0, joining=(1,))
+    for frame in range(1, 6):
+        written.write(frame)
+    written.write(6, joining=(2,))
+    for frame in range(7, 13):
+        written.write(frame)
+    # merged at the 13th frame, since none comes on top of the 12; still nothing mixes frames from
+    # before and after object 2 joined
+    before = run_of(0, 4, 4) | {4: [4], 5: [5]}
+    written.assert_holds({**before, **run_of(6, 4, 4), 10: [10], 11: [11], 12: [12]})
+
+
+@torch.no_grad()
 def test_merged_frames_are_merged_again_and_the_memory_never_exceeds_its_capacity(
     reinforced_network,
 ):

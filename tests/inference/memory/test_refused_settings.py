@@ -39,6 +39,7 @@ REFUSED = [
     ),
     ("remn", {"max_memory_mb": 50}, "memory redundancy is bounded in frames"),
     ("remn", {"memory.protect_annotated": True}, "memory redundancy is bounded in frames"),
+    ("lfu", {"memory.exempt_joins": False}, "memory lfu merges no frames.*memory redundancy"),
     # sampling by count and by masks
     ("stcn", {"mem_every": 3, "sampling": "adaptive"}, "mem_every is 3.*sampling adaptive.*masks"),
     (

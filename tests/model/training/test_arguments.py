@@ -7,6 +7,7 @@ import pytest
 import torch
 from training_processes import split_flags
 
+from model import build_network
 from model.config import PRESETS
 from model.training.arguments import resolve_config, resolve_network
 from model.training.stages import STAGES, TrainingConfig
@@ -64,6 +65,36 @@ def test_a_network_without_imagenet_weights_starts_from_scratch(parse):
 def test_an_unknown_network_is_refused_with_the_known_ones(parse):
     with pytest.raises(InputError, match="network 'best' is not known; choose one of stcn"):
         resolve_config(parse("--set network=best"), CPU)
+
+
+def test_settings_of_the_networks_modules_are_changed_by_their_names(parse):
+    network = "--network tiny_remn --frames 7 --set reduce_frames=4"
+    changed = "network.enhancer.window=5,1 network.reducer.policies=1 network.reducer.floor=0.2"
+    arguments = parse(f"{network} {changed}")
+    config = resolve_network(arguments, resolve_config(arguments, CPU))
+    built = build_network(config)
+    assert built.foreground_reinforcing.local.kernel_size == (5, 1)
+    assert built.redundancy_reduction.factors == (2,)
+    assert built.redundancy_reduction.gate.floor == 0.2
+    # the weights that a training starts from decide what their names and shapes do not show
+    arguments = parse(network)
+    assert resolve_network(arguments, resolve_config(arguments, CPU), config).reducer.floor == 0.2
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--network tiny --set network.enhancer.window=5,5", "tiny has no module with settings"),
+        ("--network tiny_remn --set network.reducer.floor=0", "floor is 0.0; 1e-06 to 1"),
+        ("--network tiny_remn --set network.reducer.policies=9", "policies is 9; 1 to 6"),
+        ("--network tiny_remn --set network.enhancer.window=5", "2 values separated by commas"),
+        ("--network tiny_remn --set network.key_channels=9", "the settings are network.enhancer"),
+        ("--network tiny_pcvos --set network.refiner.window=2,2,2", "network.refiner.key_channels"),
+    ],
+)
+def test_settings_that_a_network_does_not_have_or_allow_are_refused(parse, flags, words):
+    with pytest.raises(InputError, match=words):
+        resolve_network(parse(flags), resolve_config(parse(flags), CPU))
 
 
 def test_flags_for_the_network_come_before_the_weights_it_starts_from(parse):

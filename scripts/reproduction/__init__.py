@@ -1,0 +1,1 @@
+"""The parts of scripts/reproduce.py: tables of the documentation as data, their runs, records."""

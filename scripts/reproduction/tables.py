@@ -1,0 +1,234 @@
+"""The tables that scripts/reproduce.py makes again, as data.
+
+The expected figures of the shipped networks are those of the documentation: whoever ships other
+weights changes both, and tests/scripts/test_reproduce.py compares them. Their noise is what other
+versions of PyTorch and other processors change, by rounding alone (docs/reproducing-the-papers.md
+says how it was measured). Published figures have their source beside them.
+"""
+
+from collections.abc import Mapping
+
+from scripts.reproduction.figures import TOTALS_NAME, Figure, Row, Table
+
+_NOISE = 0.2  # of a mean over eight sequences at 480 lines
+_SEQUENCE_NOISE = 0.5  # of one sequence, or of a few at a low resolution
+_EIGHT = "blackswan bmx-trees breakdance camel car-shadow dog libby parkour"
+_DAVIS_2016 = "eval_davis.py --davis_path {davis} --split 2016val --score --sequences"
+_DAVIS_2017 = "eval_davis.py --davis_path {davis} --split val --score"
+_SPEED = Figure(name="frames/s", file=TOTALS_NAME, path="fps", of_machine=True)
+
+
+def _overall(
+    j_and_f: float | None = None,
+    j: float | None = None,
+    f: float | None = None,
+    *,
+    noise: float = _NOISE,
+) -> list[Figure]:
+    """The overall scores of an eval program, in %."""
+    values = {"J&F": ("jf_mean", j_and_f), "J": ("j_mean", j), "F": ("f_mean", f)}
+    return [
+        Figure(
+            name=name,
+            file="scores.json",
+            path=f"overall/{key}",
+            expected=expected,
+            noise=noise,
+            factor=100,
+        )
+        for name, (key, expected) in values.items()
+    ]
+
+
+def _by_sequence(*j_and_f: float) -> list[Figure]:
+    """The J&F of the eight sequences, in %."""
+    return [
+        Figure(
+            name=f"J&F of {name}",
+            file="scores.json",
+            path=f"objects/sequence={name}/jf_mean",
+            expected=expected,
+            noise=_SEQUENCE_NOISE,
+            factor=100,
+        )
+        for name, expected in zip(_EIGHT.split(), j_and_f, strict=True)
+    ]
+
+
+def _of_study(file: str, path: str, expected: float, noise: float = _NOISE) -> Figure:
+    """The J&F of a study's row, in %."""
+    return Figure(
+        name="J&F",
+        file=file,
+        path=f"rows/{path}/j_and_f",
+        expected=expected,
+        noise=noise,
+        factor=100,
+    )
+
+
+_SHIPPED = Table(
+    title="The shipped networks",
+    page="weights/README.md",
+    rows=[
+        Row(
+            name="stcn",
+            command=f"{_DAVIS_2016} {_EIGHT}",
+            figures=[
+                *_overall(84.8, 81.9, 87.7),
+                *_by_sequence(96.5, 66.3, 61.6, 85.5, 95.8, 94.7, 87.8, 90.1),
+                _SPEED,
+            ],
+        ),
+        Row(
+            name="lfu",
+            command=f"{_DAVIS_2016} {_EIGHT} --system lfu",
+            figures=[*_overall(84.1), _SPEED],
+        ),
+        Row(
+            name="pcvos",
+            command=f"{_DAVIS_2016} {_EIGHT} --system pcvos",
+            figures=[
+                *_overall(78.5, 75.4, 81.6),
+                *_by_sequence(95.3, 61.7, 63.5, 88.0, 89.8, 80.2, 86.1, 63.1),
+                _SPEED,
+            ],
+        ),
+        Row(
+            name="remn",
+            command=f"{_DAVIS_2016} {_EIGHT} --system remn",
+            figures=[
+                *_overall(72.9, 70.2, 75.6),
+                *_by_sequence(96.1, 51.3, 30.9, 81.0, 80.7, 71.7, 83.9, 87.7),
+                _SPEED,
+            ],
+        ),
+    ],
+)
+_SAMPLE = Table(
+    title="The sample clip",
+    page="docs/evaluation.md#results-of-the-shipped-networks",
+    rows=[
+        Row(
+            name="stcn",
+            command="eval_generic.py --data_path {repository}/scripts/sample"
+            " --truth {repository}/scripts/sample/Truth --resolution -1",
+            figures=_overall(88.0),
+        )
+    ],
+)
+_THREE = f"{_DAVIS_2016} bmx-trees breakdance parkour --resolution 240"
+_AUGMENTATION = Table(
+    title="Test-time augmentation",
+    page="docs/evaluation.md#test-time-augmentation-and-ensembles",
+    rows=[
+        Row(
+            name=name,
+            command=f"{_THREE} {flags}",
+            figures=_overall(expected, noise=_SEQUENCE_NOISE),
+        )
+        for name, flags, expected in (
+            ("none", "", 60.1),
+            ("flip", "--flip", 59.6),
+            ("scales", "--scales 1 1.25", 62.4),
+            ("all", "--scales 1 1.25 --flip", 61.9),
+        )
+    ],
+)
+_REMN = Table(
+    title="Ablation of REMN",
+    page="docs/studies-and-analysis.md#ablation-of-remn",
+    rows=[
+        Row(
+            name=subset,
+            command="scripts/ablate.py remn {davis} --split 2016val"
+            f" --sequences {_EIGHT} --rows remn-{subset}",
+            figures=[_of_study("remn-table-4.json", f"name=remn-{subset}", expected)],
+        )
+        for subset, expected in {
+            "none": 77.5,
+            "FRM": 77.8,
+            "ASM": 76.8,
+            "RRM": 77.4,
+            "FRM+ASM": 76.9,
+            "FRM+RRM": 77.6,
+            "ASM+RRM": 72.9,
+            "FRM+ASM+RRM": 72.9,
+        }.items()
+    ],
+)
+_PCVOS = Table(
+    title="Ablation of PCVOS: the shipped network",
+    page="docs/studies-and-analysis.md#ablation-of-pcvos",
+    rows=[
+        Row(
+            name=name,
+            command="scripts/ablate.py pcvos {davis} --table 7 --split 2016val --resolution 240"
+            f" --sequences {_EIGHT} --rows {name}",
+            figures=[_of_study("pcvos-table-7.json", f"name={name}", expected, _SEQUENCE_NOISE)],
+        )
+        for name, expected in {
+            "pcvos-L5": 62.1,
+            "pcvos-L10": 62.0,
+            "pcvos-L15": 63.8,
+            "pcvos-L25": 67.6,
+            "pcvos-L10-F5": 65.4,
+            "pcvos-L15-F5": 61.4,
+            "pcvos-L25-F5": 62.7,
+        }.items()
+    ],
+)
+_LONG = Table(
+    title="Long videos: the shipped network of REMN",
+    page="docs/studies-and-analysis.md#long-videos",
+    rows=[
+        Row(
+            name="remn",
+            command=f"scripts/benchmark.py long {{davis}} --split 2016val --sequences {_EIGHT}"
+            " --rows remn",
+            figures=[
+                _of_study("long.json", "played=×1", 72.9),
+                _of_study("long.json", "played=×3", 67.5),
+            ],
+        )
+    ],
+)
+_STCN_RELEASES = "https://github.com/hkchengrex/STCN"
+_AUTHORS = Table(
+    title="The authors' weights on DAVIS 2017 val",
+    page="docs/reproducing-the-papers.md#the-authors-weights",
+    rows=[
+        Row(
+            name="stcn",
+            command=f"{_DAVIS_2017} --model {{weights}}/stcn.pth",
+            # The README of the authors' release, whose repeated runs gave 85.1 to 85.5.
+            figures=[*_overall(85.3, 82.0, 88.6), _SPEED],
+            needs="{weights}/stcn.pth",
+            source=_STCN_RELEASES,
+        ),
+        Row(
+            name="stcn_s0",
+            command=f"{_DAVIS_2017} --model {{weights}}/stcn_s0.pth",
+            figures=[*_overall(), _SPEED],  # pretraining alone: STCN, Table 7
+            needs="{weights}/stcn_s0.pth",
+            source=f"{_STCN_RELEASES}/releases/tag/1.0",
+        ),
+        Row(
+            name="pcvos",
+            command=f"{_DAVIS_2017} --system pcvos --model {{weights}}/pcvos.pth",
+            figures=[*_overall(86.1), _SPEED],  # PCVOS, abstract
+            needs="{weights}/pcvos.pth",
+            source="https://github.com/pkyong95/PCVOS",
+        ),
+    ],
+)
+
+TABLES: Mapping[str, Table] = {
+    "shipped": _SHIPPED,
+    "sample": _SAMPLE,
+    "augmentation": _AUGMENTATION,
+    "pcvos-ablation": _PCVOS,
+    "remn-ablation": _REMN,
+    "long": _LONG,
+    "authors": _AUTHORS,
+}
