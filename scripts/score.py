@@ -1,17 +1,19 @@
 """Score a folder of label maps against the truth: J and F per object and overall.
 
 python scripts/score.py --truth DIR --results DIR [--protocol davis|strict|youtube|lvos|vost]
-    [--json FILE] [--csv FILE]
+    [--identities] [--json FILE] [--csv FILE]
 """
 
 if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
+from dataclasses import asdict
 from pathlib import Path
 
 from inference.output.paths import CONFIG_NAME
-from inference.scoring import PROTOCOLS, score_folder
+from inference.scoring import PROTOCOLS, count_identities, score_folder
 from util.errors import InputError, run_command
+from util.files import write_json
 from util.flags import FlagParser, output_text_path
 
 
@@ -21,6 +23,8 @@ def main() -> None:
     for path in filter(None, (flags.json, flags.csv)):
         if path.resolve() == (flags.results / CONFIG_NAME).resolve():
             raise InputError(f"{path}: says what the results were made with; name another file")
+    if flags.identities and flags.single_object:
+        raise InputError("--identities: of no use with --single_object, which merges all ids")
     report = score_folder(
         flags.truth,
         flags.results,
@@ -31,9 +35,16 @@ def main() -> None:
         single_object=flags.single_object,
         workers=flags.workers,
     )
-    print(report.as_table())
+    content, tables = asdict(report), [report.as_table()]
+    if flags.identities:
+        identities = count_identities(
+            flags.truth, flags.results, sequences=flags.sequences, workers=flags.workers
+        )
+        content["identities"] = identities.as_dict()
+        tables.append(identities.as_table())
+    print("\n\n".join(tables))
     if flags.json:
-        report.write_json(flags.json)
+        write_json(flags.json, content)
     if flags.csv:
         report.write_csv(flags.csv)
 
@@ -63,6 +74,8 @@ def _parser() -> FlagParser:
     add("--sequences", nargs="+", metavar="NAME", help="score only these videos")
     single_object = "all ids are one object: DAVIS-2016 on the masks of DAVIS-2017"
     add("--single_object", action="store_true", help=single_object)
+    identities = "also count swapped identities and objects that are found again after hiding"
+    add("--identities", action="store_true", help=identities)
     add("--json", type=output_text_path, metavar="FILE", help="write the scores as JSON")
     add("--csv", type=output_text_path, metavar="FILE", help="write the scores as CSV")
     add("--workers", type=int, metavar="N", help="number of threads (default: one per core)")

@@ -1,11 +1,12 @@
-"""J and F of results against truth.
+"""J and F of results against truth, and swapped identities.
 
 Read in this order: metrics (one mask), protocols (what counts), measurement (each frame),
-evaluation (a folder), report (how scores are shown).
+evaluation (a folder), report (how scores are shown), identities (swaps and returns).
 """
 
 from inference.scoring.evaluation import FrameSeries, score_folder, score_frames, score_videos
 from inference.scoring.folders import VideoFolders, read_labels, videos_below
+from inference.scoring.identities import IdentityReport, IdentityRules, count_identities
 from inference.scoring.protocols import PROTOCOLS, ScoringRules
 from inference.scoring.report import (
     ObjectScores,
@@ -18,6 +19,8 @@ from inference.scoring.report import (
 __all__ = [
     "PROTOCOLS",
     "FrameSeries",
+    "IdentityReport",
+    "IdentityRules",
     "ObjectScores",
     "OverallScores",
     "Report",
@@ -25,6 +28,7 @@ __all__ = [
     "ScoringRules",
     "SeenUnseenScores",
     "VideoFolders",
+    "count_identities",
     "read_labels",
     "score_folder",
     "score_frames",

@@ -1,7 +1,8 @@
-"""J and F of each frame of a folder that the protocol scores, measured on threads.
+"""Each frame of a folder that a protocol selects, measured on threads.
 
 Legend: H W height and width of a frame in pixels. The truth is read twice: first for the ids that
-each frame shows, from which the protocol selects what is scored, then frame by frame for J and F.
+each frame shows, from which the protocol selects what is scored, then frame by frame for the
+measures, by default J and F.
 A frame is the unit of parallel work, on threads: decoding, cv2 and numpy release the interpreter
 lock, and unlike processes threads start at once and are safe in a program that also runs torch.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,21 @@ from inference.scoring.metrics import boundary_accuracy, region_similarity
 from inference.scoring.protocols import VOID, ScoredObject, ScoringRules, Selection, TruthVideo
 from inference.scoring.provenance import incomplete_reason
 from util.errors import InputError, explain_out_of_memory
+
+# Takes the labels uint8 [H, W] of the truth and of the result, in which void is background, and the
+# ids to measure. Returns what was measured of each of them.
+Measure = Callable[[np.ndarray, np.ndarray, Sequence[int]], dict[int, Any]]
+
+
+def region_and_boundary(
+    truth: np.ndarray, result: np.ndarray, object_ids: Sequence[int]
+) -> dict[int, tuple[float, float]]:
+    """J and F of each object on one frame, labels uint8 [H, W]."""
+    measures = {}
+    for object_id in object_ids:
+        masks = truth == object_id, result == object_id
+        measures[object_id] = region_similarity(*masks), boundary_accuracy(*masks)
+    return measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +49,14 @@ class _FrameTask:
     only_id: int | None
     ignore_void: bool
     single_object: bool
+    measure: Measure
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FrameScores:
-    """measures: object id -> J, F."""
+    """measures: object id -> what was measured; J, F by default."""
 
-    measures: dict[int, tuple[float, float]]
+    measures: dict[int, Any]
     result_ids: frozenset[int]
 
 
@@ -50,19 +68,20 @@ class MeasuredVideo:
     selection: Selection
     frames: dict[int, _FrameScores]
 
+    def measures_of(self, scored: ScoredObject) -> list[Any]:
+        """What was measured of an object, for each of its frames."""
+        return [self.frames[position].measures[scored.object_id] for position in scored.frames]
+
     def measured_objects(self) -> Iterator[tuple[ScoredObject, np.ndarray]]:
         """Each object that has frames to score, with its J and F, float [frames, 2]."""
         for scored in self.selection.objects:
             if scored.frames:
-                measures = [
-                    self.frames[position].measures[scored.object_id] for position in scored.frames
-                ]
-                yield scored, np.array(measures)
+                yield scored, np.array(self.measures_of(scored))
 
 
 @contextlib.contextmanager
 def measured_videos(
-    folders: Sequence[VideoFolders], rules: ScoringRules
+    folders: Sequence[VideoFolders], rules: ScoringRules, measure: Measure = region_and_boundary
 ) -> Iterator[Iterator[MeasuredVideo]]:
     """The videos one after another, measured on threads that end with the block.
 
@@ -76,19 +95,22 @@ def measured_videos(
         ThreadPoolExecutor(rules.workers) as pool,
     ):
         try:
-            yield _measure_videos(folders, rules, pool.map)
+            yield _measure_videos(folders, rules, measure, pool.map)
         except BaseException:  # a wrong file, or Ctrl-C: the frames that wait are not measured
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _measure_videos(
-    folders: Sequence[VideoFolders], rules: ScoringRules, parallel_map: Callable[..., Iterator]
+    folders: Sequence[VideoFolders],
+    rules: ScoringRules,
+    measure: Measure,
+    parallel_map: Callable[..., Iterator],
 ) -> Iterator[MeasuredVideo]:
     videos = _survey(folders, rules.single_object, parallel_map)
     selections = [rules.protocol.select(video, rules.metadata) for video in videos]
     tasks = [
-        _frame_tasks(folder, video, selection, rules)
+        _frame_tasks(folder, video, selection, rules, measure)
         for folder, video, selection in zip(folders, videos, selections, strict=True)
     ]
     frame_scores = parallel_map(
@@ -128,7 +150,11 @@ def _survey(
 
 
 def _frame_tasks(
-    folder: VideoFolders, video: TruthVideo, selection: Selection, rules: ScoringRules
+    folder: VideoFolders,
+    video: TruthVideo,
+    selection: Selection,
+    rules: ScoringRules,
+    measure: Measure,
 ) -> dict[int, _FrameTask]:
     """The frames with at least one object to score, by position.
 
@@ -149,6 +175,7 @@ def _frame_tasks(
             only_id=only_id,
             ignore_void=rules.protocol.ignore_void and video.has_void,
             single_object=rules.single_object,
+            measure=measure,
         )
     missing = [task.result for task in tasks.values() if not task.result.is_file()]
     if missing:
@@ -176,10 +203,7 @@ def _score_frame(task: _FrameTask) -> _FrameScores:
     if task.ignore_void:
         void = truth == VOID
         truth, result = np.where(void, 0, truth), np.where(void, 0, result)
-    measures = {}
-    for object_id in task.object_ids:
-        masks = truth == object_id, result == object_id
-        measures[object_id] = region_similarity(*masks), boundary_accuracy(*masks)
+    measures = task.measure(truth, result, task.object_ids)
     return _FrameScores(measures=measures, result_ids=result_ids)
 
 

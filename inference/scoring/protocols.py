@@ -129,9 +129,8 @@ def _notes_on_void(video: TruthVideo) -> list[str]:
     ]
 
 
-def _select_strict(video: TruthVideo, _: Metadata) -> Selection:
-    """Every object of the truth, from the frame after its first mask to the last but one."""
-    end = len(video.frame_ids) - 1
+def select_all_objects(video: TruthVideo, end: int) -> Selection:
+    """Every object of the truth, from the frame after its first mask to before position `end`."""
     objects = [
         ScoredObject(
             object_id=object_id, frames=range(video.positions_showing(object_id)[0] + 1, end)
@@ -139,6 +138,11 @@ def _select_strict(video: TruthVideo, _: Metadata) -> Selection:
         for object_id in video.object_ids
     ]
     return Selection(objects=objects, known_ids=frozenset(video.object_ids))
+
+
+def _select_strict(video: TruthVideo, _: Metadata) -> Selection:
+    """Every object of the truth, from the frame after its first mask to the last but one."""
+    return select_all_objects(video, len(video.frame_ids) - 1)
 
 
 def _select_youtube(video: TruthVideo, metadata: Metadata) -> Selection:

@@ -110,15 +110,10 @@ class Report:
             f"{sum(row.frames for row in self.objects)}",
             *_percentages(self.overall),
         )
-        widths = [max(map(len, column)) for column in zip(header, *rows, total, strict=True)]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         lines = [
             f"protocol {self.protocol} ({self.protocol_title}); %",
-            _aligned(header, widths),
-            rule,
+            aligned_table(header, rows, total),
         ]
-        lines += [_aligned(row, widths) for row in rows]
-        lines += [rule, _aligned(total, widths)]
         if self.overall.seen_unseen is not None:
             lines.append("seen, unseen   " + _seen_unseen_line(self.overall.seen_unseen))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -216,6 +211,16 @@ def _percentages(scores: ObjectScores | OverallScores) -> tuple[str, ...]:
 
 def _percentage(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def aligned_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str]
+) -> str:
+    """Aligned text: the header, the rows between two rules, and the total."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, total, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = (_aligned(cells, widths) for cells in rows)
+    return "\n".join([_aligned(header, widths), rule, *lines, rule, _aligned(total, widths)])
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
