@@ -7,16 +7,11 @@ if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from dataset.training.synthetic import make_clip
+from scripts.data_tools.clip_files import write_clip
 from util.errors import run_command
-from util.files import atomic_write
 from util.flags import FlagParser
-from util.palette import DAVIS_PALETTE
 
 NAME = "sample"
 FRAMES, HEIGHT_PIXELS, WIDTH_PIXELS, OBJECTS = 50, 240, 432, 3
@@ -29,25 +24,8 @@ def write_sample(root: Path, seed: int = SEED) -> None:
 
     The same seed gives the same pixels.
     """
-    images, labels = make_clip(seed, FRAMES, HEIGHT_PIXELS, WIDTH_PIXELS, OBJECTS)
-    for index, (image, mask) in enumerate(zip(images, labels, strict=True)):
-        frame_path = root / "JPEGImages" / NAME / f"{index:05d}.jpg"
-        _save(Image.fromarray(image), frame_path, "JPEG", quality=_JPEG_QUALITY)
-        for folder in ("Truth", "Annotations") if index == 0 else ("Truth",):
-            mask_path = root / folder / NAME / f"{index:05d}.png"
-            _save(_indexed(mask), mask_path, "PNG", optimize=True)
-
-
-def _indexed(labels: np.ndarray) -> Image.Image:
-    """Ids uint8 [H, W] as an 8-bit indexed image in the colours of DAVIS."""
-    image = Image.fromarray(labels)
-    image.putpalette(DAVIS_PALETTE)
-    return image
-
-
-def _save(image: Image.Image, path: Path, format_name: str, **options: Any) -> None:
-    with atomic_write(path) as file:
-        image.save(file, format_name, **options)
+    rendered = zip(*make_clip(seed, FRAMES, HEIGHT_PIXELS, WIDTH_PIXELS, OBJECTS), strict=True)
+    write_clip(root, NAME, rendered, jpeg_quality=_JPEG_QUALITY)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Moving layers over a moving background: what the scenes of synthetic clips consist of.
 
-Legend: H W height and width of a frame, P side of a square patch. Times are in video frames;
-distances of movements are in units of the frame's shorter side.
+Legend: H W height and width of a frame, h w of a patch, P side of a square one. Times are in video
+frames; distances of movements are in units of the frame's shorter side.
 """
 
 import math
@@ -128,6 +128,54 @@ class Bending:
         )
 
 
+def paint_patch(
+    frame: np.ndarray,
+    labels: np.ndarray,
+    patch: np.ndarray,
+    matrix: np.ndarray,
+    object_id: int,
+    *,
+    gain: float | None = None,
+) -> None:
+    """Paint a patch over a frame and its labels, in place.
+
+    frame: float32 [H, W, 3]. labels: uint8 [H, W]; pixels that the patch mostly covers get
+    `object_id`. patch: uint8 [h, w, 4], RGB and coverage. matrix: 3×3, maps the patch's pixels to
+    the frame's. gain: factor of the patch's brightness; None: 1.
+    """
+    left, top, right, bottom = _covered_bounds(matrix, patch.shape[:2], labels.shape)
+    if left >= right or top >= bottom:
+        return
+    moved = cv2.warpAffine(
+        patch,
+        (translation_matrix(-left, -top) @ matrix)[:2],
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR,
+    )
+    colours = moved[..., :3].astype(np.float32)
+    if gain is not None:
+        colours *= gain
+    coverage = moved[..., 3:].astype(np.float32) / 255
+    region = frame[top:bottom, left:right]
+    region += (colours - region) * coverage
+    labels[top:bottom, left:right][moved[..., 3] >= _OPAQUE_FROM] = object_id
+
+
+def _covered_bounds(
+    matrix: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the part of a frame that a moved patch can cover.
+
+    patch_size: (h, w). size: (H, W) of the frame. The part is empty (left >= right or
+    top >= bottom) if the patch lies outside the frame.
+    """
+    (h, w), (height, width) = patch_size, size
+    corners = np.array([[-1, w, w, -1], [-1, -1, h, h], [1, 1, 1, 1]], np.float64)
+    moved = matrix[:2] @ corners
+    (left, top), (right, bottom) = np.floor(moved.min(1)), np.ceil(moved.max(1)) + 1
+    return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
+
+
 @dataclass(frozen=True)
 class Layer:
     """One object, distractor or occluder.
@@ -154,41 +202,14 @@ class Layer:
         middle = -(patch.shape[0] - 1) / 2
         matrix = self.motion.matrix(time, *labels.shape) @ translation_matrix(middle, middle)
         matrix = camera @ matrix if self.follows_camera else matrix
-        left, top, right, bottom = _covered_bounds(matrix, patch.shape[0], *labels.shape)
-        if left >= right or top >= bottom:
-            return
-        moved = cv2.warpAffine(
-            patch,
-            (translation_matrix(-left, -top) @ matrix)[:2],
-            (right - left, bottom - top),
-            flags=cv2.INTER_LINEAR,
-        )
-        colours = moved[..., :3].astype(np.float32)
-        if self.brightness is not None:
-            colours *= 1 + self.brightness.at(time)
-        coverage = moved[..., 3:].astype(np.float32) / 255
-        region = frame[top:bottom, left:right]
-        region += (colours - region) * coverage
-        labels[top:bottom, left:right][moved[..., 3] >= _OPAQUE_FROM] = self.object_id
+        gain = None if self.brightness is None else 1 + self.brightness.at(time)
+        paint_patch(frame, labels, patch, matrix, self.object_id, gain=gain)
 
     def _patch_at(self, time: float) -> np.ndarray:
         patch = self.patch
         if self.outline is not None:
             patch = np.dstack((patch[..., :3], self.outline.alpha(patch.shape[0], time)))
         return patch if self.bending is None else self.bending.apply(patch, time)
-
-
-def _covered_bounds(
-    matrix: np.ndarray, side: int, height: int, width: int
-) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the part of a frame that a moved patch can cover.
-
-    The part is empty (left >= right or top >= bottom) if the patch lies outside the frame.
-    """
-    corners = np.array([[-1, side, side, -1], [-1, -1, side, side], [1, 1, 1, 1]], np.float64)
-    moved = matrix[:2] @ corners
-    (left, top), (right, bottom) = np.floor(moved.min(1)), np.ceil(moved.max(1)) + 1
-    return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
 
 
 @dataclass(frozen=True)

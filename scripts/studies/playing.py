@@ -67,7 +67,7 @@ def write_played(
     _check_length(frames, times)
     layout = Layout.of(root)
     _check_outside(out, layout)
-    chosen = _chosen_names(layout, sequences)
+    chosen = chosen_names(layout, sequences)
     record = {
         "root": str(root.resolve()),
         "frames": frames,
@@ -115,7 +115,8 @@ def _check_outside(out: Path, layout: Layout) -> None:
             )
 
 
-def _chosen_names(layout: Layout, sequences: Sequence[str] | None) -> list[str]:
+def chosen_names(layout: Layout, sequences: Sequence[str] | None) -> list[str]:
+    """The names given, each once; None: of all videos. Raises InputError for an unknown one."""
     names = layout.names()
     for name in sequences or ():
         if name not in names:

@@ -3,7 +3,7 @@
 import pytest
 from toy_trees import write_davis, write_generic
 
-from scripts import ablate, analyse, benchmark, compare, reproduce
+from scripts import ablate, analyse, benchmark, compare, make_composites, reproduce
 from util.errors import EXIT_INPUT_ERROR, run_command
 
 BENCHMARK = [
@@ -95,12 +95,22 @@ REPRODUCE = [
     ),
     ("--what authors --davis_path davis", "stcn.pth: no such file; it is published at https://"),
 ]
+COMPOSITES = [
+    ("davis made", "made: exists; name a new folder"),
+    ("davis out --frames 19", "--frames: 19: at least 20 is needed"),
+    ("davis out --kind triplets", "invalid choice: 'triplets'"),
+    ("davis out --sequences unicorn", "no sequence 'unicorn'"),
+    ("davis out --sequences bear", "1 sequence given; composites need at least two"),
+    ("davis out", "bear camel: none shows its whole object"),
+    ("generic out", "00001.png: no such mask; composites need the truth of every frame"),
+]
 REFUSED = [
     *((benchmark, *row) for row in BENCHMARK),
     *((ablate, *row) for row in ABLATE),
     *((compare, *row) for row in COMPARE),
     *((analyse, *row) for row in ANALYSE),
     *((reproduce, *row) for row in REPRODUCE),
+    *((make_composites, *row) for row in COMPOSITES),
 ]
 
 
