@@ -14,7 +14,8 @@ from torch.profiler import record_function
 
 from inference import VideoSegmenter
 from inference.memory import MemoryBank
-from scripts.benchmarks import clips, components, peak_memory, speed
+from scripts import benchmark
+from scripts.benchmarks import clips, components, peak_memory, reading, speed
 from scripts.benchmarks.reference import ReferenceMemory, ReferenceNetwork, ReferenceVideo
 from scripts.benchmarks.synthetic import MovingScene, synthetic_network
 from scripts.benchmarks.timing import CPU, RegionTimer
@@ -145,6 +146,17 @@ def test_clip_speed_refuses_a_network_without_refinement():
         clips.clip_speed(
             clips.ClipWorkload(network="tiny", height=32, width=48, frames=5, repeats=1), [2]
         )
+
+
+def test_reading_is_also_timed_with_a_kernel(tmp_path, monkeypatch, capsys):
+    size = "--network tiny --height 32 --width 48 --memory_frames 2 --repeats 1 --threads 1"
+    figures = tmp_path / "reading.json"
+    command = ["benchmark.py", "reading", *size.split(), "--kernel_sigma", "7", "--json"]
+    monkeypatch.setattr(sys, "argv", [*command, str(figures)])
+    assert benchmark.main() == 0
+    times = json.loads(figures.read_text())["figures"]["seconds_per_read"]
+    assert list(times) == [*SIDES, reading.KERNELIZED] and min(times.values()) > 0
+    assert "| ours, kernelized, s |" in capsys.readouterr().out
 
 
 def test_peak_memory_sees_the_video_the_reference_holds():
