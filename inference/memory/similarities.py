@@ -87,11 +87,13 @@ class SimilaritySource:
         for queries in slices:
             scores = self._similarity(query_key[queries])
             omitted = omitted_query_term(query_key[queries], self.kind)
-            values, rows = (scores if omitted is None else scores + omitted).max(0)
+            if omitted is not None:
+                scores += omitted
+            values, rows = scores.max(0)
             best = torch.where(values > best_score, rows + queries.start, best)
             best_score = torch.maximum(values, best_score)
         for queries in slices:
-            if len(slices) > 1:  # only one piece is held at a time
+            if len(slices) > 1:  # otherwise the one piece is still here
                 scores = self._similarity(query_key[queries])
             scores -= kernel.penalty(queries, best)
             yield slice(start + queries.start, start + queries.stop), scores
