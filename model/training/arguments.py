@@ -31,6 +31,7 @@ from util.settings import parse_settings, setting_names, with_setting
 from util.text import counted
 
 _NETWORK_PREFIX = "network."  # of settings of the network, in --set
+_WITH_CBAM = f"{_NETWORK_PREFIX}fuser_attention"
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -343,7 +344,7 @@ class _NetworkSettings:
 def _with_network_settings(
     base: NetworkConfig, arguments: argparse.Namespace, start: NetworkConfig | None
 ) -> NetworkConfig:
-    """The preset with the settings of its slots that --set gives as network.SLOT.NAME=VALUE.
+    """The preset with what --set gives: network.SLOT.NAME=VALUE, network.fuser_attention=false.
 
     Those that names and shapes do not show are otherwise the ones that the weights in `start` have.
     """
@@ -352,16 +353,11 @@ def _with_network_settings(
         base = dataclasses.replace(base, reducer=reducer)
     settings = _NetworkSettings(base)
     # the window of the refinement has a flag of its own
-    changeable = tuple(f"{_NETWORK_PREFIX}{slot}." for slot in SLOTS)
+    changeable = (_WITH_CBAM, *(f"{_NETWORK_PREFIX}{slot}." for slot in SLOTS))
     fixed = [name for name in setting_names(settings) if not name.startswith(changeable)]
     fixed += [f"{_NETWORK_PREFIX}refiner.window"] if base.refiner is not None else []
     for name, value in parse_settings(arguments.set):
         if name.startswith(_NETWORK_PREFIX):
-            if len(fixed) == len(setting_names(settings)):
-                raise InputError(
-                    f"--set {name}: network {base.name} has no module with settings; leave it out, "
-                    "or choose another --network"
-                )
             settings = with_setting(settings, name, value, fixed=fixed)
     settings.network.check()
     return settings.network

@@ -70,11 +70,12 @@ def test_an_unknown_network_is_refused_with_the_known_ones(parse):
 def test_settings_of_the_networks_modules_are_changed_by_their_names(parse):
     network = "--network tiny_remn --frames 7 --set reduce_frames=4"
     changed = "network.enhancer.window=5,1 network.reducer.policies=1 network.reducer.floor=0.2"
-    arguments = parse(f"{network} {changed}")
+    arguments = parse(f"{network} {changed} network.fuser_attention=false")
     config = resolve_network(arguments, resolve_config(arguments, CPU))
     built = build_network(config)
     assert built.foreground_reinforcing.local.kernel_size == (5, 1)
     assert built.redundancy_reduction.factors == (2,)
+    assert built.value_encoder.fuser.attention is None
     assert built.redundancy_reduction.gate.floor == 0.2
     # the weights that a training starts from decide what their names and shapes do not show
     arguments = parse(network)
@@ -84,11 +85,11 @@ def test_settings_of_the_networks_modules_are_changed_by_their_names(parse):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--network tiny --set network.enhancer.window=5,5", "tiny has no module with settings"),
+        ("--network tiny --set network.enhancer.window=5,5", "are network.fuser_attention"),
         ("--network tiny_remn --set network.reducer.floor=0", "floor is 0.0; 1e-06 to 1"),
         ("--network tiny_remn --set network.reducer.policies=9", "policies is 9; 1 to 6"),
         ("--network tiny_remn --set network.enhancer.window=5", "2 values separated by commas"),
-        ("--network tiny_remn --set network.key_channels=9", "the settings are network.enhancer"),
+        ("--network tiny_remn --set network.key_channels=9", "are network.fuser_attention"),
         ("--network tiny_pcvos --set network.refiner.window=2,2,2", "network.refiner.key_channels"),
     ],
 )
