@@ -29,6 +29,8 @@ def _differences(start: NetworkConfig | None, network: NetworkConfig) -> list[st
         parts["windows of"] = tuple(
             "×".join(map(str, config.refiner.window)) for config in (start, ours, preset)
         )
+    if start.reducer is not None and ours.reducer is not None and preset.reducer is not None:
+        parts["γ"] = tuple(f"{config.reducer.floor:g}" for config in (start, ours, preset))
     return [
         f"was trained with {part} {theirs}; this training continues with {own}"
         for part, (theirs, own, usual) in parts.items()

@@ -25,7 +25,7 @@ def _overall(
     *,
     noise: float = _NOISE,
 ) -> list[Figure]:
-    """The overall scores of an eval program, in %."""
+    """The overall scores of an eval program, in %: J&F, and those of J and F that are expected."""
     values = {"J&F": ("jf_mean", j_and_f), "J": ("j_mean", j), "F": ("f_mean", f)}
     return [
         Figure(
@@ -37,6 +37,7 @@ def _overall(
             factor=100,
         )
         for name, (key, expected) in values.items()
+        if name == "J&F" or expected is not None
     ]
 
 

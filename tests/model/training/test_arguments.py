@@ -1,6 +1,7 @@
 """From the flags of train.py to a training's configuration."""
 
 import argparse
+import dataclasses
 import sys
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 from training_processes import split_flags
 
 from model import build_network
-from model.config import PRESETS
+from model.checkpoint import StoredNetwork
+from model.config import PRESETS, NetworkConfig, ReducerConfig
 from model.training.arguments import resolve_config, resolve_network
 from model.training.stages import STAGES, TrainingConfig
+from model.training.start import load_start
 from train import parse_arguments
 from util.errors import InputError
 
@@ -67,6 +70,11 @@ def test_an_unknown_network_is_refused_with_the_known_ones(parse):
         resolve_config(parse("--set network=best"), CPU)
 
 
+def preset_with_floor(floor: float) -> NetworkConfig:
+    reducer = ReducerConfig(floor=floor)
+    return dataclasses.replace(PRESETS["tiny_remn"], reducer=reducer)
+
+
 def test_settings_of_the_networks_modules_are_changed_by_their_names(parse):
     network = "--network tiny_remn --frames 7 --set reduce_frames=4"
     changed = "network.enhancer.window=5,1 network.reducer.policies=1 network.reducer.floor=0.2"
@@ -79,7 +87,11 @@ def test_settings_of_the_networks_modules_are_changed_by_their_names(parse):
     assert built.redundancy_reduction.gate.floor == 0.2
     # the weights that a training starts from decide what their names and shapes do not show
     arguments = parse(network)
-    assert resolve_network(arguments, resolve_config(arguments, CPU), config).reducer.floor == 0.2
+    kept = resolve_network(arguments, resolve_config(arguments, CPU), preset_with_floor(0.2))
+    assert kept.reducer.floor == 0.2
+    start = StoredNetwork(build_network(kept).state_dict(), preset_with_floor(0.2))
+    (line,) = load_start(build_network(kept), start, "start.pth")
+    assert line == "start.pth: was trained with γ 0.2; this training continues with 0.2"
 
 
 @pytest.mark.parametrize(
