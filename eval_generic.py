@@ -4,7 +4,7 @@ python eval_generic.py --data_path ROOT --output OUT
     # ROOT/JPEGImages/VIDEO/*.jpg and ROOT/Annotations/VIDEO/*.png
 python eval_generic.py --data_path FOLDER --output OUT
     # FOLDER/VIDEO.mp4 and, beside it, VIDEO.png or VIDEO/00000.png, …
-python eval_generic.py --data_path ROOT --benchmark mose|lvos|vost --output OUT [--score]
+python eval_generic.py --data_path ROOT --benchmark mose|lvos|vost|viposeg --output OUT [--score]
     # a benchmark, as its authors lay it out
 python eval_generic.py --video FILE_OR_FOLDER --mask PNG_OR_FOLDER --output OUT [--overlay]
 python eval_generic.py --video FILE_OR_FOLDER --mask FOLDER --output OUT --direction both

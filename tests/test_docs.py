@@ -13,7 +13,7 @@ import pytest
 import toy_videos
 from documentation import PAGES, RUN_BY, Command, blocks_of, page_name
 from repository import ROOT
-from toy_benchmarks import write_lvos, write_mose, write_vost
+from toy_benchmarks import write_lvos, write_mose, write_viposeg, write_vost
 from toy_trees import (
     toy_frames,
     write_davis,
@@ -103,6 +103,7 @@ def write_workspace(folder: Path) -> None:
     write_mose(folder / "MOSE", {"0a1b": 2})
     write_lvos(folder / "LVOS", count=4)
     write_vost(folder / "VOST", count=5)
+    write_viposeg(folder / "VIPOSeg", count=3)
     write_own_videos(folder)
     write_sample(folder / "scripts/sample")
     for network, names in WEIGHTS.items():

@@ -1,7 +1,8 @@
 """Toy benchmarks in their documented layouts, and checkers of submissions.
 
 The checkers follow the published descriptions alone: MOSE-api's README and score.py, the
-evaluation_codalab.py and README of LVOS's toolkit, and VOST's evaluation code.
+evaluation_codalab.py and README of LVOS's toolkit, VOST's evaluation code, and VIPOSeg's README and
+vop_eval.py.
 
 Legend: T frames.
 """
@@ -84,6 +85,19 @@ def write_vost(root: Path, names: tuple[str, ...] = ("1_cut_onion",), count: int
     return root
 
 
+def write_viposeg(root: Path, names: tuple[str, ...] = ("1_abc", "2_def"), count: int = 5) -> Path:
+    """Videos with two objects, of which the second joins at frame 2; the truth lies apart."""
+    for seed, name in enumerate(names):
+        images, labels = toy_frames(count, seed)
+        labels[:2][labels[:2] == 2] = 0
+        for index in range(count):
+            write_jpg(root / f"valid/JPEGImages/{name}/{index:08d}.jpg", images[index])
+            write_png(root / f"valid/Annotations_gt/{name}/{index:08d}.png", labels[index])
+        write_png(root / f"valid/Annotations/{name}/{0:08d}.png", labels[0])
+        write_png(root / f"valid/Annotations/{name}/{2:08d}.png", labels[2] * (labels[2] == 2))
+    return root
+
+
 def check_png(path: Path, size: tuple[int, int], ids: set[int]) -> None:
     """An indexed PNG of the frame's size that holds the background and these ids at most."""
     with Image.open(path) as image:
@@ -137,6 +151,17 @@ def check_vost(submission: Path, data: Path) -> None:
         for mask in masks[1:-1]:
             result = submission / name / mask.name
             check_png(result, size_of(mask), set(range(1, largest + 1)))
+
+
+def check_viposeg(submission: Path, data: Path) -> None:
+    """In a folder that holds nothing else, a folder per video, with a PNG for each frame of the
+    truth and no other."""
+    folder, truth = submission / "Annotations", data / "valid/Annotations_gt"
+    assert file_names(folder) == file_names(truth)
+    for name in file_names(truth):
+        assert file_names(folder / name) == file_names(truth / name)
+        for frame in file_names(truth / name):
+            check_png(folder / name / frame, size_of(truth / name / frame), {1, 2})
 
 
 def write_burst(root: Path, sequence: dict[str, object]) -> Path:

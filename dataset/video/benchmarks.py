@@ -1,8 +1,9 @@
-"""Benchmarks of plain folders of frames and masks: MOSE, LVOS and VOST.
+"""Benchmarks of plain folders of frames and masks: MOSE, LVOS, VOST and VIPOSeg.
 
 Each is a row of BENCHMARKS: where its splits, frames, masks and lists are, which masks are given,
 and the form in which its server or toolkit takes results. The layouts are those of the authors'
-repositories: henghuiding/MOSE-api, LingyiHongfd/LVOS and lvos-evaluation, TRI-ML/VOST.
+repositories: henghuiding/MOSE-api, LingyiHongfd/LVOS and lvos-evaluation, TRI-ML/VOST,
+yoxu515/VIPOSeg-Benchmark.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,12 @@ class Benchmark:
     """One benchmark, as its authors lay it out.
 
     splits: split → the folder that holds it, below the root; the first split is the default.
-    frames: folders of VIDEO/FRAME.jpg, the preferred one first; masks are in Annotations.
+    frames: folders of VIDEO/FRAME.jpg, the preferred one first; the masks given are in Annotations.
     list_file: the names of a split's videos, one a line; None: the folders of masks.
     first_frame_only: only the mask of the video's first frame is given. Otherwise an id's mask
         counts where the id first appears.
-    protocol: by which results are scored, for the splits of `scored`, whose truth is public.
+    truth: split → the folder of the masks of all annotated frames, if they are public.
+    protocol: by which results are scored.
     meta: the file that the protocol needs, in the split's folder; None: none.
     subfolder: of OUT, in which the server expects VIDEO/FRAME.png.
     """
@@ -37,8 +39,8 @@ class Benchmark:
     frames: tuple[str, ...] = (FRAMES,)
     list_file: str | None = None
     first_frame_only: bool = False
+    truth: Mapping[str, str]
     protocol: str
-    scored: tuple[str, ...]
     meta: str | None = None
     subfolder: str = "."
 
@@ -47,14 +49,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "mose": Benchmark(
         title="MOSE",
         splits={"valid": "valid", "test": "test", "train": "train"},
+        truth={"train": MASKS},
         protocol="davis",
-        scored=("train",),
     ),
     "lvos": Benchmark(
         title="LVOS",
         splits={"val": "val", "test": "test", "train": "train"},
+        truth={"val": MASKS, "train": MASKS},
         protocol="lvos",
-        scored=("val", "train"),
         meta="{split}_meta.json",
         subfolder=MASKS,
     ),
@@ -64,8 +66,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         frames=(f"{FRAMES}_10fps", FRAMES),
         list_file=f"{LISTS}/{{split}}.txt",
         first_frame_only=True,
+        truth={"val": MASKS, "train": MASKS},
         protocol="vost",
-        scored=("val", "train"),
+    ),
+    "viposeg": Benchmark(
+        title="VIPOSeg",
+        splits={"valid": "valid", "train": "train"},
+        truth={"valid": f"{MASKS}_gt", "train": MASKS},
+        protocol="strict",
+        subfolder=MASKS,
     ),
 }
 
@@ -129,12 +138,13 @@ class BenchmarkDataset(VideoDataset):
 
     def truth_folder(self) -> Path:
         """The folder of VIDEO/FRAME.png. Raises InputError if this split's truth is not public."""
-        if self.split not in self.benchmark.scored:
+        truth = self.benchmark.truth
+        if self.split not in truth:
             raise InputError(
                 f"the truth of {self.benchmark.title} {self.split} is not public; submit the "
-                f"results, or score --split {' or '.join(self.benchmark.scored)}"
+                f"results, or score --split {' or '.join(truth)}"
             )
-        return self._masks
+        return self.folder / truth[self.split]
 
     def meta_file(self) -> Path | None:
         """The file that the protocol needs; None: none. Raises InputError if it is missing."""

@@ -193,6 +193,15 @@ _VOST = DataSet(
         ),
     ),
 )
+_VIPOSEG = DataSet(
+    name="viposeg",
+    what="VIPSeg for VOS: panoptic scenes with dozens of objects; masks of every frame",
+    licence="non-commercial research only",
+    page="https://github.com/yoxu515/VIPOSeg-Benchmark (Google Drive)",
+    sources=("github.com/yoxu515/VIPOSeg-Benchmark (README.md, vop_eval.py)",),
+    reader="eval_generic.py --benchmark viposeg",
+    parts=tuple(Part(name=part, into=part) for part in ("valid", "train")),
+)
 _BURST = DataSet(
     name="burst",
     what="2,914 videos, 16,089 objects of 482 classes; annotated once a second, all truth public",
@@ -235,7 +244,7 @@ _STILLS = DataSet(
 
 DATA_SETS: dict[str, DataSet] = {
     data_set.name: data_set
-    for data_set in (*_DAVIS, _YOUTUBE, *_MOSE, *_LVOS, _VOST, _BURST, _BL30K, _STILLS)
+    for data_set in (*_DAVIS, _YOUTUBE, *_MOSE, *_LVOS, _VOST, _VIPOSEG, _BURST, _BL30K, _STILLS)
 }
 
 

@@ -11,9 +11,11 @@ from eval_commands import EvalCommand
 from toy_benchmarks import (
     check_lvos,
     check_mose,
+    check_viposeg,
     check_vost,
     write_lvos,
     write_mose,
+    write_viposeg,
     write_vost,
 )
 from toy_trees import file_names, write_tiny_weights
@@ -25,6 +27,7 @@ BENCHMARKS: dict[str, Made] = {
     "mose": (lambda root: write_mose(root, {"0a1b": 3, "2c3d": 2}), check_mose),
     "lvos": (lambda root: write_lvos(root, count=5), check_lvos),
     "vost": (lambda root: write_vost(root, count=7), check_vost),
+    "viposeg": (write_viposeg, check_viposeg),
 }
 
 
@@ -71,6 +74,14 @@ def test_vost_is_scored_on_the_annotated_frames(command, data, tmp_path):
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert [(row["object_id"], row["frames"]) for row in scores["objects"]] == [(1, 2), (2, 2)]
     assert set(scores["overall"]["extras"]) == {"J_tr"}
+
+
+def test_viposeg_is_scored_against_the_truth_that_lies_apart(command, data, tmp_path):
+    command.succeed(eval_generic, *flags_of(data, "viposeg"), "--score")
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["protocol"] == "strict"
+    rows = [(row["sequence"], row["object_id"], row["frames"]) for row in scores["objects"]]
+    assert rows == [("1_abc", 1, 3), ("1_abc", 2, 1), ("2_def", 1, 3), ("2_def", 2, 1)]
 
 
 def test_another_truth_and_protocol_may_be_named(command, data):

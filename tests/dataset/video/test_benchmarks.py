@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 from media_trees import check_refused, labelled
-from toy_benchmarks import lvos_name, vost_name, write_lvos, write_mose, write_vost
+from toy_benchmarks import (
+    lvos_name,
+    vost_name,
+    write_lvos,
+    write_mose,
+    write_viposeg,
+    write_vost,
+)
 
 from dataset import BenchmarkDataset
 
@@ -53,6 +60,12 @@ def test_vost_is_read_at_10_frames_per_second_if_all_videos_of_the_split_have_th
     shutil.rmtree(vost / "JPEGImages_10fps/1_cut_onion")
     assert frames_read() == ("JPEGImages", [vost_name(index) for index in range(0, 9, 2)])
     assert "frames of" in BenchmarkDataset(vost, "vost").notes[0]
+
+
+def test_viposeg_gives_the_masks_of_objects_that_join(tmp_path):
+    dataset = BenchmarkDataset(write_viposeg(tmp_path), "viposeg")
+    assert labelled(dataset.open("1_abc")) == {0: [1], 2: [2]}
+    assert dataset.truth_folder() == tmp_path / "valid/Annotations_gt"
 
 
 def test_the_splits_own_folder_may_be_the_root(lvos):
