@@ -21,6 +21,7 @@ from model.checkpoint import read_network
 from model.training import arguments as flags
 from model.training.checkpoints import TrainingState
 from model.training.loss_monitor import LossMonitor
+from model.training.network_choice import resolve_network
 from model.training.rollout import RolloutResult
 from model.training.run import (
     RecordConfig,
@@ -82,7 +83,7 @@ def build_parts(arguments: argparse.Namespace, device: torch.device, folder: Pat
         config = flags.resolve_config(arguments, device)
         system_config(config.system)  # raises InputError for an unknown system
         start = read_network(arguments.load_network) if arguments.load_network else None
-        network_config = flags.resolve_network(arguments, config, start and start.config)
+        network_config = resolve_network(arguments, config, start and start.config)
         data = build_data(
             arguments,
             select_fields(SampleConfig, config),

@@ -1,6 +1,6 @@
 """The flags of train.py that say which network is trained, how, and how it is recorded.
 
-The flags for data are in dataset/training/arguments.py. A flag that is not given is None: the
+network_choice.py makes a network of them. The flags for data are in dataset/training/arguments.py. A flag that is not given is None: the
 stage's value counts (model/training/stages.py).
 """
 
@@ -12,26 +12,15 @@ from typing import get_args
 import torch
 
 from model.backbones import has_imagenet_weights
-from model.config import (
-    MOST_KEY_CHANNELS,
-    PRESETS,
-    NetworkConfig,
-    Similarity,
-    preset,
-    with_window,
-)
-from model.network import SLOTS
-from model.training.rollout import check_frames, check_slots
+from model.config import PRESETS, Similarity, preset
+from model.training.network_choice import NETWORK_PREFIX
 from model.training.run import RecordConfig
 from model.training.stages import STAGES, TrainingConfig
 from util.device import AMP_DTYPES
 from util.distributed import world_size
 from util.errors import InputError, explain_out_of_memory
-from util.settings import parse_settings, setting_names, with_setting
+from util.settings import parse_settings, with_setting
 from util.text import counted
-
-_NETWORK_PREFIX = "network."  # of settings of the network, in --set
-_WITH_CBAM = f"{_NETWORK_PREFIX}fuser_attention"
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -275,7 +264,7 @@ def resolve_config(arguments: argparse.Namespace, device: torch.device) -> Train
         given["average_decay"] = None
     config = dataclasses.replace(STAGES[arguments.stage], **given)
     for name, value in parse_settings(arguments.set):
-        if not name.startswith(_NETWORK_PREFIX):
+        if not name.startswith(NETWORK_PREFIX):
             config = with_setting(config, name, value, fixed=("stage", "mix", *given))
     config.check()
     if config.batch_size % (world_size() * config.accumulate):
@@ -295,79 +284,3 @@ def _parse_share(text: str) -> tuple[str, float]:
         return kind, float(share)
     except ValueError as error:
         raise InputError(f"--mix {text}: write KIND=SHARE, for instance video=0.4") from error
-
-
-def resolve_network(
-    arguments: argparse.Namespace, config: TrainingConfig, start: NetworkConfig | None = None
-) -> NetworkConfig:
-    """The preset with the values that the flags change.
-
-    start: the configuration stored with the weights that the training starts from. It decides what
-    names and shapes do not show (similarity, windows) unless a flag does.
-    Raises InputError if the network cannot be built or trained so.
-    """
-    given = {
-        name: getattr(arguments, name)
-        for name in ("similarity", "key_channels")
-        if getattr(arguments, name) is not None
-    }
-    if start is not None:
-        given.setdefault("similarity", start.similarity)
-    if not 1 <= given.get("key_channels", 1) <= MOST_KEY_CHANNELS:
-        raise InputError(
-            f"key_channels is {arguments.key_channels}; "
-            f"it must be at least 1 and at most {MOST_KEY_CHANNELS:,}"
-        )
-    base = _with_network_settings(preset(config.network), arguments, start)
-    window = arguments.window
-    if window is not None and base.refiner is None:
-        raise InputError(
-            f"--window: network {config.network} has no refinement; "
-            "leave it out, or choose another --network"
-        )
-    if window is None and start is not None and start.refiner is not None:
-        window = start.refiner.window
-    network = with_window(dataclasses.replace(base, **given), window)
-    _check_slot_rates(network, config)
-    check_slots(network, config.clip_frames, config.reduce_frames)
-    check_frames(config.frames, config.clip_frames, config.reduce_frames)
-    return network
-
-
-@dataclasses.dataclass(frozen=True)
-class _NetworkSettings:
-    """So that the network's settings have names that begin with `network.`."""
-
-    network: NetworkConfig
-
-
-def _with_network_settings(
-    base: NetworkConfig, arguments: argparse.Namespace, start: NetworkConfig | None
-) -> NetworkConfig:
-    """The preset with what --set gives: network.SLOT.NAME=VALUE, network.fuser_attention=false.
-
-    Those that names and shapes do not show are otherwise the ones that the weights in `start` have.
-    """
-    if base.reducer is not None and start is not None and start.reducer is not None:
-        reducer = dataclasses.replace(base.reducer, floor=start.reducer.floor)
-        base = dataclasses.replace(base, reducer=reducer)
-    settings = _NetworkSettings(base)
-    # the window of the refinement has a flag of its own
-    changeable = (_WITH_CBAM, *(f"{_NETWORK_PREFIX}{slot}." for slot in SLOTS))
-    fixed = [name for name in setting_names(settings) if not name.startswith(changeable)]
-    fixed += [f"{_NETWORK_PREFIX}refiner.window"] if base.refiner is not None else []
-    for name, value in parse_settings(arguments.set):
-        if name.startswith(_NETWORK_PREFIX):
-            settings = with_setting(settings, name, value, fixed=fixed)
-    settings.network.check()
-    return settings.network
-
-
-def _check_slot_rates(network: NetworkConfig, config: TrainingConfig) -> None:
-    for slot, row in SLOTS.items():
-        rate = getattr(config.slot_rates, slot)
-        if rate != 1 and getattr(network, slot) is None:
-            raise InputError(
-                f"slot_rates.{slot} is {rate:g}, but network {network.name} has no {row.title}; "
-                "leave it out, or choose another --network"
-            )

@@ -11,7 +11,8 @@ from inference.config import SYSTEMS, system_config
 from inference.memory import POLICIES
 from model import build_network, load_network, save_weights
 from model.config import preset, with_window
-from model.training.arguments import resolve_config, resolve_network
+from model.training.arguments import resolve_config
+from model.training.network_choice import resolve_network
 from scripts.studies import lfu, pcvos, pcvos_roles, remn, systems
 from scripts.studies.variants import Study
 from train import parse_arguments

@@ -11,7 +11,8 @@ from training_processes import split_flags
 from model import build_network
 from model.checkpoint import StoredNetwork
 from model.config import PRESETS, NetworkConfig, ReducerConfig
-from model.training.arguments import resolve_config, resolve_network
+from model.training.arguments import resolve_config
+from model.training.network_choice import resolve_network
 from model.training.stages import STAGES, TrainingConfig
 from model.training.start import load_start
 from train import parse_arguments
