@@ -1,7 +1,7 @@
 """The flags of train.py that say which network is trained, how, and how it is recorded.
 
-network_choice.py makes a network of them. The flags for data are in dataset/training/arguments.py. A flag that is not given is None: the
-stage's value counts (model/training/stages.py).
+The flags for data are in dataset/training/arguments.py; network_choice.py makes a network of the
+flags. A flag that is not given is None: the stage's value counts (model/training/stages.py).
 """
 
 import argparse
