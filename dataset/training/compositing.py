@@ -51,9 +51,44 @@ class MotionRange:
     log_scale: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Excursion:
+    """A way out and back: from nowhere to (x, y) within `ramp` frames, and back after `stay` more.
+
+    start: when it begins. inverted: the layer is at (x, y) but for this time, in which it comes to
+    its place and goes again.
+    """
+
+    x: float
+    y: float
+    start: float
+    ramp: float
+    stay: float
+    inverted: bool = False
+
+    def at(self, time: float) -> tuple[float, float]:
+        """The displacement at a time in video frames."""
+        since = time - self.start
+        way = min(since, 2 * self.ramp + self.stay - since) / self.ramp
+        share = 0.5 - 0.5 * math.cos(math.pi * min(max(way, 0.0), 1.0))
+        share = 1 - share if self.inverted else share
+        return self.x * share, self.y * share
+
+
+@dataclass(frozen=True)
+class ScaleJump:
+    """A change of size at once. time: in video frames. log_scale: added from then on."""
+
+    time: float
+    log_scale: float
+
+
 @dataclass(frozen=True)
 class Motion:
-    """The position of a layer: shifts from `x`, `y`, a turn in degrees, and a log scale."""
+    """The position of a layer: shifts from `x`, `y`, a turn in degrees, and a log scale.
+
+    excursion, jump: what happens to it besides; None: nothing.
+    """
 
     x: float
     y: float
@@ -61,6 +96,8 @@ class Motion:
     along_y: Wave
     turn: Wave
     log_scale: Wave
+    excursion: Excursion | None = None
+    jump: ScaleJump | None = None
 
     @classmethod
     def draw(
@@ -83,11 +120,15 @@ class Motion:
     def matrix(self, time: float, height: int, width: int) -> np.ndarray:
         """3×3: maps a plane whose origin is the layer's centre, in pixels, to the frame."""
         side, (middle_x, middle_y) = min(height, width), image_centre(width, height)
-        shift = translation_matrix(
-            middle_x + (self.x + self.along_x.at(time)) * side,
-            middle_y + (self.y + self.along_y.at(time)) * side,
-        )
-        scale = math.exp(self.log_scale.at(time))
+        x, y = self.x + self.along_x.at(time), self.y + self.along_y.at(time)
+        if self.excursion is not None:
+            away_x, away_y = self.excursion.at(time)
+            x, y = x + away_x, y + away_y
+        shift = translation_matrix(middle_x + x * side, middle_y + y * side)
+        log_scale = self.log_scale.at(time)
+        if self.jump is not None and time >= self.jump.time:
+            log_scale += self.jump.log_scale
+        scale = math.exp(log_scale)
         return shift @ rotation_matrix((0, 0), self.turn.at(time), scale)
 
 
@@ -256,16 +297,22 @@ class Finish:
     """What lens and sensor add.
 
     exposure: change of brightness over time. blur: standard deviation of a Gaussian in pixels, 0
-    for none. noise: standard deviation in grey levels.
+    for none. noise: standard deviation in grey levels. shutter: how long each frame is exposed, in
+    video frames, 0 for none. contrast: factor of all differences from the mean colour.
     """
 
     exposure: Wave
     blur: float
     noise: float
+    shutter: float = 0.0
+    contrast: float = 1.0
 
     def apply(self, frame: np.ndarray, time: float, rng: np.random.Generator) -> np.ndarray:
         """Finish a frame float32 [H, W, 3]; returns uint8."""
         frame = frame * (1 + self.exposure.at(time))
+        if self.contrast != 1:
+            mean = frame.mean((0, 1))
+            frame = mean + (frame - mean) * self.contrast
         if self.blur > _MIN_BLUR_PIXELS:
             frame = cv2.GaussianBlur(frame, (0, 0), self.blur)
         if self.noise > 0:

@@ -12,10 +12,12 @@ import numpy as np
 from dataset.training.compositing import (
     Backdrop,
     Bending,
+    Excursion,
     Finish,
     Layer,
     Motion,
     MotionRange,
+    ScaleJump,
     Wave,
 )
 from dataset.training.cutouts import CutoutBank
@@ -31,6 +33,12 @@ from dataset.training.textures import (
 _CAMERA_MOTION = MotionRange(shift=0.25, degrees=15, log_scale=0.2)
 _OBJECT_MOTION = MotionRange(shift=0.35, degrees=60, log_scale=0.4)
 _OCCLUDER_MOTION = MotionRange(shift=0.3, degrees=180, log_scale=0.1)
+# of what is off by default; times are in video frames, and the first frame of a clip is at 0
+_EVENT_START = (1.0, 12.0)
+_COVER_SIZE = 1.4  # side of a cover over that of the patch below, which bends beyond its edges
+_SHUTTER = (0.5, 2.5)
+_EXPOSURES = (-0.5, -0.25, 0.25, 0.5)  # moments beside the middle one, in times of the shutter
+_LOW_CONTRAST = (0.25, 0.6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,11 @@ class SceneConfig:
     object, or its texture. camouflage_share: of the synthetic objects that have the colours of the
     background. occluder_share: of the scenes with a bar in front. cutout_share, photo_share: of the
     objects and backgrounds that come from a bank of real images, if there is one.
+
+    What makes clips harder, each off by default. twin_share: of the objects after the first that
+    look like an earlier one. hiding_share: of the objects that leave the frame, or are covered
+    wholly, and come back. jump_share: of the objects that change their size at once.
+    motion_blur_share, low_contrast_share: of the scenes with either.
     """
 
     max_distractors: int = 2
@@ -52,6 +65,11 @@ class SceneConfig:
     occluder_share: float = 0.2
     cutout_share: float = 0.85
     photo_share: float = 0.85
+    twin_share: float = 0.0
+    hiding_share: float = 0.0
+    jump_share: float = 0.0
+    motion_blur_share: float = 0.0
+    low_contrast_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +88,23 @@ class Scene:
 
         time: in video frames. rng: for the noise of the image only.
         """
+        frame, labels = self._paint(time, height, width)
+        if self.finish.shutter > 0:
+            moments = time + self.finish.shutter * np.array(_EXPOSURES)
+            frame = np.mean(
+                [frame, *(self._paint(float(moment), height, width)[0] for moment in moments)], 0
+            )
+        return self.finish.apply(frame, time, rng), labels
+
+    def _paint(self, time: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The colours float32 [H, W, 3] and the labels uint8 [H, W] at one moment."""
         middle_x, middle_y = image_centre(width, height)
         camera = self.camera.matrix(time, height, width) @ translation_matrix(-middle_x, -middle_y)
         frame = self.backdrop.view(camera, height, width)
         labels = np.zeros((height, width), np.uint8)
         for layer in self.layers:
             layer.paint(frame, labels, time, camera)
-        return self.finish.apply(frame, time, rng), labels
+        return frame, labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +133,12 @@ class SceneMaker:
         distractors = int(rng.integers(self.config.max_distractors + 1))
         layers = self.draw_layers(rng, objects, distractors, background_colours=colours)
         blur, noise = max(0.0, rng.uniform(-1.5, 1.3)), max(0.0, rng.uniform(-5, 5))
-        return Scene(backdrop, camera, layers, Finish(Wave.draw(rng, 0.15, 0.01), blur, noise))
+        finish = Finish(Wave.draw(rng, 0.15, 0.01), blur, noise)
+        if _happens(rng, self.config.motion_blur_share):
+            finish = replace(finish, shutter=rng.uniform(*_SHUTTER))
+        if _happens(rng, self.config.low_contrast_share):
+            finish = replace(finish, contrast=rng.uniform(*_LOW_CONTRAST))
+        return Scene(backdrop, camera, layers, finish)
 
     def draw_layers(
         self,
@@ -119,12 +152,18 @@ class SceneMaker:
         """Draw objects, distractors and sometimes an occluder.
 
         first_id: of the objects; the others follow it. background_colours: a colour ramp, for
-        camouflage. Returns the layers from back to front, in random order, the occluder in front.
+        camouflage. Returns the layers from back to front, in random order, the occluder and covers
+        in front.
         """
-        layers = [
-            self._draw_layer(rng, first_id + number, background_colours)
-            for number in range(objects)
-        ]
+        layers, covers = [], []
+        for number in range(objects):
+            layer = self._draw_layer(rng, first_id + number, background_colours)
+            if layers and _happens(rng, self.config.twin_share):
+                twin = layers[int(rng.integers(number))]
+                layer = self._draw_lookalike(rng, layer, twin)
+            layer, cover = self._draw_events(rng, layer)
+            layers.append(layer)
+            covers += cover
         for _ in range(distractors):
             distractor = self._draw_layer(rng, 0, background_colours)
             if objects and rng.random() < self.config.lookalike_share:
@@ -134,7 +173,36 @@ class SceneMaker:
         layers = [layers[index] for index in rng.permutation(len(layers))]
         if rng.random() < self.config.occluder_share:
             layers.append(self._draw_occluder(rng))
-        return layers
+        return layers + covers
+
+    def _draw_events(self, rng: np.random.Generator, layer: Layer) -> tuple[Layer, list[Layer]]:
+        """What happens to an object besides its motion, and a layer that covers it, if one does."""
+        motion, covers = layer.motion, []
+        if _happens(rng, self.config.jump_share):
+            jump = ScaleJump(rng.uniform(*_EVENT_START), _draw_sign(rng) * rng.uniform(0.3, 0.7))
+            motion = replace(motion, jump=jump)
+        if _happens(rng, self.config.hiding_share):
+            excursion = self._draw_excursion(rng)
+            if rng.random() < 0.5:
+                motion = replace(motion, excursion=excursion)
+            else:
+                side = math.ceil(layer.patch.shape[0] * _COVER_SIZE)
+                patch = _opaque(draw_texture(rng, side, side, draw_colour_ramp(rng)))
+                coming = replace(motion, excursion=replace(excursion, inverted=True))
+                covers.append(Layer(patch, coming, 0, follows_camera=layer.follows_camera))
+        return replace(layer, motion=motion), covers
+
+    def _draw_excursion(self, rng: np.random.Generator) -> Excursion:
+        """A way out of the frame, to any side, and back."""
+        angle = rng.uniform(0, math.tau)
+        distance = 0.7 * math.hypot(self.height, self.width) / min(self.height, self.width) + 1
+        return Excursion(
+            x=distance * math.cos(angle),
+            y=distance * math.sin(angle),
+            start=rng.uniform(*_EVENT_START),
+            ramp=rng.uniform(2, 6),
+            stay=rng.uniform(3, 12),
+        )
 
     def _draw_lookalike(self, rng: np.random.Generator, distractor: Layer, twin: Layer) -> Layer:
         """A distractor with the texture of `twin`, and sometimes with its outline."""
@@ -179,6 +247,15 @@ class SceneMaker:
             brightness=Wave.draw(rng, 0.2, 0.015),
             follows_camera=bool(rng.random() < 0.5),
         )
+
+
+def _happens(rng: np.random.Generator, share: float) -> bool:
+    """Draw whether something of that probability happens; of 0, nothing is drawn."""
+    return share > 0 and bool(rng.random() < share)
+
+
+def _draw_sign(rng: np.random.Generator) -> float:
+    return 1.0 if rng.random() < 0.5 else -1.0
 
 
 def _draw_surface(rng: np.random.Generator, side: int, colours: np.ndarray) -> np.ndarray:

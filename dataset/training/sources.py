@@ -12,6 +12,7 @@ from dataset.training.cache import ImageCache
 from dataset.training.cutouts import CutoutBank
 from dataset.training.frame_choice import max_skip_at, max_skip_between_clips_at
 from dataset.training.samples import ClipSource, MixedTrainingData
+from dataset.training.scenes import SceneConfig
 from dataset.training.stills import StillClips
 from dataset.training.synthetic import SyntheticClips, SyntheticConfig
 from dataset.training.video_clips import VideoClipConfig, VideoClips
@@ -49,7 +50,9 @@ class SampleConfig:
     may be skipped between neighbours of a sample; None: the published curriculum. skip_final_share:
     the last part of the training, in which the curriculum is back at its first step.
     skip_tiny_objects: see find_tiny_objects. close_up: crops cover a small part of the frame;
-    objects must fill enough of them, and rotated frames show what surrounds them.
+    objects must fill enough of them, and rotated frames show what surrounds them. twin_share,
+    hiding_share, jump_share, motion_blur_share, low_contrast_share: of synthetic clips, see
+    SceneConfig.
     """
 
     frames: int = 3
@@ -61,6 +64,11 @@ class SampleConfig:
     skip_final_share: float = 0.1
     skip_tiny_objects: bool = False
     close_up: bool = False
+    twin_share: float = 0.0
+    hiding_share: float = 0.0
+    jump_share: float = 0.0
+    motion_blur_share: float = 0.0
+    low_contrast_share: float = 0.0
 
 
 def build_training_data(
@@ -201,6 +209,13 @@ def _build_synthetic(
         frames=config.frames,
         clip_frames=config.clip_frames,
         max_objects=config.max_objects,
+        scene=SceneConfig(
+            twin_share=config.twin_share,
+            hiding_share=config.hiding_share,
+            jump_share=config.jump_share,
+            motion_blur_share=config.motion_blur_share,
+            low_contrast_share=config.low_contrast_share,
+        ),
     )
     bank = CutoutBank(stills, clips) if stills or clips else None
     return SyntheticClips(settings, bank=bank, clips=clips)

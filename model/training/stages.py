@@ -79,6 +79,13 @@ class TrainingConfig:
     # crops cover a small part of the frame: objects must fill enough of them, and surroundings
     # are shown
     close_up: bool = False
+    # what makes synthetic clips harder: shares of their objects (looking like another one, hidden
+    # and back, of another size at once), and of the clips (with motion blur, of low contrast)
+    twin_share: float = bounded(0.0, at_least=0, at_most=1)
+    hiding_share: float = bounded(0.0, at_least=0, at_most=1)
+    jump_share: float = bounded(0.0, at_least=0, at_most=1)
+    motion_blur_share: float = bounded(0.0, at_least=0, at_most=1)
+    low_contrast_share: float = bounded(0.0, at_least=0, at_most=1)
     amp: Literal["off", "fp16", "bf16"] = "fp16"
     tf32: bool = False  # float32 convolutions and products in TF32 on CUDA
     # compute activations again in the backward pass instead of keeping them
