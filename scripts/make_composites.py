@@ -16,6 +16,7 @@ if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
 from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from scripts.data_tools.clip_files import write_clip
 from scripts.data_tools.composite_kinds import KINDS, Material, draw_composite
 from scripts.data_tools.composites import Composite, PastedObject
 from scripts.data_tools.footage import Footage
-from scripts.studies.playing import chosen_names
+from scripts.studies.playing import check_outside, chosen_names
 from util.errors import InputError, run_command
 from util.files import atomic_folder, remove_unfinished, write_json
 from util.flags import FlagParser, at_least
@@ -43,7 +44,9 @@ def main() -> None:
     flags = _parse_flags()
     if flags.out.exists():
         raise InputError(f"{flags.out}: exists; name a new folder")
-    material = _read_material(flags)
+    layout = Layout.of(flags.root)
+    check_outside(flags.out, layout)
+    material = _read_material(layout, flags.sequences)
     requests = [(kind, number) for kind in flags.kind for number in range(flags.count)]
     remove_unfinished(flags.out.parent, flags.out.name)
     clips, frames = [], 0
@@ -89,10 +92,9 @@ def _parse_flags() -> Namespace:
     return flags
 
 
-def _read_material(flags: Namespace) -> Material:
-    """The sequences of the flags. Raises InputError if one is missing or masks are."""
-    layout, cache = Layout.of(flags.root), ImageCache()
-    names = chosen_names(layout, flags.sequences)
+def _read_material(layout: Layout, sequences: Sequence[str] | None) -> Material:
+    """The sequences of these names; None: all. Raises InputError if one is missing or masks are."""
+    cache, names = ImageCache(), chosen_names(layout, sequences)
     return Material.of([Footage.of(layout, name, cache) for name in names])
 
 

@@ -66,7 +66,7 @@ def write_played(
     """
     _check_length(frames, times)
     layout = Layout.of(root)
-    _check_outside(out, layout)
+    check_outside(out, layout)
     chosen = chosen_names(layout, sequences)
     record = {
         "root": str(root.resolve()),
@@ -105,7 +105,8 @@ def _check_length(frames: int | None, times: float | None) -> None:
         raise InputError(f"{length:g}: too long; at most {_MAX_FRAMES:,} frames a video")
 
 
-def _check_outside(out: Path, layout: Layout) -> None:
+def check_outside(out: Path, layout: Layout) -> None:
+    """Raise InputError if a folder to write lies among the videos of the data set."""
     for folder in (layout.frames, *layout.masks):
         videos = layout.folder / folder
         if out.resolve().is_relative_to(videos.resolve()):

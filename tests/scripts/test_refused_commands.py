@@ -97,6 +97,7 @@ REPRODUCE = [
 ]
 COMPOSITES = [
     ("davis made", "made: exists; name a new folder"),
+    ("davis davis/JPEGImages/480p/out", "is inside"),
     ("davis out --frames 19", "--frames: 19: at least 20 is needed"),
     ("davis out --kind triplets", "invalid choice: 'triplets'"),
     ("davis out --sequences unicorn", "no sequence 'unicorn'"),
