@@ -3,10 +3,12 @@
 What is not stated on a page that was read is None, and --list says so. Read in November 2026.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _GIGABYTE = 1e9
+_COLUMNS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,8 +262,20 @@ def describe(data_set: DataSet) -> str:
     }
     if data_set.hint is not None:
         rows["note"] = data_set.hint
-    lines = [f"  {title:<8}  {text}" for title, text in rows.items()]
+    lines = [_wrapped(f"  {title:<8}  ", text) for title, text in rows.items()]
     return "\n".join([f"{data_set.name}: {data_set.what}", *lines])
+
+
+def _wrapped(title: str, text: str) -> str:
+    """A text in lines of at most 100 characters, indented behind its title; URLs stay whole."""
+    return textwrap.fill(
+        text,
+        _COLUMNS,
+        initial_indent=title,
+        subsequent_indent=" " * len(title),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _describe_part(part: Part) -> str:
