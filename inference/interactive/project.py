@@ -4,6 +4,7 @@ Legend: H W frame size.
 """
 
 import contextlib
+import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from inference.interactive.project_video import ProjectVideo, VideoRecord
 from inference.interactive.propagating import ProjectPropagation
 from inference.interactive.requests import (
     as_input_errors,
-    check_frame,
-    check_id,
+    checked_frame,
+    checked_id,
     checked_labels,
     checked_record,
 )
@@ -179,7 +180,7 @@ class InteractiveProject:
 
     def frame(self, index: int) -> np.ndarray:
         """A frame, uint8 RGB [H, W, 3]. Raises InputError if it does not exist."""
-        check_frame(index, self._record)
+        index = checked_frame(index, self._record)
         picture = next(iter(self._video.read_at([index])))
         return np.asarray(picture.image)
 
@@ -197,10 +198,13 @@ class InteractiveProject:
         is decided.
         """
         self._require_open()
-        check_frame(frame, self._record)
+        frame = checked_frame(frame, self._record)
         values, visible = checked_labels(labels, self.size, f"frame {frame}")
         with self._state.lock:
-            decided = set(self.object_ids).union(visible) if objects is None else set(objects)
+            if objects is None:
+                decided = {*self.object_ids, *visible}
+            else:
+                decided = {checked_id(i, f"frame {frame}") for i in objects}
             if missing := set(visible) - decided:
                 raise InputError(
                     f"frame {frame}: the mask shows objects {sorted(missing)}, which are not among"
@@ -240,8 +244,8 @@ class InteractiveProject:
         exist, wrong strokes, and if a new object gets no pixel.
         """
         self._require_open()
-        check_frame(frame, self._record)
-        check_id(object_id, f"frame {frame}")
+        frame = checked_frame(frame, self._record)
+        object_id = checked_id(object_id, f"frame {frame}")
         image = self.frame(frame)
         with self._state.lock, as_input_errors(f"frame {frame}"):
             before = self._state.labels(frame)
@@ -262,8 +266,7 @@ class InteractiveProject:
         """Forget the annotation of a frame. Raises InputError if it has none."""
         self._require_open()
         with self._state.lock:
-            self._annotation(frame)
-            self._state.do(RemoveAnnotation(frame=frame))
+            self._state.do(RemoveAnnotation(frame=self._annotation(frame).frame))
 
     def remove_object(self, object_id: int) -> None:
         """Forget an object in all annotations. Raises InputError if no annotation shows it."""
@@ -272,7 +275,7 @@ class InteractiveProject:
             if object_id not in self.object_ids:
                 present = ", ".join(map(str, self.object_ids)) or "none"
                 raise InputError(f"object {object_id} is not in the project; present: {present}")
-            self._state.do(RemoveObject(object_id=object_id))
+            self._state.do(RemoveObject(object_id=operator.index(object_id)))
 
     @property
     def can_undo(self) -> bool:
@@ -319,8 +322,8 @@ class InteractiveProject:
         changed, and as VideoSegmenter.segment.
         """
         self._require_open()
-        for frame in frames or ():
-            check_frame(frame, self._record)
+        if frames is not None:
+            frames = [checked_frame(frame, self._record) for frame in frames]
         if not self.annotations:
             raise InputError(f"{self.folder}: no frame is annotated; annotate one first")
         return self._propagation.run(frames, progress, only_touched=only_touched)
@@ -350,7 +353,8 @@ class InteractiveProject:
         self._require_open()
         if not self.annotations:
             raise InputError(f"{self.folder}: no frame is annotated, so there are no results")
-        for start, stop in self.pending:
+        if pending := self.pending:
+            start, stop = pending[0]
             raise InputError(
                 f"{self.folder}: frames {start} to {stop - 1} wait for their results; propagate"
                 " them first"

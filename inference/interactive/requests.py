@@ -4,6 +4,7 @@ Legend: H W frame size.
 """
 
 import contextlib
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,15 @@ def checked_labels(
     source: names the frame in errors. Raises InputError for another shape or type, and for ids
     outside 0..255.
     """
-    array = np.asarray(labels)
+    array = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
     if array.shape == size and array.dtype.kind in "iub" and not array.any():
         return np.zeros(size, np.uint8), ()
-    mask = as_object_mask(labels, size, source)
+    mask = as_object_mask(array, size, source)
     if mask.object_ids[-1] > MAX_ID:
         raise InputError(
             f"{source}: mask with id {mask.object_ids[-1]}; a project takes ids up to {MAX_ID}"
         )
-    return mask.labels.to("cpu", torch.uint8).numpy(), mask.object_ids
+    return mask.labels.to(torch.uint8).numpy(), mask.object_ids
 
 
 @contextlib.contextmanager
@@ -52,19 +53,25 @@ def as_input_errors(source: str) -> Iterator[None]:
         raise InputError(f"{source}: {error}") from error
 
 
-def check_frame(frame: int, video: VideoRecord) -> None:
-    """Raise InputError if a frame does not exist or cannot be decoded."""
+def checked_frame(frame: int, video: VideoRecord) -> int:
+    """The frame, a whole number of any type. Raises InputError if it does not exist or cannot be
+    decoded."""
+    frame = operator.index(frame)
     if not 0 <= frame < video.frame_count:
         frames = counted(video.frame_count, "frame")
         raise InputError(f"frame {frame} does not exist; the video has {frames}, from 0")
     if frame in video.missing:
         raise InputError(f"frame {frame} is damaged and cannot be decoded; take another")
+    return frame
 
 
-def check_id(object_id: int, source: str) -> None:
-    """Raise InputError unless an object may have this id. source: names the frame in errors."""
+def checked_id(object_id: int, source: str) -> int:
+    """The id, a whole number of any type. source: names the frame in errors. Raises InputError
+    unless an object may have it."""
+    object_id = operator.index(object_id)
     if not 1 <= object_id <= MAX_ID:
         raise InputError(f"{source}: object {object_id}; ids are 1 to {MAX_ID}")
+    return object_id
 
 
 def checked_record(

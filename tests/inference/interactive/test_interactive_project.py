@@ -1,13 +1,16 @@
 """Projects: masks made in rounds, what a change touches, and what is on disk."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
+import torch
 from conftest import Clip
 
 from inference import SYSTEMS
 from inference.interactive import InteractiveProject
+from util.errors import InputError
 
 each_system = pytest.mark.parametrize("system", list(SYSTEMS))
 
@@ -149,3 +152,76 @@ def test_after_random_changes_results_equal_those_of_a_new_project(
         played(fresh)
         assert_same(labels_of(project), labels_of(fresh))
         fresh.close()
+
+
+def test_an_object_that_is_decided_to_be_absent_is_found_again_beyond_that_frame(
+    make_segmenter, short_clip, open_project
+):
+    def shown(project):
+        return [bool((labels == 2).any()) for labels in project.results.values()]
+
+    project = open_project(make_segmenter())
+    project.annotate(0, short_clip.labels[0])
+    project.annotate(3, short_clip.masks(1, 3))
+    played(project)
+    assert shown(project) == 3 * [True] + 4 * [False]
+    project.annotate(6, short_clip.labels[6])
+    assert project.pending == [(3, 6), (6, 7)]
+    played(project)
+    assert shown(project) == 3 * [True] + [False] + 3 * [True]
+    project.annotate(5, short_clip.masks(1, 5), objects=[1])  # in the midst of a stretch
+    played(project)
+    assert shown(project) == 3 * [True] + [False] + 3 * [True]
+    project.annotate(4, 0 * short_clip.labels[4], objects=[2])
+    played(project)
+    assert shown(project) == 3 * [True] + [False, False] + 2 * [True]
+
+
+def test_with_permanent_memory_the_caller_chooses_what_is_made_again(
+    make_segmenter, short_clip, open_project
+):
+    project = open_project(make_segmenter(permanent_memory=True))
+    for frame in (0, 2, 4):
+        project.annotate(frame, short_clip.labels[frame])
+    played(project)
+    project.annotate(6, short_clip.labels[6])
+    before = labels_of(project)
+    assert played(project, only_touched=True) == [4, 5, 6]
+    after = labels_of(project)
+    assert all(np.array_equal(before[frame], after[frame]) for frame in range(4))
+    assert project.pending == [(0, 2), (2, 4)]
+    assert played(project) == [0, 1, 2, 3] and project.pending == []
+
+
+def test_a_memory_without_room_for_all_annotations_is_refused_and_undo_mends_it(
+    make_segmenter, short_clip, open_project
+):
+    project = open_project(make_segmenter("lfu", permanent_memory=True, memory_frames=3))
+    for frame in (0, 2):
+        project.annotate(frame, short_clip.labels[frame])
+    played(project)
+    project.annotate(4, short_clip.labels[4])
+    with pytest.raises(InputError, match="3 annotated frames stay in memory"):
+        played(project)
+    assert list(project.annotations) == [0, 2, 4]
+    project.undo()
+    assert project.pending == []
+
+
+def test_annotations_may_change_while_results_are_made(make_segmenter, short_clip, open_project):
+    segmenter = make_segmenter()
+    project = open_project(segmenter)
+    project.annotate(0, short_clip.labels[0])
+    project.annotate(np.int64(3), torch.from_numpy(short_clip.labels[3]))
+    results = project.propagate()
+    assert next(results).frame_index == 0
+    thread = threading.Thread(target=lambda: project.annotate(5, short_clip.labels[5]))
+    thread.start()
+    thread.join()
+    assert [result.frame_index for result in results] == list(range(1, 7))
+    assert project.pending == []
+    fresh = open_project(segmenter, "fresh")
+    for frame in (0, 3, 5):
+        fresh.annotate(frame, short_clip.labels[frame])
+    played(fresh)
+    assert_same(labels_of(project), labels_of(fresh))
