@@ -20,21 +20,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dataset import Layout
-from dataset.folders import MASK_SUFFIXES, list_files
 from dataset.frame_range import spread
-from dataset.image_file import read_image
 from inference import VideoSegmenter
-from inference.config import SYSTEMS
-from inference.scoring import read_labels
-from inference.scoring.metrics import boundary_accuracy, region_similarity
 from scripts.common.circumstances import circumstances, circumstances_line
 from scripts.common.tables import markdown_table
+from scripts.studies.truth_videos import (
+    TruthVideo,
+    add_network_flags,
+    measure,
+    open_truth_videos,
+)
 from util.device import select_device
-from util.errors import InputError, run_command
+from util.errors import run_command
 from util.flags import FlagParser, at_least
 from util.progress import Progress
-from util.text import counted
 
 
 class Method(NamedTuple):
@@ -54,95 +53,59 @@ METHODS = (
 )
 
 
-class Frames(Sequence):
-    """The frames of a folder, each read when it is asked for."""
+class GivenMasks(NamedTuple):
+    """A video, and the frames whose masks are given."""
 
-    def __init__(self, paths: Sequence[Path]):
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return read_image(self._paths[index], upright=False)
-
-
-class ScoredVideo(NamedTuple):
-    """A video with the truth of every frame. given: the frames whose masks are given."""
-
-    name: str
-    frames: Frames
-    truth: Sequence[Path]
+    video: TruthVideo
     given: Sequence[int]
-    single_object: bool
-
-    def labels(self, index: int) -> np.ndarray:
-        """The true ids uint8 [H, W] of a frame."""
-        return read_labels(self.truth[index], self.single_object)
 
 
-def open_videos(flags: argparse.Namespace) -> list[ScoredVideo]:
+def open_videos(flags: argparse.Namespace) -> list[GivenMasks]:
     """The videos that the flags name. Raises InputError if a frame lacks its truth."""
-    layout = Layout.of(flags.root)
-    videos = []
-    for name in flags.sequences or layout.names():
-        paths = layout.frame_files(name)
-        masks = {path.stem: path for path in list_files(layout.truth_folder / name, MASK_SUFFIXES)}
-        missing = [path.stem for path in paths if path.stem not in masks]
-        if missing or len(paths) <= flags.masks:
-            raise InputError(
-                f"{layout.truth_folder / name}: {counted(len(missing), 'frame')} without a mask, of"
-                f" {len(paths)}; the truth of every frame is needed, and more frames than --masks"
-            )
-        truth = [masks[path.stem] for path in paths]
-        given = spread(range(len(paths)), flags.masks)
-        videos.append(ScoredVideo(name, Frames(paths), truth, given, layout.single_object))
-    return videos
+    videos = open_truth_videos(flags.root, flags.sequences, fewest_frames=flags.masks + 1)
+    return [GivenMasks(video, spread(range(len(video)), flags.masks)) for video in videos]
 
 
-def score(video: ScoredVideo, results: Mapping[int, np.ndarray]) -> np.ndarray:
+def score(task: GivenMasks, results: Mapping[int, np.ndarray]) -> np.ndarray:
     """J and F, [2]: means over frames that are not given, then over objects.
 
     results: ids [H, W] by frame. Objects are those of the given masks.
     """
-    objects = sorted({i for index in video.given for i in np.unique(video.labels(index)) if i})
-    measures = []
-    for index, labels in results.items():
-        if index not in video.given:
-            truth = video.labels(index)
-            masks = [(truth == i, labels == i) for i in objects]
-            measures.append([(region_similarity(*m), boundary_accuracy(*m)) for m in masks])
-    return np.mean(measures, axis=(0, 1))
+    objects = task.video.object_ids(task.given)
+    predicted = {index: labels for index, labels in results.items() if index not in task.given}
+    return measure(task.video, predicted, objects).mean(axis=(0, 1))
 
 
 def run_method(
-    method: Method, segmenter: VideoSegmenter, video: ScoredVideo
+    method: Method, segmenter: VideoSegmenter, task: GivenMasks
 ) -> tuple[np.ndarray, float]:
     """J and F, [2], and the seconds that the segmentation took, reading included."""
-    given = video.given[:1] if method.first_only else video.given
-    masks = {index: video.labels(index) for index in given}
+    given = task.given[:1] if method.first_only else task.given
+    masks = {index: task.video.labels(index) for index in given}
     start_seconds = time.perf_counter()
-    results = segmenter.segment(video.frames, masks, direction=method.direction)
+    results = segmenter.segment(task.video.frames, masks, direction=method.direction)
     labels = {result.frame_index: result.labels for result in results}
     taken_seconds = time.perf_counter() - start_seconds
-    return score(video, labels), taken_seconds
+    return score(task, labels), taken_seconds
 
 
 def compare(flags: argparse.Namespace) -> str:
     """The table of all methods, in Markdown."""
-    videos = open_videos(flags)
+    tasks = open_videos(flags)
     scores: dict[str, list[np.ndarray]] = {method.name: [] for method in METHODS}
     seconds = dict.fromkeys(scores, 0.0)
     segmenters = {permanent: _segmenter(flags, permanent) for permanent in (False, True)}
-    with Progress(len(videos) * len(METHODS), "runs") as progress:
-        for video in videos:
+    with Progress(len(tasks) * len(METHODS), "runs") as progress:
+        for task in tasks:
             for method in METHODS:
-                measured, taken = run_method(method, segmenters[method.permanent], video)
+                measured, taken = run_method(method, segmenters[method.permanent], task)
                 scores[method.name].append(measured)
                 seconds[method.name] += taken
-                progress.advance(status=f"{video.name}: {method.name}: J {100 * measured[0]:.1f}")
+                progress.advance(
+                    status=f"{task.video.name}: {method.name}: J {100 * measured[0]:.1f}"
+                )
     return markdown_table(
-        ("method", "J&F", "J", "F", *(video.name for video in videos), "seconds"),
+        ("method", "J&F", "J", "F", *(task.video.name for task in tasks), "seconds"),
         [_row(method.name, scores[method.name], seconds[method.name]) for method in METHODS],
     )
 
@@ -170,11 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     add("root", type=Path, metavar="ROOT", help="a data set with the truth of every frame")
     add("--sequences", nargs="+", metavar="NAME", help="only these videos")
     add("--masks", type=at_least(2), default=4, metavar="N", help="masks given (default: 4)")
-    add("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
-    add("--model", type=Path, metavar="FILE", help="weights (default: those shipped)")
-    resolution = "working shorter side in pixels (default: 240); -1: as stored"
-    add("--resolution", type=int, default=240, metavar="N", help=resolution)
-    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+    add_network_flags(parser)
     return parser
 
 

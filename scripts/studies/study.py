@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from scripts.common.circumstances import circumstances
+from scripts.common.output_folder import check_output_folder
 from scripts.common.progress import print_progress
 from scripts.studies.data import StudyData
 from scripts.studies.over_time import over_time
@@ -105,7 +106,7 @@ def run_study(
         return EXIT_OK
     if not study.variants:
         raise InputError(f"{study.name}: no variant can be run: {_join(study.left_out)}")
-    _check_folder(flags.output)
+    check_output_folder(flags.output)
     data = _read_data(flags)
     lengths = _play(data, flags, times, frames, orders)
     measured = circumstances(torch.get_num_threads(), select_device(flags.device))
@@ -194,14 +195,6 @@ def _print_variants(study: Study) -> None:
 
 def _join(omissions: Sequence[Omission]) -> str:
     return "; ".join(map(str, omissions))
-
-
-def _check_folder(output: Path) -> None:
-    """Refuse an output that is a file, or lies below one, before anything is read or run."""
-    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        found = "a file" if existing == output else f"{existing} is a file"
-        raise InputError(f"--output {output}: {found}; a folder is needed")
 
 
 def _read_data(flags: argparse.Namespace) -> StudyData:

@@ -27,9 +27,9 @@ def test_every_method_is_scored_on_the_frames_that_are_not_given(
     scored = []
     score = compare_directions.score
 
-    def watched(video, results):
-        scored.append((video.name, video.given, sorted(results)))
-        return score(video, results)
+    def watched(task, results):
+        scored.append((task.video.name, task.given, sorted(results)))
+        return score(task, results)
 
     monkeypatch.setattr(compare_directions, "score", watched)
     root = write_davis(tmp_path / "davis", {"bear": 7, "dog": 6})
@@ -45,15 +45,15 @@ def test_every_method_is_scored_on_the_frames_that_are_not_given(
 
 def test_given_frames_do_not_count(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 4})
-    (video,) = compare_directions.open_videos(_flags(root, masks=2))
-    truth = {index: video.labels(index) for index in range(4)}
+    (task,) = compare_directions.open_videos(_flags(root, masks=2))
+    truth = {index: task.video.labels(index) for index in range(4)}
     wrong_where_given = {**truth, 0: np.zeros_like(truth[0]), 3: np.zeros_like(truth[3])}
-    assert compare_directions.score(video, wrong_where_given).tolist() == [1, 1]
+    assert compare_directions.score(task, wrong_where_given).tolist() == [1, 1]
 
 
 def test_a_video_without_the_truth_of_every_frame_is_refused(tmp_path):
     root = write_davis(tmp_path / "davis", {"bear": 4})
-    with pytest.raises(InputError, match="more frames than --masks"):
+    with pytest.raises(InputError, match=r"of 4; .* and at least 5 frames"):
         compare_directions.open_videos(_flags(root, masks=4))
     (root / "Annotations/480p/bear/00002.png").unlink()
     with pytest.raises(InputError, match="bear: 1 frame without a mask"):

@@ -3,7 +3,7 @@
 import pytest
 from toy_trees import write_davis, write_generic
 
-from scripts import ablate, analyse, benchmark, compare, make_composites, reproduce
+from scripts import ablate, analyse, benchmark, compare, interactive, make_composites, reproduce
 from util.errors import EXIT_INPUT_ERROR, run_command
 
 BENCHMARK = [
@@ -105,6 +105,23 @@ COMPOSITES = [
     ("davis out", "bear camel: none shows its whole object"),
     ("generic out", "00001.png: no such mask; composites need the truth of every frame"),
 ]
+INTERACTIVE = [
+    (
+        "davis --choose keys",
+        "--choose keys: projects suggest frames, and --methods forward has none",
+    ),
+    ("davis --rounds 0", "--rounds: 0: at least 1 is needed"),
+    ("davis --input clicks", "argument --input: invalid choice: 'clicks'"),
+    ("davis --methods", "argument --methods: expected at least one argument"),
+    ("davis --choose best", "argument --choose: invalid choice: 'best'"),
+    ("davis --max_frames 1", "--max_frames: 1: at least 2 is needed"),
+    ("davis --sequences unicorn", "unicorn: no such folder"),
+    ("davis --resolution 5", "resolution is 5"),
+    ("davis --model nowhere.pth", "nowhere.pth"),
+    ("davis --output mask.png", "--output mask.png: a file; a folder is needed"),
+    ("generic", "5 frames without a mask, of 6; the truth of every frame is needed"),
+    ("made", "no JPEGImages/480p or JPEGImages here"),
+]
 REFUSED = [
     *((benchmark, *row) for row in BENCHMARK),
     *((ablate, *row) for row in ABLATE),
@@ -112,6 +129,7 @@ REFUSED = [
     *((analyse, *row) for row in ANALYSE),
     *((reproduce, *row) for row in REPRODUCE),
     *((make_composites, *row) for row in COMPOSITES),
+    *((interactive, *row) for row in INTERACTIVE),
 ]
 
 

@@ -1,0 +1,1 @@
+"""The robot annotator: corrects videos in rounds, from their truth."""
