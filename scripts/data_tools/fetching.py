@@ -1,5 +1,6 @@
 """Getting one part of a data set: the archive, its checksum, its place."""
 
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -19,6 +20,12 @@ from util.text import counted
 _BLOCK_BYTES = 1 << 20
 _PATIENCE_SECONDS = 60
 _EXTRA_SUFFIXES = (".json", ".txt")
+_NETWORK_ERRORS = (
+    http.client.HTTPException,
+    urllib.error.URLError,
+    TimeoutError,
+    ConnectionError,
+)
 
 
 def choose_part(data_set: DataSet, name: str | None, archive: Path | None) -> Part:
@@ -54,14 +61,14 @@ def download(data_set: DataSet, part: Part, folder: Path) -> Path:
             f"{data_set.name} {part.name}: has no direct link; download it from {data_set.page} "
             "and give it with --archive"
         )
-    path = folder / part.file
+    path = folder / f"{data_set.name}-{part.file}"  # several data sets have a valid.tar.gz
     if path.is_file():
         return path
     _check_space(folder, part)
     try:
         with urllib.request.urlopen(part.url, timeout=_PATIENCE_SECONDS) as source:
             _store(source, path, int(source.headers.get("Content-Length") or 0))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except _NETWORK_ERRORS as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
             f"{part.url}: not downloaded ({reason}); download it elsewhere, see {data_set.page}, "

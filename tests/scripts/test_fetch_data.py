@@ -145,7 +145,8 @@ def test_a_direct_link_is_downloaded_beside_the_output_and_used_again(fetch, tmp
         code, _, err = fetch("davis-2017", "--part", "trainval", "--output", tmp_path / output)
         assert code == 0, err
     assert asked == [DATA_SETS["davis-2017"].parts[0].url]
-    assert (tmp_path / "DAVIS-2017-trainval-480p.zip").read_bytes() == content
+    archive = tmp_path / "davis-2017-DAVIS-2017-trainval-480p.zip"
+    assert archive.read_bytes() == content
     assert DavisDataset(tmp_path / "two").names == ("bear",)
 
 
