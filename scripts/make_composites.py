@@ -25,7 +25,7 @@ from dataset.training.cache import ImageCache
 from scripts.data_tools.clip_files import write_clip
 from scripts.data_tools.composite_kinds import KINDS, Material, draw_composite
 from scripts.data_tools.composites import Composite, PastedObject
-from scripts.data_tools.footage import Footage
+from scripts.data_tools.footage import LEAST_RUN_FRAMES, Footage
 from scripts.studies.playing import check_outside, chosen_names
 from util.errors import InputError, run_command
 from util.files import atomic_folder, remove_unfinished, write_json
@@ -47,6 +47,12 @@ def main() -> None:
     layout = Layout.of(flags.root)
     check_outside(flags.out, layout)
     material = _read_material(layout, flags.sequences)
+    for name in material.footages:
+        if name not in material.cutouts:
+            print(
+                f"{name}: footage only; {LEAST_RUN_FRAMES} frames in a row do not show its whole "
+                "object"
+            )
     requests = [(kind, number) for kind in flags.kind for number in range(flags.count)]
     remove_unfinished(flags.out.parent, flags.out.name)
     clips, frames = [], 0

@@ -66,7 +66,7 @@ class Material:
         ]
 
 
-# Takes the material and the number of frames. Returns a composite without a name.
+# Takes the material and the number of frames.
 Draw = Callable[[np.random.Generator, Material, int], Composite]
 
 
@@ -79,6 +79,11 @@ def draw_twins(rng: np.random.Generator, material: Material, frames: int) -> Com
 def draw_crossings(rng: np.random.Generator, material: Material, frames: int) -> Composite:
     """Objects of up to three different sequences cross each other."""
     cutouts, footage = material.draw(rng, int(rng.integers(2, 4)))
+    if len(cutouts) < 2:
+        raise InputError(
+            "crossings need two sequences that show their whole objects, and a third one below; "
+            "name more in --sequences"
+        )
     return _draw_crossing(rng, cutouts, footage, frames)
 
 
@@ -113,7 +118,6 @@ def draw_returns(rng: np.random.Generator, material: Material, frames: int) -> C
         passage = Passage(knots=knots, y=y, size=size, depth=y, bob=bob)
         elements.append(_pasted(rng, cutout, passage, object_id))
     return Composite(
-        name="",
         footage=footage,
         start=start,
         footage_id=ids[0],
@@ -204,7 +208,6 @@ def _draw_crossing(
         )
         elements.append(_pasted(rng, cutout, orbit, ids[number + 1]))
     return Composite(
-        name="",
         footage=footage,
         start=int(rng.integers(len(footage.frames))),
         footage_id=ids[0],

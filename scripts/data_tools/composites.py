@@ -151,7 +151,6 @@ class Composite:
     own object. returning: ids of the objects that are hidden or away for a time.
     """
 
-    name: str
     footage: Footage
     start: int
     footage_id: int

@@ -169,6 +169,33 @@ def test_only_runs_of_whole_objects_are_cut_out(root, tmp_path):
     assert (cutout.first, len(cutout)) == (4, 8) and len(cutout) >= LEAST_RUN_FRAMES
 
 
+def test_crossings_of_two_sequences_are_refused(material):
+    """One of them lies below, so that a single object is left."""
+    names = NAMES[:2]
+    two = Material.of([material.footages[name] for name in names])
+    with pytest.raises(InputError, match=r"crossings need two sequences .* and a third"):
+        draw(two, "crossings")
+
+
+def test_a_sequence_without_whole_objects_is_footage_and_named(root, tmp_path, monkeypatch, capsys):
+    """The square of dog lies at the edge of the frame."""
+    for kind in ("JPEGImages", "Annotations"):
+        (tmp_path / kind / "480p").mkdir(parents=True)
+        for name in NAMES[:2]:
+            (tmp_path / kind / "480p" / name).symlink_to(root / kind / "480p" / name)
+    (tmp_path / "JPEGImages/480p/dog").symlink_to(root / "JPEGImages/480p/dog")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:14, :14] = 1
+    for index in range(12):
+        write_png(tmp_path / f"Annotations/480p/dog/{index:05d}.png", mask)
+    make(monkeypatch, tmp_path, tmp_path / "made", "--kind", "twins", "--count", 2, "--frames", 20)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("dog: footage only; 8 frames in a row do not show its whole object")
+    assert last.endswith("made: 2 clips, 40 frames")
+    clips = json.loads((tmp_path / "made/composites.json").read_text())["clips"]
+    assert all(list(clip["objects"].values()).count("dog") < 2 for clip in clips)
+
+
 def test_an_object_that_never_hides_cannot_return(material, monkeypatch):
     monkeypatch.setattr("scripts.data_tools.composite_kinds.LEAST_HIDDEN_FRAMES", 23)
     monkeypatch.setattr("scripts.data_tools.composite_kinds._ATTEMPTS", 2)
