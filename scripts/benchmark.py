@@ -15,8 +15,9 @@ python scripts/benchmark.py endurance         time per frame and memory at the s
 python scripts/benchmark.py policies          LFU with 2 frames compared with first-and-latest and
                                               a full every-5 memory, measured and predicted
 python scripts/benchmark.py long ROOT         real videos once, and played back and forth to three
-                                              times their length: accuracy, speed and memory of
-                                              stcn, lfu and remn
+                                              times their length (--play repeat: repeated from
+                                              start to end): accuracy, speed and memory of stcn,
+                                              lfu and remn
 python scripts/benchmark.py training          training steps per second, time spent waiting for
                                               data, peak memory
 python scripts/benchmark.py training_memory   peak memory of a training step (--recipes: settings

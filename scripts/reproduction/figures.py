@@ -19,7 +19,8 @@ class Figure:
     in that JSON file, keys separated by slashes; NAME=VALUE[,NAME=VALUE…] is the entry of a list
     with these values. factor: from the file's unit to the one of the table.
     expected: what the documentation or the paper says; None: it is open. noise: by how much a
-    measurement may differ from it. of_machine: it depends on the machine and is not judged.
+    measurement may differ from it. digits: after the point, as the table shows it. of_machine: it
+    depends on the machine and is not judged.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Figure:
     expected: float | None = None
     noise: float = 0.0
     factor: float = 1.0
+    digits: int = 1
     of_machine: bool = False
 
     def read(self, folder: Path) -> float:
@@ -49,9 +51,13 @@ class Figure:
             return "not judged"
         if self.expected is None:
             return "open"
-        # the expected figure itself is rounded to its last digit
-        difference = abs(round(measured, 1) - self.expected)
+        # as shown, since the expected figure is rounded too
+        difference = abs(float(self.shown(measured)) - self.expected)
         return "same" if difference <= self.noise + 1e-9 else "changed"
+
+    def shown(self, value: float | None) -> str:
+        """A value as the table shows it; open for None."""
+        return "open" if value is None else f"{value:.{self.digits}f}"
 
 
 def _entry(entries: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, Any]:

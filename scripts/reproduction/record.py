@@ -26,8 +26,8 @@ class Record:
     def changed(self) -> list[str]:
         """The figures that differ by more than their noise, in words."""
         return [
-            f"{outcome.row.name}, {figure.name}: {figure.expected:.1f} became {value:.1f} "
-            f"(noise {figure.noise:g})"
+            f"{outcome.row.name}, {figure.name}: {figure.shown(figure.expected)} became "
+            f"{figure.shown(value)} (noise {figure.noise:g})"
             for outcome in self.outcomes
             for figure, value, verdict in outcome.verdicts()
             if verdict == "changed"
@@ -65,8 +65,8 @@ class Record:
             (
                 outcome.row.name,
                 figure.name,
-                "open" if figure.expected is None else f"{figure.expected:.1f}",
-                f"{value:.1f}",
+                figure.shown(figure.expected),
+                figure.shown(value),
                 "" if figure.of_machine or figure.expected is None else f"{figure.noise:g}",
                 verdict,
             )

@@ -194,6 +194,32 @@ _LONG = Table(
         )
     ],
 )
+_SPEEDS = Table(
+    title="Speed of the shipped networks",
+    page="README.md#results",
+    rows=[
+        Row(
+            name=name,
+            command=f"scripts/compare.py {{davis}} --split 2016val --sequences {videos}"
+            f" --rows {name}",
+            figures=[
+                Figure(
+                    name="frames/s",
+                    file="compare.json",
+                    path=f"rows/name={name}/fps",
+                    expected=expected,
+                    digits=digits,
+                    of_machine=True,
+                )
+            ],
+        )
+        for name, videos, expected, digits in (
+            ("stcn", "dog --max_frames 25", 10.4, 1),
+            ("pcvos", _EIGHT, 7.52, 2),
+            ("remn", _EIGHT, 7.61, 2),
+        )
+    ],
+)
 _STCN_RELEASES = "https://github.com/hkchengrex/STCN"
 _AUTHORS = Table(
     title="The authors' weights on DAVIS 2017 val",
@@ -227,6 +253,7 @@ _AUTHORS = Table(
 TABLES: Mapping[str, Table] = {
     "shipped": _SHIPPED,
     "sample": _SAMPLE,
+    "speed": _SPEEDS,
     "augmentation": _AUGMENTATION,
     "pcvos-ablation": _PCVOS,
     "remn-ablation": _REMN,

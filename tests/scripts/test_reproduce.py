@@ -224,7 +224,8 @@ def test_the_expected_figures_are_those_of_the_documentation(name):
     for row in TABLES[name].rows:
         for figure in row.figures:
             if figure.expected is not None:
-                shown = re.search(rf"(?<![\d.]){figure.expected:.1f}(?!\d|\.\d)", section)
+                text = re.escape(figure.shown(figure.expected))
+                shown = re.search(rf"(?<![\d.]){text}(?!\d|\.\d)", section)
                 assert shown, f"{TABLES[name].page}: {row.name}, {figure.name}, {figure.expected}"
 
 

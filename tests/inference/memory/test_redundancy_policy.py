@@ -117,6 +117,7 @@ def test_frames_at_which_objects_joined_are_merged_too_if_they_are_not_exempt(re
     # before and after object 2 joined
     before = run_of(0, 4, 4) | {4: [4], 5: [5]}
     written.assert_holds({**before, **run_of(6, 4, 4), 10: [10], 11: [11], 12: [12]})
+    assert not system_config("remn", **{"memory.exempt_joins": "false"}).memory.exempt_joins
 
 
 @torch.no_grad()
