@@ -100,7 +100,12 @@ MAX_WORKING_PIXELS = 1 << 25  # a frame of 8K UHD has about as many
 _MIN_RESOLUTION, _MAX_RESOLUTION = 16, math.isqrt(MAX_WORKING_PIXELS)
 _FIXED = ("name", "shipped_weights")
 # settings of adaptive sampling alone
-_ADAPTIVE = ("memory.sampling_threshold", "memory.min_gap_frames", "memory.max_gap_frames")
+_ADAPTIVE = (
+    "memory.sampling_measure",
+    "memory.sampling_threshold",
+    "memory.min_gap_frames",
+    "memory.max_gap_frames",
+)
 
 # short names of settings: the flags of the command line and the keywords of VideoSegmenter
 SHORT_NAMES = {

@@ -1,6 +1,7 @@
 """Settings of the memory of a video, and of reading it."""
 
 import dataclasses
+from typing import Literal
 
 from util.ranges import bounded
 
@@ -12,7 +13,9 @@ class MemoryConfig:
     policy: str = "every-k"  # a row of inference.memory.POLICIES
     sampling: str = "every"  # which predicted frames are written: a row of SAMPLINGS
     write_every_frames: int = bounded(5, at_least=1)  # of sampling every
-    # of sampling adaptive: how much masks must differ, and the frames between two writes
+    # of sampling adaptive: in what (a row of MEASURES) and by how much masks must differ, and the
+    # frames between two writes
+    sampling_measure: Literal["largest", "mean", "shape", "in-place"] = "largest"
     sampling_threshold: float = bounded(0.45, at_least=0)
     min_gap_frames: int = bounded(1, at_least=1)
     max_gap_frames: int = bounded(25, at_least=1)

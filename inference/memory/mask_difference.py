@@ -5,13 +5,14 @@ Legend: K objects, H W frame size.
 Published (REMN; Chen, Zhang, Yang, Wu, 2023): a frame is memorised when its mask differs enough, in
 shape and position, from that of the frame memorised last. How is left open. Ours: shape is 1 - IoU
 of the two masks with their centroids aligned to the pixel; position is the distance of the
-centroids over √area of the mask memorised last. The difference is the largest of both over all
-objects, and 1 if an object appears or vanishes.
+centroids over √area of the mask memorised last; in place, 1 - IoU without alignment, depends on
+both. MEASURES has the readings of "shape and position" that may be chosen; by default the larger of
+both counts. The largest over all objects decides. All are 1 if an object appears or vanishes.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,14 +24,24 @@ class MaskDifference:
 
     shape: float  # 0..1
     position: float  # 0 and above
+    in_place: float = 0.0  # 0..1
 
     @property
     def largest(self) -> float:
         return max(self.shape, self.position)
 
 
-NO_DIFFERENCE = MaskDifference(0.0, 0.0)
-APPEARED_OR_VANISHED = MaskDifference(1.0, 1.0)
+NO_DIFFERENCE = MaskDifference(0.0, 0.0, 0.0)
+APPEARED_OR_VANISHED = MaskDifference(1.0, 1.0, 1.0)
+
+# readings of "differs in shape and position" as one number, by the value of
+# memory.sampling_measure
+MEASURES: dict[str, Callable[[MaskDifference], float]] = {
+    "largest": lambda difference: difference.largest,
+    "mean": lambda difference: (difference.shape + difference.position) / 2,
+    "shape": lambda difference: difference.shape,
+    "in-place": lambda difference: difference.in_place,
+}
 
 
 class Regions:
@@ -58,13 +69,14 @@ class Regions:
         """The area of an object; 0 if it is not among those of the frame."""
         return self.areas[self.number_of[object_id]] if object_id in self.number_of else 0
 
-    def difference_from(self, before: "Regions") -> float:
+    def difference_from(self, before: "Regions", measure: str = "largest") -> float:
         """The largest difference of any of these objects from `before`.
 
-        An object that is in neither frame does not differ.
+        measure: a row of MEASURES. An object that is in neither frame does not differ.
         """
         return max(
-            self.object_difference(before, object_id).largest for object_id in self.number_of
+            MEASURES[measure](self.object_difference(before, object_id))
+            for object_id in self.number_of
         )
 
     def object_difference(self, before: "Regions", object_id: int) -> MaskDifference:
@@ -76,10 +88,12 @@ class Regions:
         centroid, centroid_before = self.centroids[number], before.centroids[number_before]
         down, right = (now - then for now, then in zip(centroid, centroid_before, strict=True))
         mask, mask_before = self.masks[number], before.masks[number_before]
-        shared = _overlap(mask, mask_before, round(down), round(right))
+        aligned = _overlap(mask, mask_before, round(down), round(right))
+        in_place = _overlap(mask, mask_before, 0, 0)
         return MaskDifference(
-            shape=1 - shared / (area + area_before - shared),
+            shape=1 - aligned / (area + area_before - aligned),
             position=math.hypot(down, right) / math.sqrt(area_before),
+            in_place=1 - in_place / (area + area_before - in_place),
         )
 
 

@@ -108,11 +108,14 @@ class Adaptive(Sampling):
         regions = Regions(masks, object_ids)
         due = (
             self.is_scheduled(frame_index)
-            or regions.difference_from(self._written) > self.config.sampling_threshold
+            or self._difference(regions) > self.config.sampling_threshold
         )
         if due:
             self._last_written, self._written = frame_index, regions
         return due
+
+    def _difference(self, regions: Regions) -> float:
+        return regions.difference_from(self._written, self.config.sampling_measure)
 
     def is_scheduled(self, frame_index: int) -> bool:
         return frame_index - self._last_written >= self.config.max_gap_frames

@@ -21,6 +21,7 @@ _ADDED_SETTINGS = {
     "direction": "forward",
     "reading.kernel_sigma": None,
     "memory.exempt_joins": True,
+    "memory.sampling_measure": "largest",
 }
 
 

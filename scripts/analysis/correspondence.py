@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset import Frame, Layout, Video, prefetch, read_label_map
+from dataset import Frame, Layout, Video, prefetch
 from inference import VideoSegmenter
 from inference.output.contact_sheet import ContactSheet
 from model.config import Similarity
@@ -35,10 +35,10 @@ from scripts.analysis.command import (
 )
 from scripts.analysis.grid import Grid
 from scripts.analysis.points import Point, mark_points, points_on
+from scripts.analysis.truth import Truth
 from scripts.common.tables import markdown_table
 from util.errors import InputError
 from util.flags import Commands, at_least
-from util.palette import DAVIS_PALETTE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,29 +114,6 @@ def most_similar(point_keys: Tensor, frame_keys: Tensor, kind: Similarity) -> tu
     return best.indices, best.values
 
 
-@dataclasses.dataclass(frozen=True)
-class _Truth:
-    """The truth of any frames of a video.
-
-    folder: of FRAME.png; None: there is no truth. single_id: the id that replaces the ids of all
-    objects; None: they are kept.
-    """
-
-    folder: Path | None
-    single_id: int | None
-
-    def labels(self, frame: str, size: tuple[int, int]) -> np.ndarray | None:
-        """The ids of a frame, uint8 [H, W]; None without a file. Raises InputError if its size is
-        not that of the frame."""
-        path = None if self.folder is None else self.folder / f"{frame}.png"
-        if path is None or not path.is_file():
-            return None
-        labels = read_label_map(path, size, DAVIS_PALETTE).labels
-        if self.single_id is None:
-            return labels
-        return np.where(labels > 0, np.uint8(self.single_id), np.uint8(0))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointSettings:
     """Which points are matched.
@@ -181,7 +158,7 @@ def match_points(
     first, later = _split_frames(video, settings)
     grid = Grid(first.image.shape[:2], settings.resolution)
     # The ids of a video are known once its first frame was read.
-    truth = _Truth(truth_folder, video.object_ids[0] if single_object else None)
+    truth = Truth(truth_folder, video.object_ids[0] if single_object else None)
     labels = first.labels
     if labels is None:
         labels = truth.labels(first.name, grid.size)
@@ -229,7 +206,7 @@ def _match_frame(
     grid: Grid,
     point_keys: Tensor,
     frame: Frame,
-    truth: _Truth,
+    truth: Truth,
 ) -> list[Match]:
     kind = segmenter.network.config.similarity
     cells, weights = most_similar(point_keys, grid.keys(segmenter, frame.image), kind)

@@ -191,7 +191,31 @@ def test_one_frame_is_singular_in_the_report(command, davis, weights):
     assert code == 0 and "memory lfu, 1 frame\n" in text, err
 
 
-@pytest.mark.parametrize("name", ["affinity", "correspondence", "memory"])
+def test_sampling_tells_which_frames_are_memorised_and_why(command, davis, weights, out):
+    flags = ["--data_path", davis, "--sequences", "bear", "--model", weights]
+    gaps = ["--set", "memory.sampling_threshold=50", "memory.max_gap_frames=3"]
+    code, text, err = command("sampling", *flags, *gaps)
+    assert code == 0, err
+    bear = read_figures(out / "sampling.json")["bear"]
+    assert bear["memorised"] == {"00003": "gap", "00006": "gap"}  # of 9; the last is not memorised
+    assert [frame["name"] for frame in bear["frames"]] == [f"{i:05d}" for i in range(1, 9)]
+    for frame in bear["frames"]:
+        assert 0 <= frame["difference"]["shape"] <= 1 and 0 <= frame["similarity"] <= 1
+        assert 0 <= frame["true_difference"]["shape"] <= 1
+    assert "| bear | 9 | 3 | 0 | 0 | 0 | 2 |" in text
+    assert pictures_of(out) == ["memorised_bear.png", "sampling.png"]
+
+    code, _, err = command("sampling", *flags, "--set", "memory.sampling_threshold=0")
+    assert code == 0, err
+    reasons = read_figures(out / "sampling.json")["bear"]["memorised"]
+    assert len(reasons) == 7 and set(reasons.values()) <= {"shape", "position", "vanished"}
+
+    code, _, err = command("sampling", *flags, "--sampling", "every", "--max_frames", "7")
+    assert code == 0, err
+    assert list(read_figures(out / "sampling.json")["bear"]["memorised"]) == ["00005"]
+
+
+@pytest.mark.parametrize("name", ["affinity", "correspondence", "memory", "sampling"])
 def test_an_error_during_the_analysis_leaves_the_output_folder_unchanged(
     command, weights, out, name
 ):

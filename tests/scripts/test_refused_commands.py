@@ -82,6 +82,10 @@ ANALYSE = [
     ("memory --memory_frames 0", "--memory_frames: 0: at least 1 is needed"),
     ("memory --memory lru", "lfu"),
     ("memory --colour red", "--colour: not known; the flags are"),
+    ("sampling --sequences bear --system pcvos", "its memory is written once per clip"),
+    ("sampling --set memory.min_gap_frames", "KEY=VALUE is needed"),
+    ("sampling --set memory.sampling_measure=area", "memory.sampling_measure"),
+    ("sampling --sampling every --set memory.max_gap_frames=9", "give sampling adaptive"),
     ("memory --data_path generic --capacities 2", "validation needs the truth of every frame"),
 ]
 REPRODUCE = [

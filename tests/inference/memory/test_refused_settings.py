@@ -15,6 +15,8 @@ REFUSED = [
     ("lfu", {"max_memory_mb": "nan"}, "memory.max_megabytes is nan.*above 0"),
     ("remn", {"memory.min_gap_frames": 0}, "memory.min_gap_frames is 0"),
     ("remn", {"memory.sampling_threshold": -1}, "memory.sampling_threshold is -1"),
+    ("remn", {"memory.sampling_measure": "area"}, "memory.sampling_measure.*largest.*in-place"),
+    ("stcn", {"memory.sampling_measure": "shape"}, "give sampling adaptive"),
     ("stcn", {"memory": "random", "memory.seed": 2**70}, "memory.seed is"),
     ("lfu", {"memory": "lru"}, "lru.*every-k, first-and-latest, lfu"),
     ("lfu", {"sampling": "never"}, "never.*every"),

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import typing
 
 import pytest
 import torch
 
 from inference import MemoryConfig, system_config
 from inference.memory import POLICIES, SAMPLINGS, Write
-from inference.memory.mask_difference import MaskDifference, Regions
+from inference.memory.mask_difference import MEASURES, MaskDifference, Regions
 
 SIZE = 60, 80
 CONFIG = MemoryConfig(sampling="adaptive")
@@ -76,7 +77,45 @@ def test_centroids_are_aligned_to_the_nearest_pixel():
     assert difference(before, now).shape == pytest.approx(1 - 100 / 105)
 
 
+def test_masks_in_place_differ_by_shape_and_position_together():
+    before = box(20, 20, 10, 10)
+    assert difference(before, before).in_place == 0
+    assert difference(before, box(20, 25, 10, 10)).in_place == pytest.approx(1 - 50 / 150)
+    assert difference(before, box(20, 20, 10, 20)).in_place == pytest.approx(1 - 100 / 200)
+    assert difference(before, box(40, 40, 10, 10)).in_place == 1
+
+
+def test_the_measure_decides_what_of_shape_and_position_counts():
+    # moved by half its size, and grown by half
+    before, now = box(20, 20, 10, 10), box(20, 25, 10, 15)
+    moved = difference(before, now)
+    assert moved.position == pytest.approx(0.75) and moved.shape == pytest.approx(1 - 100 / 150)
+    expected = {
+        "largest": moved.position,
+        "mean": (moved.position + moved.shape) / 2,
+        "shape": moved.shape,
+        "in-place": 1 - 50 / 200,
+    }
+    assert (
+        MEASURES.keys()
+        == expected.keys()
+        == set(typing.get_args(typing.get_type_hints(MemoryConfig)["sampling_measure"]))
+    )
+    regions, reference = Regions(now[None], (1,)), Regions(before[None], (1,))
+    for measure, value in expected.items():
+        assert regions.difference_from(reference, measure) == pytest.approx(value)
+
+
+def test_a_moving_object_of_one_shape_is_not_written_if_its_shape_alone_counts():
+    masks = torch.stack([box(20, 2 * t, 10, 10)[None] for t in range(30)])
+    shape = dataclasses.replace(CONFIG, sampling_measure="shape")
+    in_place = dataclasses.replace(CONFIG, sampling_measure="in-place")
+    assert written(masks, shape) == [25]  # after the largest gap
+    assert written(masks, in_place) == list(range(2, 30, 2))  # 1 - 60 / 140 > 0.45
+
+
 def test_the_threshold_and_the_gaps_are_those_chosen_on_the_training_sequences():
+    assert CONFIG.sampling_measure == "largest"
     assert (CONFIG.sampling_threshold, CONFIG.min_gap_frames, CONFIG.max_gap_frames) == (
         0.45,
         1,
