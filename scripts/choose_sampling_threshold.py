@@ -1,9 +1,11 @@
 """Choose memory.sampling_threshold of adaptive sampling on the true masks of training videos.
 
 python scripts/choose_sampling_threshold.py DAVIS_ROOT [--share 0.2] [--step 0.05]
+    [--set memory.sampling_measure=shape memory.min_gap_frames=5] [--per_video]
 
 Tries increasing thresholds, prints how many frames each would write into memory, and stops at the
-first one that writes at most the given share of all frames.
+first one that writes at most the given share of all frames. The share is of all videos together:
+single ones may write more than that (--per_video).
 """
 
 if not __package__:  # started by path, not as a module of the project
@@ -21,12 +23,17 @@ from torch import Tensor
 
 from dataset.training.masks import read_mask
 from dataset.training.video_layouts import AnnotatedVideo, find_videos
+from inference.config import system_config
 from inference.memory.config import MemoryConfig
 from inference.memory.sampling import Adaptive, Every
+from scripts.common.tables import markdown_table
 from util.errors import InputError, run_command
 from util.flags import FlagParser
+from util.settings import parse_settings
 from util.text import counted
 
+_SETTINGS = {"memory.sampling_measure", "memory.min_gap_frames", "memory.max_gap_frames"}
+_LISTED = ", ".join(sorted(_SETTINGS))
 _MIN_STEP = 0.001
 _MIN_DECIMALS, _MAX_DECIMALS = 2, 6
 
@@ -86,6 +93,17 @@ def parse_flags() -> argparse.Namespace:
         "--share", type=float, default=0.2, help="of frames written, at most (default: %(default)s)"
     )
     parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other settings of adaptive sampling, such as memory.min_gap_frames=5",
+    )
+    parser.add_argument(
+        "--per_video", action="store_true", help="also print each video's number at the threshold"
+    )
+    parser.add_argument(
         "--step", type=float, default=0.05, help="between thresholds (default: %(default)s)"
     )
     flags = parser.parse_args()
@@ -94,9 +112,9 @@ def parse_flags() -> argparse.Namespace:
     return flags
 
 
-def check_share(share: float, videos: Sequence[Sequence[Tensor]]) -> None:
+def check_share(share: float, videos: Sequence[Sequence[Tensor]], gap: int) -> None:
     """Refuse a share that no threshold reaches, since there is a largest gap between writes."""
-    frames, gap = sum(map(len, videos)), MemoryConfig().max_gap_frames
+    frames = sum(map(len, videos))
     sampling = Every(MemoryConfig(write_every_frames=gap))
     fewest = sum(sampling.frames_written(len(labels)) for labels in videos)
     if not share * frames >= fewest:  # also refuses nan
@@ -106,24 +124,49 @@ def check_share(share: float, videos: Sequence[Sequence[Tensor]]) -> None:
         )
 
 
+def read_settings(texts: Sequence[str]) -> MemoryConfig:
+    """The memory with adaptive sampling that KEY=VALUE texts describe.
+
+    Raises InputError for settings that are unknown or make no difference here.
+    """
+    settings = dict(parse_settings(texts))
+    unused = settings.keys() - _SETTINGS
+    if unused:
+        raise InputError(f"--set {min(unused)}: the settings that count here are {_LISTED}")
+    return system_config("stcn", sampling="adaptive", **settings).memory
+
+
+def print_videos(names: Sequence[str], lengths: Sequence[int], written: Sequence[int]) -> None:
+    """Print how many frames of each video are written, and how many every fifth would be."""
+    every = Every(MemoryConfig())
+    fifths = [every.frames_written(length) for length in lengths]
+    rows = zip(names, lengths, written, fifths, strict=True)
+    print(markdown_table(("video", "frames", "written", "every fifth"), rows))
+    above = sum(count > fifth for count, fifth in zip(written, fifths, strict=True))
+    print(f"{above} of {counted(len(names), 'video')} write more than every fifth frame")
+
+
 def main() -> None:
     """Try thresholds on the videos that the flags name."""
     flags = parse_flags()
-    videos = [read_labels(video) for video in find_videos(flags.root)]
-    check_share(flags.share, videos)
+    memory = read_settings(flags.set)
+    sources = find_videos(flags.root)
+    videos = [read_labels(video) for video in sources]
+    check_share(flags.share, videos, memory.max_gap_frames)
     frames, decimals = sum(map(len, videos)), count_decimals(flags.step)
     for threshold in thresholds(flags.step):
-        config = dataclasses.replace(
-            MemoryConfig(), sampling="adaptive", sampling_threshold=threshold
-        )
-        written = sum(count_frames_written(labels, config) for labels in videos)
+        config = dataclasses.replace(memory, sampling_threshold=threshold)
+        counts = [count_frames_written(labels, config) for labels in videos]
+        written = sum(counts)
         print(
             f"threshold {threshold:.{decimals}f}: {written} of {frames} frames in "
             f"{counted(len(videos), 'video')} are written, one in {frames / written:.1f}",
             flush=True,
         )
         if written <= flags.share * frames:
-            return
+            break
+    if flags.per_video:
+        print_videos([video.name for video in sources], list(map(len, videos)), counts)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,30 @@ def test_the_threshold_is_the_smallest_that_writes_few_enough_frames(
     assert lines[-1] == "threshold 0.30: 14 of 55 frames in 2 videos are written, one in 3.9"
 
 
+def test_other_settings_count_and_each_video_is_told(tmp_path, run, monkeypatch, capsys):
+    root = write_davis(tmp_path, {"bear": 30, "dog": 4}, "2017/train.txt")
+    monkeypatch.setattr(choose_sampling_threshold, "read_labels", box_moving_by_a_tenth)
+    run(root, "--share", 0.3, "--step", 0.1, "--per_video")
+    *_, bear, dog, above = capsys.readouterr().out.splitlines()
+    assert "| bear | 30 | 8 | 6 |" in bear and "| dog | 4 | 1 | 1 |" in dog
+    assert above == "1 of 2 videos write more than every fifth frame"
+
+    run(root, "--share", 0.3, "--step", 0.1, "--per_video", "--set", "memory.min_gap_frames=5")
+    first, *_, bear, dog, above = capsys.readouterr().out.splitlines()
+    assert first == "threshold 0.10: 7 of 34 frames in 2 videos are written, one in 4.9"
+    assert "| bear | 30 | 6 | 6 |" in bear and above.startswith("0 of 2 videos")
+
+    shape = ["--set", "memory.sampling_measure=shape", "memory.max_gap_frames=10"]
+    run(root, "--share", 0.3, "--step", 0.1, *shape)
+    assert capsys.readouterr().out.startswith("threshold 0.10: 4 of 34 frames")  # by the gap alone
+
+
+@pytest.mark.parametrize("setting", ["memory.sampling_threshold=0.3", "top_k=5", "gap=3"])
+def test_settings_that_make_no_difference_are_refused(tmp_path, run, setting):
+    with pytest.raises(InputError, match=rf"--set {setting.split('=')[0]}: the settings that"):
+        run(tmp_path, "--set", setting)
+
+
 def test_the_training_list_is_read_with_few_masks_in_memory(tmp_path, run, monkeypatch, capsys):
     """Squares of 14 pixels that move by 3: a difference of 0.21 in each frame."""
     root = write_davis(tmp_path / "davis", {"bear": 10, "dog": 10}, "2017/train.txt")
