@@ -119,8 +119,13 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def write_json(self, path: str | os.PathLike) -> None:
-        """Write all fields, with scores as unrounded fractions. Raises OSError naming the file."""
-        write_json(path, asdict(self))
+        """Write all fields, with scores as unrounded fractions. Raises OSError naming the file.
+
+        overall.youtube repeats overall.seen_unseen under the name that version 0.9 wrote.
+        """
+        content = asdict(self)
+        content["overall"]["youtube"] = content["overall"]["seen_unseen"]
+        write_json(path, content)
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """Write a line per object and a last one, "overall", with scores as unrounded fractions.

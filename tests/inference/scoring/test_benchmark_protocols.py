@@ -140,6 +140,7 @@ def test_the_program_writes_the_further_measures(lvos, unseen, monkeypatch, caps
     )
     content = json.loads((lvos / "scores.json").read_text())
     assert content["overall"]["seen_unseen"]["j_unseen"] == 1
+    assert content["overall"]["youtube"] == content["overall"]["seen_unseen"]  # its former name
 
 
 def rename_frames(folder: Path) -> None:
