@@ -7,7 +7,6 @@ python scripts/score.py --truth DIR --results DIR [--protocol davis|strict|youtu
 if not __package__:  # started by path, not as a module of the project
     import _packages  # noqa: F401
 
-from dataclasses import asdict
 from pathlib import Path
 
 from inference.output.paths import CONFIG_NAME
@@ -35,7 +34,7 @@ def main() -> None:
         single_object=flags.single_object,
         workers=flags.workers,
     )
-    content, tables = asdict(report), [report.as_table()]
+    content, tables = report.as_dict(), [report.as_table()]
     if flags.identities:
         identities = count_identities(
             flags.truth, flags.results, sequences=flags.sequences, workers=flags.workers

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -118,14 +119,18 @@ class Report:
             lines.append("seen, unseen   " + _seen_unseen_line(self.overall.seen_unseen))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
-    def write_json(self, path: str | os.PathLike) -> None:
-        """Write all fields, with scores as unrounded fractions. Raises OSError naming the file.
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, with scores as unrounded fractions.
 
         overall.youtube repeats overall.seen_unseen under the name that version 0.9 wrote.
         """
         content = asdict(self)
         content["overall"]["youtube"] = content["overall"]["seen_unseen"]
-        write_json(path, content)
+        return content
+
+    def write_json(self, path: str | os.PathLike) -> None:
+        """Write as_dict(). Raises OSError naming the file."""
+        write_json(path, self.as_dict())
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """Write a line per object and a last one, "overall", with scores as unrounded fractions.
