@@ -5,6 +5,7 @@ Legend: H W height and width in pixels. A deep image has more than 8 bits per va
 
 import contextlib
 import functools
+import io
 import re
 import struct
 import warnings
@@ -88,14 +89,35 @@ def open_image(path: Path, source: str | None = None) -> Iterator[Image.Image]:
     """
     source = source or short_path(path)
     require_file(path, source)
+    # Pillow maps an uncompressed TIFF into memory if it is given the file's name, and scrambles it
+    # if its orientation is a quarter turn
+    with (
+        _explain_damage(source),
+        path.open("rb") as file,
+        Image.open(file, formats=IMAGE_FORMATS) as image,
+    ):
+        if any(_DEEP_RAW_MODE.search(str(tile)) for tile in image.tile):
+            # after decoding, neither the depth nor the orientation is known
+            image.info[_DEEP_COLOUR] = image.getexif().get(EXIF_ORIENTATION, 1)
+        yield image
+
+
+def decode_image(content: bytes, source: str) -> Image.Image:
+    """A decoded image from a file's content. Raises InputError as open_image.
+
+    source: how messages name it.
+    """
+    with _explain_damage(source):
+        image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+        image.load()
+        return image
+
+
+@contextlib.contextmanager
+def _explain_damage(source: str) -> Iterator[None]:
+    """Raise what Pillow raises inside the block as an InputError."""
     try:
-        # Pillow maps an uncompressed TIFF into memory if it is given the file's name, and
-        # scrambles it if its orientation is a quarter turn
-        with path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as image:
-            if any(_DEEP_RAW_MODE.search(str(tile)) for tile in image.tile):
-                # after decoding, neither the depth nor the orientation is known
-                image.info[_DEEP_COLOUR] = image.getexif().get(EXIF_ORIENTATION, 1)
-            yield image
+        yield
     except InputError:
         raise
     except Image.UnidentifiedImageError as error:

@@ -155,10 +155,11 @@ def test_every_package_declares_that_it_is_typed():
 
 
 def test_the_lowest_versions_are_those_that_the_requirements_allow():
-    """constraints-lowest.txt fixes each package at its bound in requirements.txt."""
+    """constraints-lowest.txt fixes each package at its bound."""
     bounds = dict(
         line.split(">=")
-        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        for name in ("requirements.txt", "requirements-formats.txt")
+        for line in (ROOT / name).read_text().splitlines()
         if ">=" in line
     )
     fixed = dict(

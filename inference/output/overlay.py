@@ -3,35 +3,40 @@
 Legend: H W height and width in pixels.
 """
 
-import contextlib
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from dataset.label_map import BINARY_ID
-from dataset.video.pyav import DECODING_ERRORS, Nameless, WrittenFile, av, require_av
+from dataset.video.pyav import require_av
 from inference.output.background import BackgroundPool, TaskGroup
 from inference.output.contact_sheet import ContactSheet
-from inference.output.paths import OVERLAY_VIDEO_SUFFIXES, PART
+from inference.output.paths import PART
+from inference.output.video_file import MP4, WEBM, Encoding, VideoFile, playback_rate
 from util.errors import InputError
 from util.files import atomic_write
 from util.palette import DAVIS_PALETTE
 
 # Every browser and every player plays H.264 in MP4. An FFmpeg built without its encoder writes VP9
 # or VP8 in WebM, which browsers play.
-_MP4, _WEBM = OVERLAY_VIDEO_SUFFIXES
 _ENCODERS = {
-    "libx264": (_MP4, {"preset": "veryfast", "crf": "23"}),
-    "libvpx-vp9": (_WEBM, {"deadline": "realtime", "cpu-used": "8", "crf": "32"}),
-    "libvpx": (_WEBM, {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),
+    row.encoder: row
+    for row in (
+        Encoding(encoder="libx264", suffix=MP4, options={"preset": "veryfast", "crf": "23"}),
+        Encoding(
+            encoder="libvpx-vp9",
+            suffix=WEBM,
+            options={"deadline": "realtime", "cpu-used": "8", "crf": "32"},
+        ),
+        Encoding(
+            encoder="libvpx",
+            suffix=WEBM,
+            options={"deadline": "realtime", "cpu-used": "8", "crf": "10"},
+        ),
+    )
 }
-_TICKS_PER_SECOND = {_MP4: 90_000, _WEBM: 1000}
 _LONGEST_SIDE_PIXELS = 854
-_DEFAULT_RATE = 24.0
-_RATES = 1, 240  # frames per second; others are taken for wrong
 _FILL = 0.5
 _DARKEST_COLOUR = 32
 
@@ -69,8 +74,8 @@ def _colour_tables(palette: bytes) -> tuple[np.ndarray, np.ndarray]:
 def require_encoder() -> str:
     """The name of the first encoder available. Raises InputError if PyAV or all are missing."""
     require_av("--overlay writes a video, which")
-    for name in _ENCODERS:
-        if name in av.codecs_available:
+    for name, encoding in _ENCODERS.items():
+        if encoding.is_available:
             return name
     raise InputError(
         f"--overlay: this FFmpeg has no encoder of {', '.join(_ENCODERS)}; install PyAV's own "
@@ -94,15 +99,14 @@ class OverlayWriter:
         self, folder: str | Path, name: str, palette: bytes, frames_per_second: float | None = None
     ):
         folder = Path(folder)
-        self._encoder = require_encoder()
-        suffix, _ = _ENCODERS[self._encoder]
+        self._encoding = _ENCODERS[require_encoder()]
+        suffix = self._encoding.suffix
         self.video_path = folder / f"{name}{suffix}"
         self.sheet_path = folder / f"{name}.png"
         self._part = folder / f".{name}.{PART}{suffix}"
         self._palette = palette
-        is_plausible = frames_per_second and _RATES[0] <= frames_per_second <= _RATES[1]
-        self._rate = frames_per_second if is_plausible else _DEFAULT_RATE
-        self._video: _VideoFile | None = None
+        self._rate = playback_rate(frames_per_second)
+        self._video: VideoFile | None = None
         self._size: tuple[int, int] | None = None
         self._sheet = ContactSheet()
 
@@ -151,8 +155,13 @@ class OverlayWriter:
         picture = draw_overlay(small_image, small_labels, self._palette)
         if self._video is None:
             self._size = size
-            self._video = _VideoFile(
-                self._part, self.video_path, encoder=self._encoder, rate=self._rate, size=size
+            self._video = VideoFile(
+                self._part,
+                self.video_path,
+                encoding=self._encoding,
+                rate=self._rate,
+                size=size,
+                remedy="leave --overlay out",
             )
         self._video.write(picture, seconds)
         self._sheet.add(frame_name, picture)
@@ -162,95 +171,6 @@ class OverlayWriter:
         with atomic_write(self.sheet_path) as file:
             file.write(encoded.tobytes())
         self._part.replace(self.video_path)
-
-
-class _VideoFile:
-    """A video being written to `path`. Raises OSError naming `shown_path` if that fails.
-
-    rate: frames per second. size: width and height in pixels.
-    """
-
-    def __init__(
-        self, path: Path, shown_path: Path, *, encoder: str, rate: float, size: tuple[int, int]
-    ):
-        suffix, options = _ENCODERS[encoder]
-        self._shown_path = shown_path
-        self._rate = rate
-        self._path = path
-        self._file = path.open("wb", buffering=0)
-        self._written = WrittenFile(self._file)
-        # An MP4 is opened again at its end, to move the index to its start, where browsers look.
-        container_options = {"movflags": "faststart"} if suffix == _MP4 else {}
-        self._container = av.open(
-            self._written,
-            "w",
-            format=suffix[1:],
-            container_options=container_options,
-            io_open=self._open_again,
-        )
-        self._stream = self._container.add_stream(
-            encoder, rate=Fraction(rate).limit_denominator(1001), options=options
-        )
-        self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = "yuv420p"
-        self._ticks = _TICKS_PER_SECOND[suffix]
-        self._stream.codec_context.time_base = Fraction(1, self._ticks)
-        self._latest_tick = -1
-        self._first_seconds: float | None = None
-
-    def write(self, picture: np.ndarray, seconds: float | None) -> None:
-        """picture: RGB uint8 [H, W, 3] of the video's size. seconds: when it is shown."""
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts = self._latest_tick = max(self._tick(seconds), self._latest_tick + 1)
-        frame.time_base = Fraction(1, self._ticks)
-        self._mux(frame)
-
-    def finish(self) -> None:
-        """Write what is buffered, and the index."""
-        self._mux(None)
-        try:
-            self._container.close()
-            self._file.close()
-        except (OSError, *DECODING_ERRORS) as error:
-            raise self._failure(error) from error
-        self._check_written()
-
-    def abandon(self) -> None:
-        """Close what is open; the file is not a complete video."""
-        with contextlib.suppress(OSError, *DECODING_ERRORS):
-            self._container.close()
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _tick(self, seconds: float | None) -> int:
-        if seconds is None:
-            is_first = self._latest_tick < 0
-            return 0 if is_first else self._latest_tick + round(self._ticks / self._rate)
-        if self._first_seconds is None:
-            self._first_seconds = seconds
-        return round((seconds - self._first_seconds) * self._ticks)
-
-    def _mux(self, frame: Any) -> None:
-        try:
-            for packet in self._stream.encode(frame):
-                self._container.mux(packet)
-        except (OSError, *DECODING_ERRORS) as error:
-            raise self._failure(error) from error
-        self._check_written()
-
-    def _check_written(self) -> None:
-        if self._written.error is not None:
-            raise self._failure(self._written.error)
-
-    def _open_again(self, url: str, flags: int, options: dict) -> Nameless:
-        return Nameless(self._path.open("rb"))
-
-    def _failure(self, error: Exception) -> OSError:
-        reason = getattr(error, "strerror", None) or error
-        return OSError(
-            f"{self._shown_path}: could not be written completely ({reason}); the disk may be "
-            "full: free some space, or leave --overlay out"
-        )
 
 
 def _playable_size(height: int, width: int) -> tuple[int, int]:

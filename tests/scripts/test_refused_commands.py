@@ -3,7 +3,16 @@
 import pytest
 from toy_trees import write_davis, write_generic
 
-from scripts import ablate, analyse, benchmark, compare, interactive, make_composites, reproduce
+from scripts import (
+    ablate,
+    analyse,
+    benchmark,
+    compare,
+    convert_masks,
+    interactive,
+    make_composites,
+    reproduce,
+)
 from util.errors import EXIT_INPUT_ERROR, run_command
 
 BENCHMARK = [
@@ -126,6 +135,28 @@ INTERACTIVE = [
     ("generic", "5 frames without a mask, of 6; the truth of every frame is needed"),
     ("made", "no JPEGImages/480p or JPEGImages here"),
 ]
+MASKS = "generic/Annotations"
+CONVERT = [
+    (f"{MASKS} out", "required: --to"),
+    (f"{MASKS} out --to matte", "--to: invalid choice: 'matte'"),
+    (f"{MASKS} out --to png --from csv", "--from: invalid choice: 'csv'"),
+    (f"{MASKS} made --to png", "made: is there already"),
+    (f"{MASKS} out --to coco", "out: --to coco writes a file named OUT.json"),
+    (f"{MASKS} out.json --to davis", "out.json: --to davis writes a folder"),
+    (f"{MASKS} out --to cutout-webm", "--to cutout-webm needs the frames; add --frames"),
+    (f"{MASKS} out --to png --frames nowhere", "nowhere: no such frames"),
+    (f"{MASKS} out --to png --frames davis", "davis: no frames of clip"),
+    (f"{MASKS} out --to png --from coco", "not a .json file"),
+    (f"{MASKS} out --to png --from cvat", "not CVAT's XML"),
+    (f"{MASKS} out --to png --from cvat-json", "not CVAT's JSON"),
+    (f"{MASKS} out --to png --from labelme", "not LabelMe's JSON"),
+    (f"{MASKS} out --to png --objects 9", "clip: none of the objects asked for; it has 1"),
+    (f"{MASKS} out --to png --palette made", "made"),
+    ("nowhere out --to png", "nowhere: no such file or folder"),
+    ("mask.png out --to png", "mask.png"),
+    ("made out --to png", "made: of no format that is read"),
+    ("made out --to png --from png", "made: holds no masks"),
+]
 REFUSED = [
     *((benchmark, *row) for row in BENCHMARK),
     *((ablate, *row) for row in ABLATE),
@@ -134,6 +165,7 @@ REFUSED = [
     *((reproduce, *row) for row in REPRODUCE),
     *((make_composites, *row) for row in COMPOSITES),
     *((interactive, *row) for row in INTERACTIVE),
+    *((convert_masks, *row) for row in CONVERT),
 ]
 
 

@@ -10,9 +10,11 @@ import pytest
 
 import dataset.video.pyav
 import inference.output.overlay
+import inference.output.video_file
 from dataset.video.pyav import WrittenFile
 from inference.output.contact_sheet import ContactSheet
 from inference.output.overlay import OverlayWriter, draw_overlay
+from inference.output.video_file import MP4, Encoding
 from util.errors import InputError
 from util.palette import DAVIS_PALETTE
 
@@ -144,7 +146,7 @@ def test_a_full_disk_is_an_error(tmp_path, monkeypatch, bytes_left):
             return self.file.write(content)
 
     monkeypatch.setattr(
-        inference.output.overlay, "WrittenFile", lambda file: WrittenFile(FullDisk(file))
+        inference.output.video_file, "WrittenFile", lambda file: WrittenFile(FullDisk(file))
     )
     with (
         pytest.raises(OSError, match=r"v\.mp4: could not be written completely"),
@@ -156,7 +158,8 @@ def test_a_full_disk_is_an_error(tmp_path, monkeypatch, bytes_left):
 
 
 def test_an_overlay_without_pyav_or_an_encoder_is_refused_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(inference.output.overlay, "_ENCODERS", {"none": (".mp4", {})})
+    none = Encoding(encoder="none", suffix=MP4, options={})
+    monkeypatch.setattr(inference.output.overlay, "_ENCODERS", {"none": none})
     with pytest.raises(InputError, match="no encoder of none"):
         OverlayWriter(tmp_path, "v", DAVIS_PALETTE)
     monkeypatch.setattr(dataset.video.pyav, "av", None)
