@@ -18,6 +18,7 @@ Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels: two opposite corners, both inside."""
 
 _FARTHEST = 30_000  # pixels; farther points are moved here, as cv2 draws with 16 bits
+_CORRECTION_SHARE = 0.3  # of the reach, for a mask that is corrected
 _LIKELY_SHARE = 0.25  # of a stroke's reach, within which its kind is likely
 _SEED = 0  # of the colour models, so that the same input gives the same mask
 
@@ -79,8 +80,8 @@ class GrabCutMask:
 
     def __init__(self, *, max_pixels: int = 160_000, iterations: int = 4, reach: float = 0.1):
         """max_pixels: a larger part of the frame is reduced to so many pixels before it is cut.
-        iterations: of GrabCut, at least 1. reach: how far from a stroke the mask may change, as a
-        share of the frame's diagonal, above 0.
+        iterations: of GrabCut, at least 1. reach: how far from a stroke a new object may extend, as
+        a share of the frame's diagonal, above 0. A mask is corrected up to 0.3 of that.
         Raises: ValueError for other values.
         """
         if max_pixels < 1 or iterations < 1 or not 0 < reach < math.inf:
@@ -126,12 +127,14 @@ class GrabCutMask:
     def _labels_near_strokes(self, previous: np.ndarray, drawn: "Drawing") -> np.ndarray:
         """Labels of GrabCut, uint8 [H, W]: what is far from all strokes stays as it was.
 
-        Near a stroke, its kind is likely. Without a previous mask, clicks and short strokes reach
-        up to twice as far, as they show less of the object.
+        Near a stroke, its kind is likely. A correction is local. Clicks and short strokes on a new
+        object reach up to twice as far as others, as they show less of it.
         """
         to_positive, to_negative = _distance(drawn.positive), _distance(drawn.negative)
         far = self._reach * math.hypot(*previous.shape)
-        if not previous.any():
+        if previous.any():
+            far *= _CORRECTION_SHARE
+        else:
             length = max(cv2.boundingRect(drawn.positive.view(np.uint8))[2:])
             far += max(far - length, 0)
         near = far * _LIKELY_SHARE

@@ -55,14 +55,14 @@ def test_a_stroke_gives_the_object_below_it_and_no_other(frame, square, points):
 def test_a_correction_adds_what_is_missing_and_removes_what_is_too_much(frame, square):
     previous = mask_of((slice(15, 45), slice(20, 35)), (slice(20, 40), slice(10, 20)))
     strokes = [Stroke([(44, 20), (44, 40)]), Stroke([(14, 24), (14, 36)], positive=False)]
-    mask = GrabCutMask().mask(frame, previous, strokes, None)
+    mask = GrabCutMask(reach=0.5).mask(frame, previous, strokes, None)
     assert region_similarity(square, mask) > 0.95
 
 
 def test_a_correction_leaves_regions_without_a_stroke_unchanged(frame):
     wrong_elsewhere = mask_of(SQUARE, (slice(50, 58), slice(2, 12)))
     wrong_elsewhere[:, 40:50] = False
-    mask = GrabCutMask(reach=1).mask(frame, wrong_elsewhere, [Stroke([(45, 30)])], None)
+    mask = GrabCutMask(reach=3).mask(frame, wrong_elsewhere, [Stroke([(45, 30)])], None)
     assert np.array_equal(mask[50:58, 2:12], wrong_elsewhere[50:58, 2:12])
     assert not mask[OTHER].any() and mask[SQUARE].all()
 
