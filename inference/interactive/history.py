@@ -133,6 +133,14 @@ class History:
         """The objects that annotations show, ascending."""
         return tuple(sorted({i for one in self.annotations.values() for i in one.visible}))
 
+    @property
+    def can_undo(self) -> bool:
+        return self.applied > 0
+
+    @property
+    def can_redo(self) -> bool:
+        return self.applied < len(self.operations)
+
     def then(self, operation: Operation) -> "History":
         """With one more operation; those undone are forgotten."""
         return History((*self.operations[: self.applied], operation), self.applied + 1)

@@ -15,7 +15,6 @@ from inference.feature_cache import FeatureCache
 from inference.interactive.drawing import as_values, draw, strokes_of
 from inference.interactive.exporting import export
 from inference.interactive.history import (
-    Annotation,
     Annotations,
     RemoveAnnotation,
     RemoveObject,
@@ -87,13 +86,19 @@ class InteractiveProject:
             stack.enter_context(files.hold())
             recorded = files.read_project()
             record = checked_record(files.root, recorded, project_video, segmenter)
-            project = cls(
-                files, project_video, record.video, segmenter, FeatureCache(cache_megabytes)
+            files.remove_leftovers()
+            state = ProjectState(
+                files,
+                record.video.frame_count,
+                record.video.size,
+                permanent=segmenter.config.memory.permanent,
+                kept_megabytes=kept_megabytes,
             )
+            cache = FeatureCache(cache_megabytes)
+            project = cls(files, project_video, record.video, segmenter, state, cache)
             project._masks = mask_from_input or project._masks
             if record != recorded:
                 files.write_project(record)
-            files.prune(project._state.used_names, kept_megabytes)
             project._closing = stack.pop_all()
         return project
 
@@ -103,18 +108,18 @@ class InteractiveProject:
         video: ProjectVideo,
         record: VideoRecord,
         segmenter: VideoSegmenter,
+        state: ProjectState,
         cache: FeatureCache,
     ):
         """Use `open`."""
         self._folder, self._video, self._record = folder, video, record
         self._settings = segmenter.identity
         self._masks: MaskFromInput = GrabCutMask()
-        permanent = segmenter.config.memory.permanent
-        self._state = ProjectState(folder, record.frame_count, record.size, permanent=permanent)
+        self._state = state
         self._closing = contextlib.ExitStack()
         keys = FrameKeys(segmenter, video, record.size, cache)
-        self._suggester = Suggester(self._state, record, keys)
-        self._propagation = ProjectPropagation(self._state, folder, video, record, segmenter, cache)
+        self._suggester = Suggester(state, record, keys)
+        self._propagation = ProjectPropagation(state, folder, video, record, segmenter, cache)
         self._is_open = True
 
     def __enter__(self) -> "InteractiveProject":
@@ -158,7 +163,7 @@ class InteractiveProject:
 
     def annotation_labels(self, frame: int) -> np.ndarray:
         """The labels uint8 [H, W] of an annotation. Raises InputError if the frame has none."""
-        return self._folder.labels_of(self._annotation(frame))
+        return self._folder.labels_of(self._state.annotation_of(frame))
 
     @property
     def results(self) -> Mapping[int, np.ndarray]:
@@ -266,7 +271,8 @@ class InteractiveProject:
         """Forget the annotation of a frame. Raises InputError if it has none."""
         self._require_open()
         with self._state.lock:
-            self._state.do(RemoveAnnotation(frame=self._annotation(frame).frame))
+            known = self._state.annotation_of(frame)
+            self._state.do(RemoveAnnotation(frame=known.frame))
 
     def remove_object(self, object_id: int) -> None:
         """Forget an object in all annotations. Raises InputError if no annotation shows it."""
@@ -280,24 +286,25 @@ class InteractiveProject:
     @property
     def can_undo(self) -> bool:
         """Whether there is a change to take back."""
-        return self._state.history.applied > 0
+        return self._state.history.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether there is a change to make again."""
-        history = self._state.history
-        return history.applied < len(history.operations)
+        return self._state.history.can_redo
 
     def undo(self) -> None:
         """Take back the latest change; its results return if they are still there.
 
         Raises InputError if there is none.
         """
-        self._move(-1, self.can_undo, "undo")
+        self._require_open()
+        self._state.undo()
 
     def redo(self) -> None:
         """Make the change again that was taken back last. Raises InputError if there is none."""
-        self._move(1, self.can_redo, "redo")
+        self._require_open()
+        self._state.redo()
 
     # Propagation
 
@@ -369,16 +376,3 @@ class InteractiveProject:
     def _require_open(self) -> None:
         if not self._is_open:
             raise InputError(f"{self.folder}: the project is closed; open it again")
-
-    def _annotation(self, frame: int) -> Annotation:
-        if frame not in self.annotations:
-            given = ", ".join(map(str, self.annotations)) or "none"
-            raise InputError(f"frame {frame} has no annotation; annotated frames: {given}")
-        return self.annotations[frame]
-
-    def _move(self, steps: int, possible: bool, what: str) -> None:
-        self._require_open()
-        with self._state.lock:
-            if not possible:
-                raise InputError(f"{self.folder}: there is nothing to {what}")
-            self._state.move(steps)

@@ -157,18 +157,20 @@ class ProjectFolder:
             self._figures[name] = self._read_json(f"{_RESULTS}/{name}.json") or {}
         return self._figures[name]
 
-    def prune(self, used: Collection[str], kept_megabytes: float) -> None:
-        """Remove results that are not used, the oldest first, until the others fit the bound.
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left of results. No result may be being written."""
+        if self.results.is_dir():
+            remove_unfinished(self.results)
+            for part in self.results.glob(".*"):
+                shutil.rmtree(part, ignore_errors=True)
 
-        Also removes what a killed process left behind. No result may be being written.
-        """
+    def prune(self, used: Collection[str], kept_megabytes: float) -> None:
+        """Remove results that are not used, the oldest first, until the others fit the bound."""
         if not self.results.is_dir():
             return
-        remove_unfinished(self.results)
-        for part in self.results.glob(".*"):
-            shutil.rmtree(part, ignore_errors=True)
-        unused = [path for path in self.results.iterdir() if path.is_dir()]
-        unused = [path for path in unused if path.name not in used]
+        unused = [
+            path for path in self.results.glob("[!.]*") if path.is_dir() and path.name not in used
+        ]
         unused.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         held_bytes = 0
         for folder in unused:
@@ -177,7 +179,7 @@ class ProjectFolder:
                 hidden = folder.with_name(f".{folder.name}")  # never half a folder under its name
                 folder.rename(hidden)
                 shutil.rmtree(hidden, ignore_errors=True)
-        for figures in self.results.glob("*.json"):
+        for figures in self.results.glob("[!.]*.json"):
             if not figures.with_suffix("").is_dir():
                 figures.unlink(missing_ok=True)
 

@@ -12,33 +12,37 @@ from typing import Any
 
 import numpy as np
 
-from inference.interactive.history import Annotate, History, Operation
+from inference.interactive.history import Annotate, Annotation, History, Operation
 from inference.interactive.project_folder import ProjectFolder
 from inference.interactive.stretches import Piece, Stretch, laid_over, split
+from util.errors import InputError
 
 
 class ProjectState:
     """The state of a project, kept in its folder. May be used from several threads.
 
-    frame_count: of the video. size: H, W. permanent: see `split`.
+    frame_count: of the video. size: H, W. permanent: see `split`. kept_megabytes: bounds the
+    results of earlier states.
     Raises InputError if what the folder holds cannot be read.
     """
 
     def __init__(
-        self, folder: ProjectFolder, frame_count: int, size: tuple[int, int], *, permanent: bool
+        self,
+        folder: ProjectFolder,
+        frame_count: int,
+        size: tuple[int, int],
+        *,
+        permanent: bool,
+        kept_megabytes: float,
     ):
         self.lock = threading.RLock()
         self._folder, self._size = folder, size
         self._frame_count, self._permanent = frame_count, permanent
+        self._kept_megabytes = kept_megabytes
         self.history, self._pieces = folder.read_history()
         self._written = (self.history, self._pieces)
         self.stretches: list[Stretch] = []
-        self._follow()
-
-    @property
-    def used_names(self) -> set[str]:
-        """The results that are shown."""
-        return {piece.name for piece in self._pieces}
+        self.note_results()
 
     def annotate(
         self,
@@ -61,15 +65,27 @@ class ProjectState:
         with self.lock:
             self._set(self.history.then(operation))
 
-    def move(self, steps: int) -> None:
-        """Undo (-1) or redo (1) a change; there must be one."""
+    def undo(self) -> None:
+        """Take back the latest change. Raises InputError if there is none."""
         with self.lock:
-            self._set(self.history.at(self.history.applied + steps))
+            if not self.history.can_undo:
+                raise InputError(f"{self._folder.root}: there is nothing to undo")
+            self._set(self.history.at(self.history.applied - 1))
+
+    def redo(self) -> None:
+        """Make the change again that was taken back last. Raises InputError if there is none."""
+        with self.lock:
+            if not self.history.can_redo:
+                raise InputError(f"{self._folder.root}: there is nothing to redo")
+            self._set(self.history.at(self.history.applied + 1))
 
     def note_results(self) -> None:
-        """Show results that have been written."""
+        """Show results that have been written, and remove those of earlier states beyond the
+        bound."""
         with self.lock:
             self._follow()
+            shown = {piece.name for piece in self._pieces}
+            self._folder.prune(shown, self._kept_megabytes)
 
     def unfinished(self, *, only_touched: bool = False) -> list[Stretch]:
         """The stretches without results, in order. only_touched: results that were made with other
@@ -81,6 +97,14 @@ class ProjectState:
                 if not self._folder.has_results(one.name)
                 and not (only_touched and self._has_own_results(one))
             ]
+
+    def annotation_of(self, frame: int) -> Annotation:
+        """What is known of a frame. Raises InputError if it is not annotated."""
+        annotations = self.history.annotations
+        if frame not in annotations:
+            given = ", ".join(map(str, annotations)) or "none"
+            raise InputError(f"frame {frame} has no annotation; annotated frames: {given}")
+        return annotations[frame]
 
     def has_labels(self, frame: int) -> bool:
         """Whether a frame has results or an annotation."""
@@ -128,8 +152,13 @@ class ProjectState:
         return self._pieces[number]
 
     def _set(self, history: History) -> None:
+        before = self.history, self._pieces, self.stretches
         self.history = history
-        self._follow()
+        try:
+            self._follow()
+        except BaseException:  # it is not on disk, so it is not done
+            self.history, self._pieces, self.stretches = before
+            raise
 
     def _follow(self) -> None:
         """Show the results that follow from the history, as far as they are there."""

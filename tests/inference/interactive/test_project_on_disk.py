@@ -1,5 +1,6 @@
 """What a project keeps on disk: reopened, cancelled, killed at any moment."""
 
+import errno
 import functools
 import os
 import random
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from inference import EnsembleSegmenter
-from inference.interactive import InteractiveProject
+from inference.interactive import InteractiveProject, project_folder
 
 _EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 FRAMES = 5
@@ -98,6 +99,25 @@ def test_results_of_earlier_states_are_kept_up_to_a_bound(open_it, made_clip):
         assert results_kept(project) == 1 and project.pending == []
         project.undo()
         assert project.pending == [(0, FRAMES)] and len(project.results) == FRAMES
+        play(project)
+        assert results_kept(project) == 1 and project.pending == []
+
+
+def test_a_change_that_cannot_be_written_is_not_made(open_it, made_clip, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with open_it() as project:
+        project.annotate(0, made_clip.labels[0])
+        with monkeypatch.context() as patched:
+            patched.setattr(project_folder, "write_json", full)
+            for change in (lambda: project.annotate(1, made_clip.labels[1]), project.undo):
+                with pytest.raises(OSError, match="No space left"):
+                    change()
+        assert list(project.annotations) == [0] and project.pending == [(0, FRAMES)]
+        play(project)
+    with open_it() as project:
+        assert list(project.annotations) == [0] and project.pending == []
 
 
 def killed_at(number: int, work: Callable[[Callable[[], None]], None], folder: Path) -> int:
