@@ -58,9 +58,14 @@ class Curve:
     available_seconds: float
 
     @staticmethod
-    def of(videos: Sequence[AnnotatedVideo], round_count: int) -> "Curve":
-        """The curve of videos, at least one with at least one round each."""
-        rows = [_in_available_time(video, round_count) for video in videos]
+    def of(
+        videos: Sequence[AnnotatedVideo], round_count: int, *, drop_late: bool = True
+    ) -> "Curve":
+        """The curve of videos, at least one with at least one round each.
+
+        drop_late: without the rounds that end after the available time, as in the source.
+        """
+        rows = [_rounds_that_count(video, round_count, drop_late) for video in videos]
         weights = [video.object_count for video in videos]
         j, f = (
             np.average([[getattr(one, name) for one in row] for row in rows], 0, weights)
@@ -92,14 +97,15 @@ class Curve:
         return float(np.interp(seconds, [0.0, *self.seconds], [0.0, *self.j_and_f]))
 
 
-def _in_available_time(video: AnnotatedVideo, round_count: int) -> list[Round]:
-    """`round_count` rounds: those in the available time, then the last one again, in no time.
+def _rounds_that_count(video: AnnotatedVideo, round_count: int, drop_late: bool) -> list[Round]:
+    """`round_count` rounds: those that count, then the last of them again, in no time.
 
-    A video whose first round takes longer counts as 0.
+    A video whose first round ends too late counts as 0.
     """
     available = SECONDS_PER_ROUND * round_count * video.object_count
     ends = np.cumsum([one.seconds for one in video.rounds])
-    kept = [one for one, end in zip(video.rounds, ends, strict=True) if end <= available]
+    rounds = zip(video.rounds, ends, strict=True)
+    kept = [one for one, end in rounds if end <= available or not drop_late]
     if not kept:
         kept = [Round(frame=video.rounds[0].frame, j=0.0, f=0.0, seconds=float(available))]
     last = dataclasses.replace(kept[-1], seconds=0.0)

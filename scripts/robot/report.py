@@ -69,7 +69,8 @@ class Report:
         lines = [self._line(row, shown) for row in self.rows]
         notes = [
             f"{self.data}. J&F in %, means over all frames and objects; AUC and J&F at"
-            f" {READ_AT_SECONDS} s as the DAVIS interactive track defines them. Seconds are those"
+            f" {READ_AT_SECONDS} s as the DAVIS interactive track defines them, without rounds that"
+            " end after the available time. Seconds are those"
             " of this run on this machine; other work beside it raises them.",
             circumstances_line(self.circumstances),
         ]
@@ -77,7 +78,8 @@ class Report:
 
     def _line(self, row: Row, shown: Sequence[int]) -> list[str]:
         curve = Curve.of(row.videos, self.round_count)
-        after = [100 * curve.j_and_f[number - 1] for number in shown]
+        by_round = Curve.of(row.videos, self.round_count, drop_late=False).j_and_f
+        after = [100 * by_round[number - 1] for number in shown]
         later = [one.seconds for video in row.videos for one in video.rounds[1:]]
         first = [video.rounds[0].seconds for video in row.videos]
         return [
@@ -98,14 +100,15 @@ class Report:
 
     def _row_as_dict(self, row: Row) -> dict[str, Any]:
         curve = Curve.of(row.videos, self.round_count)
+        all_rounds = Curve.of(row.videos, self.round_count, drop_late=False)
         return {
             "input": row.input,
             "method": row.method,
             "chosen_by": row.chosen_by,
-            "j_and_f": curve.j_and_f.tolist(),
-            "j": curve.j.tolist(),
-            "f": curve.f.tolist(),
-            "accumulated_seconds": curve.seconds.tolist(),
+            "j_and_f": all_rounds.j_and_f.tolist(),
+            "j": all_rounds.j.tolist(),
+            "f": all_rounds.f.tolist(),
+            "accumulated_seconds": all_rounds.seconds.tolist(),
             "available_seconds": curve.available_seconds,
             "auc": curve.area(),
             f"j_and_f_at_{READ_AT_SECONDS}_s": curve.at(),
@@ -113,7 +116,9 @@ class Report:
         }
 
     def _draw(self, path: Path) -> None:
-        curves = {row.name: Curve.of(row.videos, self.round_count) for row in self.rows}
+        curves = {
+            row.name: Curve.of(row.videos, self.round_count, drop_late=False) for row in self.rows
+        }
         by_round = [
             Line(name, [(number, 100 * value) for number, value in enumerate(curve.j_and_f, 1)])
             for name, curve in curves.items()

@@ -181,6 +181,12 @@ def test_rounds_after_the_available_time_and_missing_ones_count_as_the_last(
     assert curve.j_and_f.tolist() == j_and_f and curve.seconds.tolist() == seconds
 
 
+def test_late_rounds_count_if_they_are_not_to_be_dropped():
+    curve = Curve.of([video_of((0.6, 61), (0.8, 50))], 2, drop_late=False)
+    assert curve.j_and_f.tolist() == [0.6, 0.8] and curve.seconds.tolist() == [61, 111]
+    assert curve.area() == pytest.approx((61 * 0.3 + 50 * 0.7) / 111)
+
+
 def test_scores_are_means_over_objects_and_seconds_over_videos():
     curve = Curve.of([video_of((0.6, 20)), video_of((0.9, 40), objects=2)], 1)
     assert curve.j_and_f.tolist() == [pytest.approx(0.8)] and curve.seconds.tolist() == [30]
