@@ -9,6 +9,8 @@ import pytest
 from toy_trees import write_jpg
 
 from inference.interactive import InteractiveProject
+from inference.interactive.project_video import VideoRecord
+from inference.interactive.requests import checked_frame
 from util.errors import InputError
 
 FRAMES = 4
@@ -156,3 +158,27 @@ def test_a_video_that_changes_while_the_project_is_open_is_refused(project, vide
     with pytest.raises(InputError, match="has changed since the project was opened"):
         next(project.propagate())
     assert project.annotations.keys() == {1}
+
+
+def test_frames_that_cannot_be_decoded_take_no_annotation():
+    record = VideoRecord(
+        source="film.mp4", frame_count=4, missing=(2,), size=(48, 64), inputs={"sha256": "0"}
+    )
+    assert checked_frame(np.int64(3), record) == 3
+    with pytest.raises(InputError, match="frame 2 is damaged and cannot be decoded; take another"):
+        checked_frame(2, record)
+
+
+def test_a_folder_that_cannot_hold_a_project_is_refused(tmp_path, video, make_segmenter):
+    (tmp_path / "file").touch()
+    for folder, words in ((tmp_path / "file", "a file; choose another"), (video, "other files")):
+        with pytest.raises(InputError, match=words):
+            InteractiveProject.open(folder, video, make_segmenter())
+    assert len(list(video.iterdir())) == FRAMES
+
+
+def test_frames_that_can_be_read_only_once_are_refused(folder, made_clip, make_segmenter):
+    for frames, words in ((iter(made_clip.frames), "can be read only once"), ([], "no frame")):
+        with pytest.raises(InputError, match=words):
+            InteractiveProject.open(folder, frames, make_segmenter())
+    assert not folder.exists()
