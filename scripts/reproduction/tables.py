@@ -137,6 +137,27 @@ _AUGMENTATION = Table(
         )
     ],
 )
+_STCN = Table(
+    title="STCN's Table 1, and kernelized reading",
+    page="docs/studies-and-analysis.md#stcns-tables",
+    rows=[
+        Row(
+            name=name,
+            command="scripts/ablate.py stcn {davis} --split 2016val --resolution 240 --table 1"
+            f" --sequences bmx-trees dog libby --rows {variant}",
+            figures=[
+                _of_study(
+                    "stcn-table-1.json", f"name={variant.split()[0]}", expected, _SEQUENCE_NOISE
+                )
+            ],
+        )
+        for name, variant, expected in (
+            ("every-5", "stcn-every-5", 74.8),
+            ("every-5-and-last", "stcn-every-5-and-last", 68.1),
+            ("every-5-kernel", "stcn-every-5 --set reading.kernel_sigma=7", 74.8),
+        )
+    ],
+)
 _REMN = Table(
     title="Ablation of REMN",
     page="docs/studies-and-analysis.md#ablation-of-remn",
@@ -256,6 +277,7 @@ TABLES: Mapping[str, Table] = {
     "sample": _SAMPLE,
     "speed": _SPEEDS,
     "augmentation": _AUGMENTATION,
+    "stcn-tables": _STCN,
     "pcvos-ablation": _PCVOS,
     "remn-ablation": _REMN,
     "long": _LONG,
