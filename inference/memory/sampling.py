@@ -91,6 +91,9 @@ class Adaptive(Sampling):
     Source: REMN. Ours: the measure, the gaps and the threshold. 0.45 is the smallest multiple of
     0.05 that writes at most one frame in five of the 30 training sequences of DAVIS-2016, judged by
     their truth masks (398 of 2079 frames): `python scripts/choose_sampling_threshold.py DAVIS`.
+    That is an average: videos of fast or articulated objects are written more often. With a
+    smallest gap of 5, none is written more often than every fifth frame (see the docs' page
+    "Systems and memory").
     """
 
     needs_every_frame = True
