@@ -1,6 +1,7 @@
 """The frames that masks belong to, if they are given: their names, sizes and images."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from dataset.folders import holds_files
@@ -33,7 +34,7 @@ class VideoFrames:
     @property
     def is_one_video(self) -> bool:
         """Whether the frames are those of a single video."""
-        return not self.root.is_dir() or holds_files(self.root)
+        return not self.root.is_dir() or (holds_files(self.root) and self._data_set is None)
 
     def source(self, video: str) -> FrameSource:
         """The frames of a video. Raises InputError if they are missing or no frames."""
@@ -64,18 +65,22 @@ class VideoFrames:
     def _path(self, video: str) -> Path:
         if self.is_one_video:
             return self.root
-        if (self.root / video).is_dir():
-            return self.root / video
+        folders = [self.root] if self._data_set is None else [self._data_set.frames, self.root]
+        for folder in folders:
+            if (folder / video).is_dir():
+                return folder / video
         files = [path for path in video_files(self.root) if path.stem == video]
         if len(files) == 1:
             return files[0]
-        candidates = [*davis_candidates(self.root, "trainval"), DataFolders(base=self.root)]
-        folders = find_data_folders(candidates, "frames")
-        if folders is not None and (folders.frames / video).is_dir():
-            return folders.frames / video
         raise InputError(
             f"{self.root}: no frames of {video}; {video}/ or a video file {video}.mp4 is needed"
         )
+
+    @functools.cached_property
+    def _data_set(self) -> DataFolders | None:
+        """The folders of a data set; None if the root is none."""
+        candidates = [*davis_candidates(self.root, "trainval"), DataFolders(base=self.root)]
+        return find_data_folders(candidates, "frames")
 
 
 def aligned(video: MaskVideo, frames: VideoFrames) -> MaskVideo:

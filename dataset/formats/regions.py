@@ -51,6 +51,11 @@ class Region:
         return self.label, self.category_id, self.group
 
     @property
+    def info(self) -> ObjectInfo:
+        """What the source says of the object."""
+        return ObjectInfo(category=self.label, category_id=self.category_id, track_id=self.track)
+
+    @property
     def number(self) -> int | None:
         """The id that the source suggests for the object."""
         if self.track is not None:
@@ -89,17 +94,11 @@ def video_of_regions(
     """
     video_notes = [f"{name}: {note}" for note in notes]
     regions = [dataclasses.replace(r, group=g) for r, g in zip(regions, _groups(name, regions))]
-    infos: dict[Hashable, ObjectInfo] = {}
-    numbers: dict[Hashable, int | None] = {}
     order = {frame: position for position, frame in enumerate(frames)}
+    first: dict[Hashable, Region] = {}  # of each object
     for region in sorted(regions, key=lambda region: order[region.frame]):
-        numbers.setdefault(region.key, region.number)
-        infos.setdefault(
-            region.key,
-            ObjectInfo(
-                category=region.label, category_id=region.category_id, track_id=region.track
-            ),
-        )
+        first.setdefault(region.key, region)
+    numbers = {key: region.number for key, region in first.items()}
     ids = _number_objects(name, numbers, video_notes)
     by_frame: dict[str, list[tuple[int, Region]]] = {frame: [] for frame in frames}
     for region in sorted(regions, key=lambda region: region.depth):
@@ -116,7 +115,7 @@ def video_of_regions(
             )
             for frame, entry in frames.items()
         ),
-        objects={ids[key]: infos[key] for key in sorted(ids, key=ids.__getitem__)},
+        objects={ids[key]: first[key].info for key in sorted(ids, key=ids.__getitem__)},
         notes=video_notes,
     )
 

@@ -140,7 +140,10 @@ def test_mattes_of_a_run_with_soft_are_its_probabilities(soft_run, tmp_path):
 
 
 def test_a_cut_out_of_a_run_with_soft_has_soft_edges(soft_run, tmp_path):
-    frames = VideoFrames(soft_run / "data")
+    data = tmp_path / "data"
+    shutil.copytree(soft_run / "data", data)
+    write_jpg(data / "contact.jpg", IMAGES[0])  # beside the folders of a data set
+    frames = VideoFrames(data)
     convert_masks(soft_run / "out", tmp_path / "out", "cutout-png", frames=frames)
     alpha = read(tmp_path / "out/bear/00003.png")[..., 3].astype(int)
     background = read(soft_run / "out/probabilities/bear/0/00003.png").astype(int)
