@@ -52,6 +52,8 @@ def polygons_mask(polygons: Sequence[Sequence[float]], size: Size, where: str) -
     is inside if its centre is. Raises InputError for other values; where: for the message.
     """
     require_pycocotools(f"{where}: a polygon")
+    if not polygons:
+        raise InputError(f"{where}: no polygon; a list of corners is needed")
     checked = [_coordinates(polygon, size, where).ravel().tolist() for polygon in polygons]
     codes = coco_mask.frPyObjects(checked, *size)
     return coco_mask.decode(coco_mask.merge(codes)).astype(bool)

@@ -112,6 +112,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "no file names": (ytvis({"file_names": []}), "the names of the frames' images are needed"),
     "too few segmentations": (ytvis({}, segmentations=[]), "0 segmentations for 1 frame of bear"),
+    "no polygons": (ytvis({}, segmentations=[[]]), "no polygon; a list of corners"),
     "an unknown video": (ytvis({}, video_id=3), "no video has this id"),
     "a frame twice": (ytvis({"file_names": ["0.jpg", "0.png"]}), "a frame is named twice"),
     "no XML": ("<a", "not XML"),
