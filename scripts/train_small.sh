@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The recipe of stcn_small, the network that pcvos_small and remn_small started from. It learns from
-# scratch, on two CPU cores, from video clips, still images, and synthetic clips with cut-out
-# objects. Part 1 learns quickly. Part 2 continues from its weights at half the learning rate,
-# with a longer average. Part 3 has seven frames per sample and trains clip by clip, as PCVOS does.
+# The recipe of stcn_small, which version 0.9.0 shipped. It learns from scratch, on two CPU cores,
+# from video clips, still images, and synthetic clips with cut-out objects. Part 1 learns quickly.
+# Part 2 continues from its weights at half the learning rate, with a longer average. Part 3 has
+# seven frames per sample and trains clip by clip, as PCVOS does.
 # Results: runs/NAME_1, runs/NAME_2 and runs/NAME.
 #   scripts/train_small.sh DAVIS_ROOT STATIC_ROOT NAME [further flags of train.py for all parts]
 # Repeat the command after a stop to resume.

@@ -16,6 +16,9 @@ _PUBLISHED_NOISE = 0.2  # of repeated runs of STCN's authors, on two machines
 _EIGHT = "blackswan bmx-trees breakdance camel car-shadow dog libby parkour"
 _DAVIS_2016 = "eval_davis.py --davis_path {davis} --split 2016val --score --sequences"
 _DAVIS_2017 = "eval_davis.py --davis_path {davis} --split val --score"
+_PCVOS_SMALL = "{weights}/pcvos_small.pth"
+_REMN_SMALL = "{weights}/remn_small.pth"
+_VERSION_0_9 = "weights/ of version 0.9.0"
 _SPEED = Figure(name="frames/s", file=TOTALS_NAME, path="fps", of_machine=True)
 
 
@@ -77,22 +80,22 @@ _SHIPPED = Table(
             name="stcn",
             command=f"{_DAVIS_2016} {_EIGHT}",
             figures=[
-                *_overall(84.8, 81.9, 87.7),
-                *_by_sequence(96.5, 66.3, 61.6, 85.5, 95.8, 94.7, 87.8, 90.1),
+                *_overall(85.6, 82.6, 88.5),
+                *_by_sequence(96.8, 68.1, 64.1, 86.1, 94.9, 95.2, 90.8, 88.4),
                 _SPEED,
             ],
         ),
         Row(
             name="lfu",
             command=f"{_DAVIS_2016} {_EIGHT} --system lfu",
-            figures=[*_overall(84.1), _SPEED],
+            figures=[*_overall(84.4), _SPEED],
         ),
         Row(
             name="pcvos",
             command=f"{_DAVIS_2016} {_EIGHT} --system pcvos",
             figures=[
-                *_overall(78.5, 75.4, 81.6),
-                *_by_sequence(95.3, 61.7, 63.5, 88.0, 89.8, 80.2, 86.1, 63.1),
+                *_overall(84.5, 81.5, 87.5),
+                *_by_sequence(96.8, 65.8, 60.4, 85.7, 93.8, 95.2, 90.7, 87.5),
                 _SPEED,
             ],
         ),
@@ -100,8 +103,8 @@ _SHIPPED = Table(
             name="remn",
             command=f"{_DAVIS_2016} {_EIGHT} --system remn",
             figures=[
-                *_overall(72.9, 70.2, 75.6),
-                *_by_sequence(96.1, 51.3, 30.9, 81.0, 80.7, 71.7, 83.9, 87.7),
+                *_overall(85.2, 82.5, 87.9),
+                *_by_sequence(96.7, 68.5, 66.1, 86.0, 89.6, 95.2, 89.6, 89.6),
                 _SPEED,
             ],
         ),
@@ -115,7 +118,7 @@ _SAMPLE = Table(
             name="stcn",
             command="eval_generic.py --data_path {repository}/scripts/sample"
             " --truth {repository}/scripts/sample/Truth --resolution -1",
-            figures=_overall(88.0),
+            figures=_overall(87.8),
         )
     ],
 )
@@ -130,10 +133,10 @@ _AUGMENTATION = Table(
             figures=_overall(expected, noise=_SEQUENCE_NOISE),
         )
         for name, flags, expected in (
-            ("none", "", 60.1),
-            ("flip", "--flip", 59.6),
-            ("scales", "--scales 1 1.25", 62.4),
-            ("all", "--scales 1 1.25 --flip", 61.9),
+            ("none", "", 60.8),
+            ("flip", "--flip", 61.1),
+            ("scales", "--scales 1 1.25", 61.3),
+            ("all", "--scales 1 1.25 --flip", 62.2),
         )
     ],
 )
@@ -152,21 +155,23 @@ _STCN = Table(
             ],
         )
         for name, variant, expected in (
-            ("every-5", "stcn-every-5", 74.8),
-            ("every-5-and-last", "stcn-every-5-and-last", 68.1),
-            ("every-5-kernel", "stcn-every-5 --set reading.kernel_sigma=7", 74.8),
+            ("every-5", "stcn-every-5", 76.0),
+            ("every-5-and-last", "stcn-every-5-and-last", 70.5),
+            ("every-5-kernel", "stcn-every-5 --set reading.kernel_sigma=7", 76.0),
         )
     ],
 )
 _REMN = Table(
-    title="Ablation of REMN",
+    title="Ablation of REMN: remn_small",
     page="docs/studies-and-analysis.md#ablation-of-remn",
     rows=[
         Row(
             name=subset,
             command="scripts/ablate.py remn {davis} --split 2016val"
-            f" --sequences {_EIGHT} --rows remn-{subset}",
+            f" --sequences {_EIGHT} --rows remn-{subset} --weights remn={_REMN_SMALL}",
             figures=[_of_study("remn-table-4.json", f"name=remn-{subset}", expected)],
+            needs=_REMN_SMALL,
+            source=_VERSION_0_9,
         )
         for subset, expected in {
             "none": 77.5,
@@ -181,14 +186,16 @@ _REMN = Table(
     ],
 )
 _PCVOS = Table(
-    title="Ablation of PCVOS: the shipped network",
+    title="Ablation of PCVOS: pcvos_small",
     page="docs/studies-and-analysis.md#ablation-of-pcvos",
     rows=[
         Row(
             name=name,
             command="scripts/ablate.py pcvos {davis} --table 7 --split 2016val --resolution 240"
-            f" --sequences {_EIGHT} --rows {name}",
+            f" --sequences {_EIGHT} --rows {name} --weights pcvos={_PCVOS_SMALL}",
             figures=[_of_study("pcvos-table-7.json", f"name={name}", expected, _SEQUENCE_NOISE)],
+            needs=_PCVOS_SMALL,
+            source=_VERSION_0_9,
         )
         for name, expected in {
             "pcvos-L5": 62.1,
@@ -202,17 +209,19 @@ _PCVOS = Table(
     ],
 )
 _LONG = Table(
-    title="Long videos: the shipped network of REMN",
+    title="Long videos: remn_small",
     page="docs/studies-and-analysis.md#long-videos",
     rows=[
         Row(
             name="remn",
             command=f"scripts/benchmark.py long {{davis}} --split 2016val --sequences {_EIGHT}"
-            " --rows remn",
+            f" --rows remn --weights remn={_REMN_SMALL}",
             figures=[
                 _of_study("long.json", "played=×1", 72.9),
                 _of_study("long.json", "played=×3", 67.5),
             ],
+            needs=_REMN_SMALL,
+            source=_VERSION_0_9,
         )
     ],
 )
@@ -222,7 +231,7 @@ _SPEEDS = Table(
     rows=[
         Row(
             name=name,
-            command=f"scripts/compare.py {{davis}} --split 2016val --sequences {videos}"
+            command=f"scripts/compare.py {{davis}} --split 2016val --sequences dog --max_frames 25"
             f" --rows {name}",
             figures=[
                 Figure(
@@ -230,16 +239,12 @@ _SPEEDS = Table(
                     file="compare.json",
                     path=f"rows/name={name}/fps",
                     expected=expected,
-                    digits=digits,
+                    digits=1,
                     of_machine=True,
                 )
             ],
         )
-        for name, videos, expected, digits in (
-            ("stcn", "dog --max_frames 25", 10.4, 1),
-            ("pcvos", _EIGHT, 7.52, 2),
-            ("remn", _EIGHT, 7.61, 2),
-        )
+        for name, expected in (("stcn", 10.4),)
     ],
 )
 _STCN_RELEASES = "https://github.com/hkchengrex/STCN"

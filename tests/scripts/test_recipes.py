@@ -82,34 +82,23 @@ def test_stages_follow_one_another_and_are_not_trained_twice(copy, videos, still
     ]
 
 
-@pytest.mark.parametrize(
-    ("script", "network", "flags"),
-    [
-        ("train_pcvos_small.sh", "tiny_pcvos", ("--frames", "7")),
-        ("train_remn_small.sh", "tiny_remn", ("--frames", "6")),
-    ],
-)
-def test_small_networks_of_other_systems_start_from_the_weights_of_stcn(
-    copy, videos, stills, script, network, flags
-):
+@pytest.mark.parametrize("system", ["pcvos", "remn"])
+def test_networks_of_other_systems_start_from_the_weights_of_stcn(copy, videos, stills, system):
+    network = f"tiny_{system}"
     save_weights(copy / "tiny.pth", build_network("tiny"))
-    done = run(
-        copy,
-        script,
-        videos,
-        stills,
-        network,
-        "tiny.pth",
-        *QUICK,
-        "--network",
-        network,
-        *flags,
-        "--mix",
-        "static=1",
-    )
+    flags = [system, "tiny.pth", *QUICK, "--network", network, "--mix", "static=1"]
+    done = run(copy, "train_lite0_system.sh", videos, stills, network, *flags)
     assert done.returncode == 0, done.stderr
     assert "initialised from scratch" in done.stdout
     assert load_network(copy / f"runs/{network}/weights.pth").config.name == network
+    record = json.loads((copy / f"runs/{network}/config.json").read_text())
+    assert record["training"]["system"] == system
+    assert record["training"]["frozen"] == ["key_encoder"]
+
+
+def test_an_unknown_system_is_refused(copy, videos, stills):
+    done = run(copy, "train_lite0_system.sh", videos, stills, "never", "sam", "start.pth")
+    assert (done.returncode, done.stdout) == (2, "") and "sam: no such system" in done.stderr
 
 
 def test_the_small_network_is_trained_in_three_parts_the_last_clip_by_clip(copy, videos, stills):
@@ -159,8 +148,7 @@ def test_the_shipped_network_starts_from_imagenet_and_ends_clip_by_clip(copy, vi
         "train_s012.sh",
         "train_lite0.sh",
         "train_small.sh",
-        "train_pcvos_small.sh",
-        "train_remn_small.sh",
+        "train_lite0_system.sh",
     ],
 )
 def test_without_folders_the_usage_is_shown(copy, script):
@@ -175,8 +163,7 @@ def test_without_folders_the_usage_is_shown(copy, script):
         ("train_s012.sh", 4),
         ("train_lite0.sh", 2),
         ("train_small.sh", 2),
-        ("train_pcvos_small.sh", 2),
-        ("train_remn_small.sh", 2),
+        ("train_lite0_system.sh", 2),
     ],
 )
 def test_a_missing_folder_is_named_before_anything_is_trained(copy, videos, script, roots):
@@ -184,7 +171,9 @@ def test_a_missing_folder_is_named_before_anything_is_trained(copy, videos, scri
         folders = [videos] * roots
         folders[missing] = "gone/away"
         done = run(
-            copy, script, *(("never", *folders) if roots > 2 else (*folders, "never", "start.pth"))
+            copy,
+            script,
+            *(("never", *folders) if roots > 2 else (*folders, "never", "stcn", "a.pth")),
         )
         assert (done.returncode, done.stdout, done.stderr) == (
             2,
