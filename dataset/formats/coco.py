@@ -17,7 +17,8 @@ from dataset.formats.mask_video import MaskVideo
 from dataset.formats.names import frame_name, video_name
 from dataset.formats.options import ImportOptions
 from dataset.formats.regions import FrameEntry, Region, video_of_regions
-from dataset.formats.shapes import Size, coco_runs, polygons_mask, runs_mask
+from dataset.formats.run_lengths import coco_mask_of, runs_mask
+from dataset.formats.shapes import Size, polygons_mask
 from dataset.image_file import size_text
 from util.errors import InputError
 from util.text import counted, short_repr
@@ -220,5 +221,6 @@ def segmentation_mask(segmentation: Any, size: Size, where: str) -> np.ndarray:
         found = size_text(stated) if len(stated) == 2 else short_repr(stated)
         raise InputError(f"{where}: mask of {found} for a frame of {size_text(size)}; correct one")
     counts = code.any("counts")
-    runs = coco_runs(counts, where) if isinstance(counts, str) else code.array("counts")
-    return runs_mask(runs, size, "F", where)
+    if isinstance(counts, str):
+        return coco_mask_of(counts, size, where)
+    return runs_mask(code.array("counts"), size, "F", where)

@@ -14,7 +14,8 @@ import numpy as np
 
 from dataset.formats.mask_video import MaskVideo
 from dataset.formats.regions import FrameEntry, Region, note_of_left_out, video_of_regions
-from dataset.formats.shapes import Size, box_mask, ellipse_mask, polygons_mask, runs_mask
+from dataset.formats.run_lengths import runs_mask
+from dataset.formats.shapes import Size, box_mask, ellipse_mask, polygons_mask
 from util.errors import InputError
 from util.files import natural_key
 from util.text import short_repr

@@ -1,4 +1,4 @@
-"""Polygons, boxes, ellipses and run-length codes become masks.
+"""Polygons, boxes and ellipses become masks.
 
 Legend: H W height and width of a frame in pixels. A mask is bool [H, W]. Coordinates are x, y in
 pixels; (0, 0) is the upper left corner of the upper left pixel.
@@ -6,7 +6,6 @@ pixels; (0, 0) is the upper left corner of the upper left pixel.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,8 +22,7 @@ except ImportError:
 Size = tuple[int, int]
 """(H, W) of a frame."""
 
-_CHUNK_BITS, _MORE, _SIGN, _FIRST_CHARACTER = 5, 0x20, 0x10, 48
-_MAX_RUN = 1 << 40
+_LARGEST = 1 << 40  # of numbers in files
 # how many times the frame's size a coordinate may lie outside; the time that pycocotools takes
 # grows with the length of the outline
 _MAX_OUTSIDE = 4
@@ -36,13 +34,6 @@ def require_pycocotools(purpose: str) -> None:
         raise InputError(
             f"{purpose} needs pycocotools, which is not installed here: pip install pycocotools"
         )
-
-
-def encode_mask(mask: np.ndarray) -> dict:
-    """A mask as COCO's run-length code: {'size': [H, W], 'counts': text}, by pycocotools."""
-    require_pycocotools("COCO's run-length code")
-    code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
 
 
 def polygons_mask(polygons: Sequence[Sequence[float]], size: Size, where: str) -> np.ndarray:
@@ -89,50 +80,6 @@ def ellipse_mask(
     return _turned_mask((x, y), (radius_x, radius_y), rotation_degrees, size, round_=True)
 
 
-def runs_mask(runs: Sequence[int], size: Size, order: Literal["C", "F"], where: str) -> np.ndarray:
-    """Lengths of runs of pixels, outside and inside in turn, as a mask.
-
-    order: 'F' counts down the columns, as COCO does; 'C' along the rows, as CVAT.
-    Raises InputError if the runs are not whole numbers that fill the frame exactly. (pycocotools
-    2.0.11 fills what is missing with unrelated memory, and writes beyond it for damaged codes.)
-    """
-    if not all(isinstance(run, int) and 0 <= run <= _MAX_RUN for run in runs):
-        raise InputError(f"{where}: runs {short_repr(list(runs))}; whole numbers are needed")
-    if sum(runs) != size[0] * size[1]:
-        raise InputError(
-            f"{where}: runs of {sum(runs):,} pixels in all for {size_text(size)}, which has "
-            f"{size[0] * size[1]:,}; export the masks again at the frames' size"
-        )
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(inside, runs).reshape(size, order=order))
-
-
-def coco_runs(counts: str, where: str) -> list[int]:
-    """The runs that COCO's compressed code stands for: five bits a character, and from the fourth
-    run on the difference to the run before the last. Source: maskApi.c of the COCO API."""
-    runs: list[int] = []
-    value = bits = 0
-    for character in counts:
-        code = ord(character) - _FIRST_CHARACTER
-        if not 0 <= code < 2 * _MORE:
-            raise InputError(
-                f"{where}: {character!r} in a compressed run-length code; copy it again"
-            )
-        value |= (code & (_MORE - 1)) << bits
-        bits += _CHUNK_BITS
-        if code & _MORE:
-            if bits > 60:
-                raise InputError(f"{where}: a run too long for any frame; copy the code again")
-            continue
-        if code & _SIGN:
-            value -= 1 << bits
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = bits = 0
-    if bits:
-        raise InputError(f"{where}: a compressed run-length code that is cut off; copy it again")
-    return runs
-
-
 def _turned_mask(
     centre: tuple[float, float],
     radii: tuple[float, float],
@@ -176,7 +123,7 @@ def _flat(points: Sequence[Sequence[float]], where: str) -> list[float]:
 def _numbers(values: Sequence[float], count: int, where: str) -> list[float]:
     is_right = isinstance(values, list | tuple) and len(values) == count
     if not is_right or not all(
-        isinstance(value, int | float) and abs(value) < _MAX_RUN for value in values
+        isinstance(value, int | float) and abs(value) < _LARGEST for value in values
     ):
         raise InputError(f"{where}: {short_repr(values)}; {count} finite numbers are needed")
     return [float(value) for value in values]

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from dataset.formats.mask_video import LARGEST_ID
+from dataset.formats.run_lengths import coco_counts, coco_mask_of
+from dataset.image_file import size_text
 from inference.scoring import read_labels
-from scripts.data_tools.run_lengths import mask_of, text_of
+from scripts.data_tools.clip_files import indexed_image
 from util.errors import InputError
 from util.files import atomic_folder, check_plain_name, read_json, write_json
-from util.palette import DAVIS_PALETTE
 from util.text import counted
-
-_LARGEST_ID = 254
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +49,9 @@ class BurstVideo:
         Raises InputError if there are more than 254 tracks.
         """
         tracks = sorted({track for masks in self.masks for track in masks})
-        if len(tracks) > _LARGEST_ID:
-            raise InputError(f"{self.name}: {len(tracks)} tracks; a label map holds {_LARGEST_ID}")
-        if tracks and tracks[-1] > _LARGEST_ID:
+        if len(tracks) > LARGEST_ID:
+            raise InputError(f"{self.name}: {len(tracks)} tracks; a label map holds {LARGEST_ID}")
+        if tracks and tracks[-1] > LARGEST_ID:
             return {track: number for number, track in enumerate(tracks, 1)}
         return {track: track for track in tracks}
 
@@ -63,13 +62,8 @@ class BurstVideo:
         """
         labels, ids = np.zeros((self.height, self.width), np.uint8), self.ids
         for track, text in sorted(self.masks[position].items()):
-            try:
-                labels[mask_of(text, self.height, self.width)] = ids[track]
-            except ValueError as error:
-                raise InputError(
-                    f"{self.name}: the mask of track {track} in {self.annotated[position]} is "
-                    f"damaged ({error}); download the annotations again"
-                ) from error
+            where = f"{self.name}: the mask of track {track} in {self.annotated[position]}"
+            labels[coco_mask_of(text, labels.shape, where)] = ids[track]
         return labels
 
 
@@ -94,8 +88,7 @@ def write_masks(videos: Sequence[BurstVideo], frames: Path, output: Path, every:
             folder.mkdir(parents=True)
             for position, masks in enumerate(video.masks):
                 if masks:
-                    image = Image.fromarray(video.labels(position))
-                    image.putpalette(DAVIS_PALETTE)
+                    image = indexed_image(video.labels(position))
                     image.save(folder / f"{Path(video.annotated[position]).stem}.png")
     left_out = len(videos) - len(shown)
     more = f"; {counted(left_out, 'video')} without masks left out" if left_out else ""
@@ -178,13 +171,16 @@ def _results_of(video: BurstVideo, folder: Path) -> list[dict[str, dict[str, str
         labels = read_labels(path)
         if labels.shape != (video.height, video.width):
             raise InputError(
-                f"{path}: {labels.shape[1]}x{labels.shape[0]} pixels, the annotations "
-                f"{video.width}x{video.height}; segment the frames of these annotations"
+                f"{path}: {size_text(labels.shape)} pixels, the annotations "
+                f"{size_text((video.height, video.width))}; segment the frames of these annotations"
             )
         shown = {int(object_id) for object_id in np.unique(labels)} - {0}
         if unknown := shown - set(tracks):
             raise InputError(f"{path}: id {min(unknown)} is no track of the annotations")
         found.append(
-            {str(tracks[number]): {"rle": text_of(labels == number)} for number in sorted(shown)}
+            {
+                str(tracks[number]): {"rle": coco_counts(labels == number)}
+                for number in sorted(shown)
+            }
         )
     return found

@@ -13,8 +13,8 @@ from toy_benchmarks import write_burst
 from toy_trees import HEIGHT, WIDTH, file_names, toy_frames, write_png, write_tiny_weights
 
 import eval_generic
+from dataset.formats.run_lengths import coco_counts, coco_mask_of
 from scripts import convert_burst
-from scripts.data_tools.run_lengths import mask_of, text_of
 from util.errors import run_command
 
 VIDEO = "HACS-scene_0_967-2279"
@@ -38,21 +38,21 @@ def rectangle() -> np.ndarray:
     ],
 )
 def test_masks_have_the_texts_of_cocos_tools(mask, text):
-    assert text_of(mask) == text
-    np.testing.assert_array_equal(mask_of(text, *mask.shape), mask)
+    assert coco_counts(mask) == text
+    np.testing.assert_array_equal(coco_mask_of(text, mask.shape, "here"), mask)
 
 
 def test_any_mask_is_read_as_it_was_written():
     generator = np.random.default_rng(0)
     for density in (0.02, 0.5, 0.98):
         mask = generator.random((31, 47)) < density
-        np.testing.assert_array_equal(mask_of(text_of(mask), 31, 47), mask)
+        np.testing.assert_array_equal(coco_mask_of(coco_counts(mask), mask.shape, "here"), mask)
 
 
 def masks_of(labels: np.ndarray, *tracks: int, first: int = 1) -> dict[str, dict[str, str]]:
     """An entry of segmentations. first: the id of the first track in labels."""
     return {
-        str(track): {"rle": text_of(labels == object_id), "bbox": [0, 0, 1, 1], "point": [0, 0]}
+        str(track): {"rle": coco_counts(labels == object_id), "bbox": [0, 0, 1, 1], "point": [0, 0]}
         for object_id, track in enumerate(tracks, first)
     }
 
@@ -106,7 +106,7 @@ def test_a_run_on_burst_ends_in_a_file_of_bursts_form(
         result = np.asarray(Image.open(tmp_path / f"out/{VIDEO}/frame{index:04d}.png"))
         assert set(masks) == {str(number) for number in np.unique(result)} - {"0"}
         for track, mask in masks.items():
-            pixels = mask_of(mask["rle"], HEIGHT, WIDTH)
+            pixels = coco_mask_of(mask["rle"], result.shape, "here")
             assert pixels.any()  # an empty mask is left out
             np.testing.assert_array_equal(pixels, result == int(track))
 
@@ -143,23 +143,23 @@ def test_a_video_without_masks_is_left_out_and_empty_in_the_results(convert, tmp
 SQUARE = np.pad(np.ones((4, 4), bool), ((0, HEIGHT - 4), (0, WIDTH - 4)))
 ANNOTATIONS = {
     "a mask of another size": (
-        {"segmentations": [{"1": {"rle": text_of(SQUARE[:9])}}, {}, {}]},
-        f"mask of track 1 in frame0000.jpg is damaged .*do not cover {WIDTH}x{HEIGHT} pixels",
+        {"segmentations": [{"1": {"rle": coco_counts(SQUARE[:9])}}, {}, {}]},
+        f"mask of track 1 in frame0000.jpg: runs of .* in all for {WIDTH}x{HEIGHT}",
     ),
     "a mask that is cut off": (
         {"segmentations": [{"1": {"rle": "X"}}, {}, {}]},
-        r"damaged \(it ends inside a number\); download the annotations again",
+        "frame0000.jpg: a compressed run-length code that is cut off",
     ),
     "a mask of other characters": (
         {"segmentations": [{"1": {"rle": "1!"}}, {}, {}]},
-        "'!' is no character of a mask",
+        "'!' in a compressed run-length code",
     ),
     "fewer masks than frames": ({"segmentations": [{}]}, "masks of 1 frames, and 3 annotated"),
     "no masks at all": ({"segmentations": None}, r"another form than BURST's \(TypeError"),
     "a name that leads outside": ({"seq_name": "../x"}, "'../x' leads to another folder"),
     "a frame that is missing": (
         {
-            "segmentations": [{"1": {"rle": text_of(SQUARE)}}, {}, {}],
+            "segmentations": [{"1": {"rle": coco_counts(SQUARE)}}, {}, {}],
             "all_image_paths": ["frame0099.jpg"],
         },
         r"frame0099\.jpg: no such frame; give the folder of DATA_SET/SEQUENCE",

@@ -21,7 +21,6 @@ def convert(monkeypatch, capsys):
 
 
 def test_the_command_says_what_was_read_and_written(convert, tmp_path):
-    pytest.importorskip("pycocotools")
     masks, coco = write_masks(tmp_path / "masks"), tmp_path / "out/masks.json"
     read, written = convert(masks, coco, "--to", "coco")
     assert read == (

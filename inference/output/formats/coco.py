@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dataset.formats import MaskFrame, MaskVideo, ObjectInfo
-from dataset.formats.shapes import encode_mask, require_pycocotools
+from dataset.formats.run_lengths import encode_mask
 from inference.output.formats.label_maps import DEFAULT_CATEGORY
 from inference.output.formats.options import ExportOptions
 from util.files import atomic_write
@@ -24,7 +24,6 @@ _IMAGE_SUFFIX = ".jpg"
 
 def write_coco(videos: Sequence[MaskVideo], out: Path, options: ExportOptions) -> None:
     """A file of videos, images, categories, and an annotation for each object in each frame."""
-    require_pycocotools("--to coco")
     categories = _Categories(videos)
     images: list[dict] = []
     annotations: list[dict] = []
@@ -65,7 +64,6 @@ def write_coco(videos: Sequence[MaskVideo], out: Path, options: ExportOptions) -
 def write_youtube_vis(videos: Sequence[MaskVideo], out: Path, options: ExportOptions) -> None:
     """A file of videos, categories, and an annotation for each object of each video, with null for
     the frames that do not show it. Raises InputError for a video whose frames differ in size."""
-    require_pycocotools("--to ytvis")
     categories = _Categories(videos)
     entries: list[dict] = []
     annotations: list[dict] = []

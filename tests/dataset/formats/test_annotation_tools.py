@@ -16,7 +16,7 @@ from toy_masks import HEIGHT, SIZE, WIDTH, boxes, write_masks
 from toy_trees import write_jpg, write_png
 
 from dataset.formats import MaskVideo, VideoFrames, read_masks
-from dataset.formats.shapes import coco_runs, runs_mask
+from dataset.formats.run_lengths import coco_mask_of, encode_mask
 from util.palette import DAVIS_PALETTE
 
 coco_mask = pytest.importorskip("pycocotools.mask", reason="pip install pycocotools")
@@ -51,10 +51,11 @@ def frames(tmp_path) -> VideoFrames:
 
 @settings(max_examples=40, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_run_length_codes_are_read_as_pycocotools_wrote_them(mask):
+def test_run_length_codes_are_those_of_pycocotools(mask):
     code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    runs = coco_runs(code["counts"].decode(), "here")
-    assert (runs_mask(runs, mask.shape, "F", "here") == mask).all()
+    counts = code["counts"].decode()
+    assert (coco_mask_of(counts, mask.shape, "here") == mask).all()
+    assert encode_mask(mask) == {"size": list(mask.shape), "counts": counts}
 
 
 def coco(*annotations: dict, names: tuple[str, ...] = ("bear/0.jpg", "bear/1.jpg")) -> dict:

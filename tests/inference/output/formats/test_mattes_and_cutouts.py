@@ -169,7 +169,6 @@ def test_a_missing_encoder_is_refused_in_one_line(masks, frames, tmp_path, monke
 
 
 def test_an_export_of_coco_keeps_the_names_of_the_images(masks, frames, tmp_path):
-    pytest.importorskip("pycocotools")
     videos = read_masks(masks, frames=frames).videos
     export_masks(videos, tmp_path / "out.json", "coco", frames=frames)
     images = json.loads((tmp_path / "out.json").read_text())["images"]
