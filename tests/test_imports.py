@@ -1,7 +1,8 @@
 """The rules of imports, read from the sources.
 
-Rooms import in one direction: util ← model, dataset ← inference ← entry programs. Nothing imports
-scripts but scripts and their tests, and no modules import each other in a circle.
+Rooms import in one direction: util ← model, dataset ← inference ← annotator, entry programs.
+Nothing imports scripts or the annotator but they themselves and their tests, and no modules import
+each other in a circle.
 """
 
 import ast
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-PACKAGES = {"util", "model", "dataset", "inference", "scripts"}
+PACKAGES = {"util", "model", "dataset", "inference", "annotator", "scripts"}
 ENTRY_PROGRAMS = {path.stem for path in ROOT.glob("*.py")}
 LIBRARY = {"inference", "model", "dataset", "util"}
 MAY_IMPORT = {
@@ -20,8 +21,9 @@ MAY_IMPORT = {
     "model": {"model", "util"},
     "dataset": {"dataset", "util"},
     "inference": LIBRARY,
+    "annotator": {"annotator", *LIBRARY},
     "scripts": {"scripts", *LIBRARY},
-    "tests": {"scripts", *LIBRARY, *ENTRY_PROGRAMS},
+    "tests": {"scripts", "annotator", *LIBRARY, *ENTRY_PROGRAMS},
     "": LIBRARY,  # the entry programs
 }
 SOURCES = sorted(
@@ -147,6 +149,10 @@ def test_all_rooms_have_sources():
         ),
         ("inference/a.py", "from scripts import score", ["scripts"]),
         ("inference/a.py", "import train", ["train"]),
+        ("inference/a.py", "from annotator.guard import Guard", ["annotator"]),
+        ("scripts/a.py", "import annotator", ["annotator"]),
+        ("annotator/a.py", "from inference.interactive import Stroke", []),
+        ("annotator/a.py", "from scripts import score", ["scripts"]),
         ("train.py", "import scripts.score as s", ["scripts"]),
         ("scripts/a.py", "import train", ["train"]),
         ("model/a.py", "from . import config\nfrom util.errors import InputError", []),

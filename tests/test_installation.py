@@ -15,7 +15,7 @@ from repository import ROOT
 
 from util.run_record import package_versions
 
-PACKAGES = ("dataset", "inference", "model", "scripts", "util")
+PACKAGES = ("annotator", "dataset", "inference", "model", "scripts", "util")
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith("_"))
 HOSTILE_MODULES = ("csv", "json", "argparse", "util", "model", "torch")
 CLEAN_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -50,6 +50,12 @@ def draw(
     """
     is_object = labels == object_id
     mask = masks.mask(image, is_object if is_object.any() else None, strokes, box)
-    drawn = np.where(is_object, 0, labels).astype(np.uint8)
-    drawn[mask] = object_id
-    return drawn
+    return replaced(labels, object_id, mask)
+
+
+def replaced(labels: np.ndarray, object_id: int, mask: np.ndarray) -> np.ndarray:
+    """Labels uint8 [H, W] with another mask, bool [H, W], of an object; where it is, other objects
+    are not."""
+    changed = np.where(labels == object_id, 0, labels).astype(np.uint8)
+    changed[mask] = object_id
+    return changed

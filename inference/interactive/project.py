@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from inference.feature_cache import FeatureCache
-from inference.interactive.drawing import as_values, draw, strokes_of
+from inference.interactive.drawing import as_values, draw, replaced, strokes_of
 from inference.interactive.exporting import export
 from inference.interactive.history import (
     Annotations,
@@ -152,6 +152,16 @@ class InteractiveProject:
         return self._record.size
 
     @property
+    def name(self) -> str:
+        """The video's name, which its exported results have."""
+        return self._video.name
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Of the video; None if unknown."""
+        return self._video.frames_per_second
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
         """The objects that annotations show, ascending."""
         return self._state.history.object_ids
@@ -188,6 +198,13 @@ class InteractiveProject:
         index = checked_frame(index, self._record)
         picture = next(iter(self._video.read_at([index])))
         return np.asarray(picture.image)
+
+    def frames(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The index and the image, uint8 RGB [H, W, 3], of each frame from `start` to before
+        `stop` that can be decoded. Neighbouring frames are decoded together, which is faster than
+        one call of `frame` for each."""
+        for picture in self._video.read(start, min(stop, self.frame_count)):
+            yield picture.index, np.asarray(picture.image)
 
     # Changes
 
@@ -257,14 +274,31 @@ class InteractiveProject:
             before = np.zeros(self.size, np.uint8) if before is None else before
             known = strokes_of(self.annotations.get(frame), object_id)
             labels = draw(self._masks, image, before, object_id, [*known, *strokes], box)
-            if object_id not in self.object_ids and not (labels == object_id).any():
-                raise InputError(
-                    f"frame {frame}: no pixel of object {object_id} results; draw inside it"
-                )
-            visible = tuple(i for i in np.unique(labels).tolist() if i)
-            decided = {object_id, *visible, *self._state.decided_ids(frame)}
-            drawn_with = as_values(strokes, object_id)
-            self._state.annotate(frame, labels, visible, decided, strokes=drawn_with)
+            self._annotate_object(frame, object_id, labels, as_values(strokes, object_id))
+        return labels
+
+    def set_mask(self, frame: int, object_id: int, mask: np.ndarray) -> np.ndarray:
+        """Replace the mask of an object in a frame, as a brush does.
+
+        The mask becomes part of the frame's annotation, together with the latest labels of the
+        other objects there, which are not where it is. Strokes that this annotation was drawn with
+        no longer count. object_id: 1 to 255. mask: bool [H, W].
+        Returns the labels of the frame, uint8 [H, W]. Raises InputError for a frame that does not
+        exist, a mask of another shape or type, and if a new object gets no pixel.
+        """
+        self._require_open()
+        frame = checked_frame(frame, self._record)
+        object_id = checked_id(object_id, f"frame {frame}")
+        if mask.shape != self.size or mask.dtype != bool:
+            raise InputError(
+                f"frame {frame}: mask of shape {mask.shape} and type {mask.dtype}; bool"
+                f" {self.size} is needed"
+            )
+        with self._state.lock:
+            before = self._state.labels(frame)
+            before = np.zeros(self.size, np.uint8) if before is None else before
+            labels = replaced(before, object_id, mask)
+            self._annotate_object(frame, object_id, labels, None)
         return labels
 
     def remove_annotation(self, frame: int) -> None:
@@ -376,3 +410,19 @@ class InteractiveProject:
     def _require_open(self) -> None:
         if not self._is_open:
             raise InputError(f"{self.folder}: the project is closed; open it again")
+
+    def _annotate_object(
+        self,
+        frame: int,
+        object_id: int,
+        labels: np.ndarray,
+        strokes: tuple[Mapping[str, Any], ...] | None,
+    ) -> None:
+        """Annotate a frame in which one object was changed. strokes: see ProjectState.annotate."""
+        visible = tuple(i for i in np.unique(labels).tolist() if i)
+        if object_id not in (*self.object_ids, *visible):
+            raise InputError(
+                f"frame {frame}: no pixel of object {object_id} results; draw inside it"
+            )
+        decided = {object_id, *visible, *self._state.decided_ids(frame)}
+        self._state.annotate(frame, labels, visible, decided, strokes=strokes)

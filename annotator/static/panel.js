@@ -1,0 +1,87 @@
+// The lists and buttons around the frame. All texts are set as text, never as markup.
+import { cssOf } from "./colours.js";
+import { iconOf, TOOLS } from "./tools.js";
+
+export const element = (id) => document.getElementById(id);
+
+export function make(tag, { text, title, ...rest } = {}, ...children) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (title) {
+    made.title = title;
+    made.setAttribute("aria-label", title);
+  }
+  Object.assign(made, rest);
+  made.append(...children);
+  return made;
+}
+
+// Tell something for a while; the same words are not repeated.
+export function note(text, isError = false) {
+  const notes = element("notes");
+  for (const old of notes.children) if (old.textContent === text) old.remove();
+  const shown = make("div", { text, className: isError ? "error" : "" });
+  notes.append(shown);
+  setTimeout(() => shown.remove(), isError ? 8000 : 4000);
+  return shown;
+}
+
+export function showTools(current, choose) {
+  const buttons = TOOLS.map(({ name, title, key, hint }) => {
+    const button = make("button", { onclick: () => choose(name) }, iconOf(name), title);
+    button.title = `${title}: ${hint} (${key.toUpperCase()})`;
+    button.setAttribute("aria-pressed", String(name === current));
+    button.dataset.tool = name;
+    return button;
+  });
+  element("tools").replaceChildren(...buttons);
+}
+
+// ids: of objects; those not drawn yet included.
+export function showObjects(ids, current, drawn, hidden, { choose, toggle, remove }) {
+  const items = ids.map((id) => {
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = cssOf(id);
+    const label = drawn.includes(id) ? `Object ${id}` : `Object ${id} (new)`;
+    const pick = make("button", { className: "choose", onclick: () => choose(id) }, swatch, label);
+    const isHidden = hidden.has(id);
+    const eye = make("button", {
+      text: "👁", className: `icon${isHidden ? " off" : ""}`, onclick: () => toggle(id),
+      title: `${isHidden ? "Show" : "Hide"} object ${id}`,
+    });
+    const bin = make("button", {
+      text: "✕", className: "icon", onclick: () => remove(id), title: `Delete object ${id} in all frames`,
+    });
+    const item = make("li", { className: id === current ? "current" : "" }, pick, eye, bin);
+    item.dataset.object = id;
+    return item;
+  });
+  element("objects").replaceChildren(...items);
+}
+
+export function showSuggested(frames, go) {
+  element("suggested").replaceChildren(
+    ...frames.map((frame) => make("button", { text: String(frame), onclick: () => go(frame), title: `Go to frame ${frame}` })),
+  );
+}
+
+export function showRun({ running, done, total, frames_per_second: pace, seconds_left: left }, pending) {
+  element("propagate").hidden = running;
+  element("propagate").disabled = !pending.length;
+  element("cancel").hidden = element("progress").hidden = !running;
+  element("progress").value = running && total ? done / total : 0;
+  const waiting = pending.reduce((sum, [start, stop]) => sum + stop - start, 0);
+  if (running && total) {
+    element("pace").textContent = `${done} / ${total} · ${pace.toFixed(1)} frames/s · ${duration(left)} left`;
+  } else if (running) {
+    element("pace").textContent = "starting…";
+  } else {
+    element("pace").textContent = waiting ? `${waiting} frames pending` : "";
+  }
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 90 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
+}
