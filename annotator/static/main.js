@@ -3,6 +3,7 @@ import { Store } from "./api.js";
 import { Cursor } from "./cursor.js";
 import { Frames } from "./frames.js";
 import { listenToKeys } from "./keyboard.js";
+import { packed } from "./masks.js";
 import { element, note, showObjects, showRun, showSuggested, showTools } from "./panel.js";
 import { listen } from "./pointer.js";
 import { Timeline } from "./timeline.js";
@@ -10,7 +11,7 @@ import { makeTools, TOOLS } from "./tools.js";
 import { View } from "./view.js";
 
 const store = new Store();
-const own = { frame: 0, object: 1, tool: "positive", suggested: [], isPlaying: false, added: null };
+const own = { frame: 0, object: 1, tool: "positive", suggested: [], isPlaying: false, isFollowing: false, added: null };
 let view, frames, tools, cursor, timeline;
 let asked = 0; // number of the latest request for a frame; older ones are not shown any more
 
@@ -20,6 +21,7 @@ const state = () => store.state;
 
 function go(frame) {
   own.frame = Math.max(0, Math.min(state().frame_count - 1, frame));
+  own.isFollowing = false;
   for (const tool of Object.values(tools)) tool.stop();
   showState();
   return showFrame();
@@ -72,18 +74,34 @@ async function post(path, body) {
   }
 }
 
-async function change(path, body) {
+// Changes are made one after another, each on what the one before gave.
+let latest = Promise.resolve();
+function change(path, body) {
+  return inTurn(() => post(path, body));
+}
+
+function inTurn(make) {
   document.body.classList.add("busy");
-  const answer = await post(path, body);
-  document.body.classList.remove("busy");
-  return answer;
+  const mine = latest.then(make).catch((error) => {
+    note(error.message, true);
+    return null;
+  });
+  latest = mine;
+  mine.then(() => { if (latest === mine) document.body.classList.remove("busy"); });
+  return mine;
 }
 
 const work = {
   object: () => own.object,
   size: () => Number(element("size").value),
   draw: (values) => change("draw", { frame: own.frame, object: own.object, strokes: [], ...values }),
-  setMask: (bits) => change(`masks/${own.frame}/${own.object}`, bits),
+  paint(drawn, isAdded) {
+    const { frame, object } = own;
+    return inTurn(async () => {
+      const labels = await frames.labels(frame, state().revision);
+      return post(`masks/${frame}/${object}`, packed(drawn, labels, object, isAdded));
+    });
+  },
 };
 
 const undo = () => change("undo");
@@ -165,14 +183,16 @@ function showState() {
 }
 
 let lastError = null;
+let wasRunning = false;
 function onChange() {
   const { propagation, annotations } = state();
   own.suggested = own.suggested.filter((frame) => !(frame in annotations));
   if (propagation.error && propagation.error !== lastError) note(propagation.error, true);
   lastError = propagation.error;
   const { running, frame } = propagation;
-  const isFollowing = running && element("follow").checked && !own.isPlaying;
-  if (isFollowing && frame !== null && frame !== undefined) own.frame = frame;
+  if (running && !wasRunning) own.isFollowing = element("follow").checked; // until the user moves
+  wasRunning = running;
+  if (running && own.isFollowing && frame !== null) own.frame = frame;
   showState();
   showFrame();
 }
@@ -207,7 +227,10 @@ function keys() {
     row("W A S D", "move a cross over the frame", ["w", "a", "s", "d"],
       (e) => at(...{ w: [0, -1], a: [-1, 0], s: [0, 1], d: [1, 0] }[e.key.toLowerCase()])()),
     row("F", "use the tool at the cross; brush, eraser and box until the next F", ["f"],
-      () => cursor.press(["box", "brush", "eraser"].includes(own.tool))),
+      () => {
+        own.isFollowing = false;
+        cursor.press(["box", "brush", "eraser"].includes(own.tool));
+      }),
     row("[ ]", "smaller, larger brush", ["[", "]"], (e) => range("size", e.key === "[" ? -2 : 2)()),
     row("Enter", "close the polygon, or propagate", ["Enter"], finish),
     row("Escape", "leave off drawing, playing and propagating", ["Escape"], stop),
@@ -264,6 +287,7 @@ function start() {
   };
   timeline = new Timeline(element("timeline"), go);
   listen(view, tool, () => own.tool === "hand", () => tools.negative);
+  element("view").addEventListener("pointerdown", () => { own.isFollowing = false; });
   connect();
   store.addEventListener("change", onChange);
   onChange();

@@ -33,15 +33,19 @@ export class MaskCanvas {
     context.fill();
   }
 
-  // The bits of an object's mask after what is drawn was added to it, or taken from it.
-  packed(labels, id, isAdded) {
-    const drawn = this.context.getImageData(0, 0, this.width, this.height).data;
-    const bits = new Uint8Array(Math.ceil(labels.length / 8));
-    for (let at = 0; at < labels.length; at++) {
-      const isDrawn = drawn[4 * at + 3] >= 128;
-      const isInside = isDrawn ? isAdded : labels[at] === id;
-      if (isInside) bits[at >> 3] |= 128 >> (at & 7);
-    }
-    return bits;
+  // What is drawn: the alpha of pixel i is at 4 * i + 3.
+  read() {
+    return this.context.getImageData(0, 0, this.width, this.height).data;
   }
+}
+
+// The bits of an object's mask after what is drawn was added to it, or taken from it.
+export function packed(drawn, labels, id, isAdded) {
+  const bits = new Uint8Array(Math.ceil(labels.length / 8));
+  for (let at = 0; at < labels.length; at++) {
+    const isDrawn = drawn[4 * at + 3] >= 128;
+    const isInside = isDrawn ? isAdded : labels[at] === id;
+    if (isInside) bits[at >> 3] |= 128 >> (at & 7);
+  }
+  return bits;
 }

@@ -16,6 +16,16 @@ export function make(tag, { text, title, ...rest } = {}, ...children) {
   return made;
 }
 
+// Replace what an element shows, but only if it would look different: a list that is made again
+// while a button is pressed swallows the click.
+const shown = new Map();
+function replace(id, look, makeChildren) {
+  const signature = JSON.stringify(look);
+  if (shown.get(id) === signature) return;
+  shown.set(id, signature);
+  element(id).replaceChildren(...makeChildren());
+}
+
 // Tell something for a while; the same words are not repeated.
 export function note(text, isError = false) {
   const notes = element("notes");
@@ -27,19 +37,18 @@ export function note(text, isError = false) {
 }
 
 export function showTools(current, choose) {
-  const buttons = TOOLS.map(({ name, title, key, hint }) => {
+  replace("tools", current, () => TOOLS.map(({ name, title, key, hint }) => {
     const button = make("button", { onclick: () => choose(name) }, iconOf(name), title);
     button.title = `${title}: ${hint} (${key.toUpperCase()})`;
     button.setAttribute("aria-pressed", String(name === current));
     button.dataset.tool = name;
     return button;
-  });
-  element("tools").replaceChildren(...buttons);
+  }));
 }
 
 // ids: of objects; those not drawn yet included.
 export function showObjects(ids, current, drawn, hidden, { choose, toggle, remove }) {
-  const items = ids.map((id) => {
+  replace("objects", [ids, current, drawn, [...hidden]], () => ids.map((id) => {
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = cssOf(id);
     const label = drawn.includes(id) ? `Object ${id}` : `Object ${id} (new)`;
@@ -55,14 +64,12 @@ export function showObjects(ids, current, drawn, hidden, { choose, toggle, remov
     const item = make("li", { className: id === current ? "current" : "" }, pick, eye, bin);
     item.dataset.object = id;
     return item;
-  });
-  element("objects").replaceChildren(...items);
+  }));
 }
 
 export function showSuggested(frames, go) {
-  element("suggested").replaceChildren(
-    ...frames.map((frame) => make("button", { text: String(frame), onclick: () => go(frame), title: `Go to frame ${frame}` })),
-  );
+  replace("suggested", frames, () => frames.map((frame) =>
+    make("button", { text: String(frame), onclick: () => go(frame), title: `Go to frame ${frame}` })));
 }
 
 export function showRun({ running, done, total, frames_per_second: pace, seconds_left: left }, pending) {

@@ -33,7 +33,7 @@ export function iconOf(name) {
   return icon;
 }
 
-// work: { view, object(), size(), frame(), draw(values), setMask(bits, what) }
+// work: { view, object(), size(), draw(values), paint(drawn, isAdded) }
 export function makeTools(work) {
   const { view } = work;
   const scratch = new MaskCanvas(view.width, view.height);
@@ -79,10 +79,10 @@ export function makeTools(work) {
     ...dragged,
     up() {
       const done = ended();
-      if (!done.length || !view.labels) return;
+      if (!done.length) return;
       scratch.clear();
       scratch.line(done, work.size() / 2, "#fff");
-      work.setMask(scratch.packed(view.labels, work.object(), isAdded));
+      work.paint(scratch.read(), isAdded);
     },
     preview(context, pixel) {
       context.globalAlpha = 0.6;
@@ -123,10 +123,10 @@ export function makeTools(work) {
     // Whether there was a polygon to close.
     finish() {
       const done = ended();
-      if (done.length < 3 || !view.labels) return done.length > 0;
+      if (done.length < 3) return done.length > 0;
       scratch.clear();
       scratch.polygon(done);
-      work.setMask(scratch.packed(view.labels, work.object(), true));
+      work.paint(scratch.read(), true);
       return true;
     },
     preview(context, pixel) {

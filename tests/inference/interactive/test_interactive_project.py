@@ -225,3 +225,27 @@ def test_annotations_may_change_while_results_are_made(make_segmenter, short_cli
         fresh.annotate(frame, short_clip.labels[frame])
     played(fresh)
     assert_same(labels_of(project), labels_of(fresh))
+
+
+def test_a_mask_that_is_set_replaces_that_of_one_object_in_one_frame(
+    make_segmenter, short_clip, open_project
+):
+    project = open_project(make_segmenter())
+    project.annotate(0, short_clip.labels[0])
+    mask = np.zeros(project.size, bool)
+    mask[10:20, 10:20] = True
+    labels = project.set_mask(0, 2, mask)
+    assert np.array_equal(labels == 2, mask)
+    assert np.array_equal(labels == 1, (short_clip.labels[0] == 1) & ~mask)
+    assert np.array_equal(project.results[0], labels)
+    project.set_mask(0, 2, mask & False)
+    assert project.annotations[0].visible == (1,) and project.annotations[0].absent == (2,)
+    project.undo()
+    assert np.array_equal(project.results[0], labels)
+
+
+def test_neighbouring_frames_are_read_together(make_segmenter, short_clip, open_project):
+    project = open_project(make_segmenter())
+    read = dict(project.frames(5, 99))
+    assert list(read) == [5, 6]
+    assert all(np.array_equal(image, short_clip.frames[index]) for index, image in read.items())

@@ -58,6 +58,11 @@ REQUESTS = [
     (lambda p: p.propagate(frames=[9]), "frame 9 does not exist"),
     (lambda p: (p.undo(), p.propagate()), "no frame is annotated; annotate one first"),
     (lambda p: p.frame(4), "frame 4 does not exist"),
+    (lambda p: p.set_mask(4, 1, MASK > 0), "frame 4 does not exist"),
+    (lambda p: p.set_mask(0, 0, MASK > 0), "frame 0: object 0; ids are 1 to 255"),
+    (lambda p: p.set_mask(0, 1, MASK), "type uint8; bool .* is needed"),
+    (lambda p: p.set_mask(0, 1, MASK[1:] > 0), r"mask of shape \(47, 64\)"),
+    (lambda p: p.set_mask(0, 7, MASK > 1), "no pixel of object 7 results; draw inside it"),
 ]
 
 
