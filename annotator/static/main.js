@@ -4,7 +4,7 @@ import { Cursor } from "./cursor.js";
 import { Frames } from "./frames.js";
 import { listenToKeys } from "./keyboard.js";
 import { packed } from "./masks.js";
-import { element, note, showObjects, showRun, showSuggested, showTools } from "./panel.js";
+import { element, note, showObjects, showRun, showSuggested, showTools, showTransport } from "./panel.js";
 import { listen } from "./pointer.js";
 import { Timeline } from "./timeline.js";
 import { makeTools, TOOLS } from "./tools.js";
@@ -132,6 +132,7 @@ function addObject() {
   while (used.has(id)) id++;
   if (id > 255) return note("there are 255 objects already", true);
   own.added = own.object = id;
+  own.isAutomatic = false;
   showState();
 }
 
@@ -163,9 +164,12 @@ function chooseTool(name) {
 
 function showState() {
   const { object_ids: known, annotations, propagation, pending, frame_count: count } = state();
-  if (known.includes(own.added)) own.added = null;
+  if (known.includes(own.added) || (own.isAutomatic && known.length)) own.added = null;
   const ids = [...new Set([...known, ...(own.added ? [own.added] : [])])].sort((a, b) => a - b);
-  if (!ids.length) ids.push((own.added = 1));
+  if (!ids.length) {
+    ids.push((own.added = 1));
+    own.isAutomatic = true;
+  }
   if (!ids.includes(own.object)) own.object = ids[ids.length - 1];
   showTools(own.tool, chooseTool);
   showObjects(ids, own.object, known, view.hidden, { choose: chooseObject, toggle: toggleObject, remove: removeObject });
@@ -177,7 +181,7 @@ function showState() {
   element("suggest").disabled = propagation.running || !known.length;
   element("remove_annotation").disabled = !(own.frame in annotations);
   element("position").textContent = `${own.frame} / ${count - 1}`;
-  element("play").textContent = own.isPlaying ? "❚❚" : "▶";
+  showTransport(own.isPlaying);
   element("hint").textContent = TOOLS.find(({ name }) => name === own.tool).hint;
   timeline.show(state(), own.frame, own.suggested);
 }

@@ -46,6 +46,12 @@ export function showTools(current, choose) {
   }));
 }
 
+export function showTransport(isPlaying) {
+  for (const id of ["first", "back", "forward", "last"]) replace(id, id, () => [iconOf(id)]);
+  const name = isPlaying ? "pause" : "play";
+  replace("play", name, () => [iconOf(name)]);
+}
+
 // ids: of objects; those not drawn yet included.
 export function showObjects(ids, current, drawn, hidden, { choose, toggle, remove }) {
   replace("objects", [ids, current, drawn, [...hidden]], () => ids.map((id) => {
@@ -55,12 +61,12 @@ export function showObjects(ids, current, drawn, hidden, { choose, toggle, remov
     const pick = make("button", { className: "choose", onclick: () => choose(id) }, swatch, label);
     const isHidden = hidden.has(id);
     const eye = make("button", {
-      text: "👁", className: `icon${isHidden ? " off" : ""}`, onclick: () => toggle(id),
+      className: `icon${isHidden ? " off" : ""}`, onclick: () => toggle(id),
       title: `${isHidden ? "Show" : "Hide"} object ${id}`,
-    });
+    }, iconOf(isHidden ? "hidden" : "shown"));
     const bin = make("button", {
-      text: "✕", className: "icon", onclick: () => remove(id), title: `Delete object ${id} in all frames`,
-    });
+      className: "icon", onclick: () => remove(id), title: `Delete object ${id} in all frames`,
+    }, iconOf("remove"));
     const item = make("li", { className: id === current ? "current" : "" }, pick, eye, bin);
     item.dataset.object = id;
     return item;

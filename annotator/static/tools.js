@@ -11,6 +11,15 @@ const ICONS = {
   brush: "M19 4 10 13M9 14c-3 0-3 5-6 5 4 2 9 1 9-3z",
   eraser: "M14 5 20 11 12 19H8L4 15zM9 10l6 6M12 19h8",
   polygon: "M12 3 21 10 17 20H7L3 10z",
+  shown: "M2 12c4-8 16-8 20 0-4 8-16 8-20 0zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
+  hidden: "M2 12c4-8 16-8 20 0-4 8-16 8-20 0zM4 20 20 4",
+  remove: "M6 6l12 12M18 6 6 18",
+  first: "M6 5v14M19 5 9 12l10 7z",
+  back: "M16 5 6 12l10 7z",
+  play: "M7 4 20 12 7 20z",
+  pause: "M8 5v14M16 5v14",
+  forward: "M8 5l10 7-10 7z",
+  last: "M18 5v14M5 5l10 7-10 7z",
 };
 
 export const TOOLS = [

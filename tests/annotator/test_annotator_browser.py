@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from annotator.application import application
 from annotator.server import PageServer, listening_socket
 
+pytest_plugins = ("toy_workspaces",)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     "--no-sandbox",

@@ -21,6 +21,7 @@ from annotator.guard import allowed_names, is_loopback
 from inference.interactive import InteractiveProject
 from util.errors import InputError
 
+pytest_plugins = ("toy_workspaces",)
 TOKEN = "a-token"
 ADDRESS = "http://127.0.0.1:8765"
 

@@ -1,4 +1,4 @@
-"""Workspaces on the toy clip."""
+"""Workspaces of the annotator on the toy clip. A test file takes them as a plugin of pytest."""
 
 import pytest
 
