@@ -13,7 +13,7 @@ from model import PRESETS
 from model.config import Similarity
 from util.distributed import exit_together_on_error
 from util.errors import InputError
-from util.flags import FlagParser, at_least
+from util.flags import FlagParser, add_settings_flag, at_least
 from util.settings import parse_settings
 
 # flags that are settings by their short names
@@ -100,10 +100,7 @@ def evaluation_parser(program: str, description: str) -> FlagParser:
     _add_network_flags(parser)
     for name, keywords in _SETTING_FLAGS.items():
         parser.add_argument(f"--{name}", **keywords)
-    settings = "any setting by its full name, such as memory.policy=every-k"
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=settings
-    )
+    add_settings_flag(parser, "any setting by its full name, such as memory.policy=every-k")
     _add_run_flags(parser)
     return parser
 

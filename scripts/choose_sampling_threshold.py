@@ -28,7 +28,7 @@ from inference.memory.config import MemoryConfig
 from inference.memory.sampling import Adaptive, Every
 from scripts.common.tables import markdown_table
 from util.errors import InputError, run_command
-from util.flags import FlagParser
+from util.flags import FlagParser, add_settings_flag
 from util.settings import parse_settings
 from util.text import counted
 
@@ -92,13 +92,8 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument(
         "--share", type=float, default=0.2, help="of frames written, at most (default: %(default)s)"
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other settings of adaptive sampling, such as memory.min_gap_frames=5",
+    add_settings_flag(
+        parser, "other settings of adaptive sampling, such as memory.min_gap_frames=5"
     )
     parser.add_argument(
         "--per_video", action="store_true", help="also print each video's number at the threshold"

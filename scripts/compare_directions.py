@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from scripts.studies.truth_videos import (
     TruthVideo,
     add_network_flags,
     measure,
+    open_segmenter,
     open_truth_videos,
 )
 from util.device import select_device
@@ -94,7 +95,9 @@ def compare(flags: argparse.Namespace) -> str:
     tasks = open_videos(flags)
     scores: dict[str, list[np.ndarray]] = {method.name: [] for method in METHODS}
     seconds = dict.fromkeys(scores, 0.0)
-    segmenters = {permanent: _segmenter(flags, permanent) for permanent in (False, True)}
+    segmenters = {
+        permanent: open_segmenter(flags, permanent_memory=permanent) for permanent in (False, True)
+    }
     with Progress(len(tasks) * len(METHODS), "runs") as progress:
         for task in tasks:
             for method in METHODS:
@@ -107,13 +110,6 @@ def compare(flags: argparse.Namespace) -> str:
     return markdown_table(
         ("method", "J&F", "J", "F", *(task.video.name for task in tasks), "seconds"),
         [_row(method.name, scores[method.name], seconds[method.name]) for method in METHODS],
-    )
-
-
-def _segmenter(flags: argparse.Namespace, permanent: bool) -> VideoSegmenter:
-    settings: Mapping[str, Any] = {"resolution": flags.resolution, "permanent_memory": permanent}
-    return VideoSegmenter.from_checkpoint(
-        flags.model, flags.system, device=flags.device, **settings
     )
 
 

@@ -118,6 +118,13 @@ def at_least(smallest: int, multiple_of: int = 1) -> Callable[[str], int]:
     return number
 
 
+def add_settings_flag(parser: argparse._ActionsContainer, text: str) -> None:
+    """Add --set KEY=VALUE …, a list of texts for util.settings.parse_settings. text: its help."""
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text
+    )
+
+
 def output_image_path(text: str) -> Path:
     """The type of a flag that names an image to write. An existing folder is refused."""
     path = Path(text)

@@ -19,6 +19,7 @@ from model.training.stages import STAGES, TrainingConfig
 from util.device import AMP_DTYPES
 from util.distributed import world_size
 from util.errors import InputError, explain_out_of_memory
+from util.flags import add_settings_flag
 from util.settings import parse_settings, with_setting
 from util.text import counted
 
@@ -89,13 +90,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     _add_batch_flags(group)
     _add_optimizer_flags(group)
     group.add_argument("--seed", type=int, metavar="S", help="of samples and initial weights")
-    group.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any value of the table, such as bootstrap.final_fraction=0.2, or of the network's "
+    add_settings_flag(
+        group,
+        "any value of the table, such as bootstrap.final_fraction=0.2, or of the network's "
         "own modules, such as network.enhancer.window=5,5",
     )
 

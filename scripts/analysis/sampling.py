@@ -22,7 +22,7 @@ from scripts.analysis.command import (
 from scripts.analysis.sampled_frames import ComparedFrame, SampledVideo, follow_sampling
 from scripts.common.charts import Line, LinePanel, line_chart
 from scripts.common.tables import markdown_table
-from util.flags import Commands, at_least
+from util.flags import Commands, add_settings_flag, at_least
 from util.settings import parse_settings
 from util.text import counted
 
@@ -122,14 +122,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--sampling", choices=tuple(SAMPLINGS), default="adaptive", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings of the system, such as memory.min_gap_frames=5",
-    )
+    add_settings_flag(parser, "settings of the system, such as memory.min_gap_frames=5")
     parser.add_argument(
         "--shown",
         type=at_least(1),

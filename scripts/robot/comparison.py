@@ -22,7 +22,7 @@ from scripts.robot.inputs import Scribbles, TrueMasks
 from scripts.robot.propagators import ForwardRounds, ProjectRounds, Propagator
 from scripts.robot.report import Report, Row
 from scripts.robot.rounds import Choice, annotate_in_rounds, worst_first
-from scripts.studies.truth_videos import TruthVideo, open_truth_videos
+from scripts.studies.truth_videos import TruthVideo, open_segmenter, open_truth_videos
 from util.device import select_device
 from util.errors import InputError
 from util.process import exit_on_sigterm
@@ -103,7 +103,9 @@ def compare(flags: argparse.Namespace) -> Report:
     ways = list(dict.fromkeys(Way(*each) for each in names))
     _check(ways)
     permanent = {METHODS[way.method].permanent for way in ways}
-    segmenters = {value: _segmenter(flags, value) for value in sorted(permanent)}
+    segmenters = {
+        value: open_segmenter(flags, permanent_memory=value) for value in sorted(permanent)
+    }
     measured = circumstances(torch.get_num_threads(), select_device(flags.device))
     done: dict[Way, list[AnnotatedVideo]] = {way: [] for way in ways}
     for number, video in enumerate(videos, start=1):
@@ -123,7 +125,7 @@ def compare(flags: argparse.Namespace) -> Report:
 
 
 def _check(ways: Sequence[Way]) -> None:
-    """Raise InputError if a way cannot be gone."""
+    """Raise InputError if a way to choose frames does not go with a way to propagate."""
     for way in ways:
         if way.method == FORWARD and way.chosen_by in SUGGESTIONS:
             raise InputError(
@@ -159,16 +161,6 @@ def _propagator(way: Way, video: TruthVideo, segmenter: VideoSegmenter, folder: 
         return ForwardRounds(segmenter, video)
     only_touched = METHODS[way.method].only_touched
     return ProjectRounds(segmenter, video, folder / "project", only_touched=only_touched)
-
-
-def _segmenter(flags: argparse.Namespace, permanent: bool) -> VideoSegmenter:
-    return VideoSegmenter.from_checkpoint(
-        flags.model,
-        flags.system,
-        device=flags.device,
-        resolution=flags.resolution,
-        permanent_memory=permanent,
-    )
 
 
 def _row(way: Way, videos: Sequence[AnnotatedVideo]) -> Row:

@@ -60,19 +60,8 @@ class Scribbles:
         drawn = self._drawn.setdefault(frame, [])
         drawn += strokes
         image = self._video.frames[frame]
-        by_object = {i: strokes_of(i, drawn) for i in self._object_ids}
+        by_object = {i: strokes_about(i, drawn) for i in self._object_ids}
         return lambda: correct(image, result, by_object, self._mask_from_input)
-
-
-def strokes_of(object_id: int, drawn: Sequence[tuple[int, Stroke]]) -> list[Stroke]:
-    """An object's own strokes, and the positive ones of others as negative ones, in their order."""
-    strokes = []
-    for other, stroke in drawn:
-        if other == object_id:
-            strokes.append(stroke)
-        elif stroke.positive:
-            strokes.append(Stroke(stroke.points, False, stroke.radius))
-    return strokes
 
 
 def correct(
@@ -92,3 +81,14 @@ def correct(
         corrected[(corrected == object_id) & ~mask] = 0
         corrected[mask & ~before] = object_id
     return corrected
+
+
+def strokes_about(object_id: int, drawn: Sequence[tuple[int, Stroke]]) -> list[Stroke]:
+    """An object's own strokes, and the positive ones of others as negative ones, in their order."""
+    strokes = []
+    for other, stroke in drawn:
+        if other == object_id:
+            strokes.append(stroke)
+        elif stroke.positive:
+            strokes.append(Stroke(stroke.points, False, stroke.radius))
+    return strokes

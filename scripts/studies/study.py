@@ -20,6 +20,7 @@ from scripts.studies.runs import FailedRunError, Run, run_folder, run_variant
 from scripts.studies.variants import Omission, Study, Variant
 from util.device import select_device
 from util.errors import EXIT_INPUT_ERROR, EXIT_OK, InputError
+from util.flags import add_settings_flag
 from util.process import exit_on_sigterm
 
 
@@ -58,14 +59,7 @@ def add_study_flags(parser: argparse.ArgumentParser, output: str) -> None:
     _add_data_flags(parser)
     runs = parser.add_argument_group("how they run")
     runs.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
-    runs.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings of all variants",
-    )
+    add_settings_flag(runs, "settings of all variants")
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:

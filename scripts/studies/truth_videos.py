@@ -12,10 +12,11 @@ import numpy as np
 
 from dataset import Layout
 from dataset.folders import MASK_SUFFIXES, list_files
-from dataset.image_file import read_image
+from dataset.image_file import read_image, size_text
+from inference import VideoSegmenter
 from inference.config import SYSTEMS
 from inference.scoring import read_labels
-from inference.scoring.metrics import boundary_accuracy, region_similarity
+from inference.scoring.measurement import region_and_boundary
 from util.errors import InputError
 from util.text import counted
 
@@ -95,19 +96,30 @@ def measure(
         truth = video.labels(index)
         if truth.shape != labels.shape:
             raise InputError(
-                f"{video.truth[index]}: {truth.shape[1]}×{truth.shape[0]} pixels, and its frame has"
-                f" {labels.shape[1]}×{labels.shape[0]}; give the truth in the frame's size"
+                f"{video.truth[index]}: {size_text(truth.shape)} pixels, and its frame has"
+                f" {size_text(labels.shape)}; give the truth in the frame's size"
             )
-        masks = [(truth == i, labels == i) for i in object_ids]
-        measures.append([(region_similarity(*m), boundary_accuracy(*m)) for m in masks])
+        by_object = region_and_boundary(truth, labels, object_ids)
+        measures.append([by_object[object_id] for object_id in object_ids])
     return np.array(measures).reshape(len(results), len(object_ids), 2)
 
 
 def add_network_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that choose the network, its working size and its device."""
+    """Add the flags that open_segmenter reads: the network, its working size and its device."""
     add = parser.add_argument
     add("--system", choices=tuple(SYSTEMS), default="stcn", help="default: stcn")
     add("--model", type=Path, metavar="FILE", help="weights (default: those shipped)")
     resolution = "working shorter side in pixels (default: 240); -1: as stored"
     add("--resolution", type=int, default=240, metavar="N", help=resolution)
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+
+
+def open_segmenter(flags: argparse.Namespace, *, permanent_memory: bool) -> VideoSegmenter:
+    """The segmenter that the flags of add_network_flags describe."""
+    return VideoSegmenter.from_checkpoint(
+        flags.model,
+        flags.system,
+        device=flags.device,
+        resolution=flags.resolution,
+        permanent_memory=permanent_memory,
+    )

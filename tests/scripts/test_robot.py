@@ -10,7 +10,7 @@ from inference.interactive import GrabCutMask, Stroke
 from inference.scoring.metrics import region_similarity
 from scripts import interactive
 from scripts.robot.curve import AnnotatedVideo, Curve, Round
-from scripts.robot.inputs import Scribbles, TrueMasks, correct, strokes_of
+from scripts.robot.inputs import Scribbles, TrueMasks, correct, strokes_about
 from scripts.robot.rounds import annotate_in_rounds, worst_first
 from scripts.robot.scribbles import error_strokes, skeleton_line, thin
 from scripts.studies.truth_videos import measure, open_truth_videos
@@ -89,8 +89,11 @@ def test_errors_that_are_small_get_no_stroke():
 
 def test_positive_strokes_of_one_object_are_negative_for_the_others():
     drawn = [(1, Stroke([(1, 1)])), (2, Stroke([(2, 2)])), (2, Stroke([(3, 3)], False))]
-    assert strokes_of(1, drawn) == [Stroke([(1, 1)]), Stroke([(2, 2)], False)]
-    assert strokes_of(2, drawn) == [Stroke([(1, 1)], False), *(stroke for _, stroke in drawn[1:])]
+    assert strokes_about(1, drawn) == [Stroke([(1, 1)]), Stroke([(2, 2)], False)]
+    assert strokes_about(2, drawn) == [
+        Stroke([(1, 1)], False),
+        *(stroke for _, stroke in drawn[1:]),
+    ]
 
 
 def test_corrected_masks_keep_other_objects_and_ids():
@@ -146,7 +149,7 @@ def test_rounds_begin_at_the_first_frame_and_correct_the_worst_one_until_none_is
 
 
 def test_truth_of_another_size_than_its_frame_is_refused(video):
-    with pytest.raises(InputError, match=r"00003.png: 64×48 pixels, and its frame has 9×9"):
+    with pytest.raises(InputError, match=r"00003.png: 64x48 pixels, and its frame has 9x9"):
         measure(video, {3: np.zeros((9, 9), np.uint8)}, [1])
 
 
