@@ -21,7 +21,7 @@ if [ -z "${PYTHON:-}" ]; then
         }
     fi
     outdated=false
-    for file in "$1" requirements.txt ${constraints:+"$constraints"}; do
+    for file in requirements*.txt ${constraints:+"$constraints"}; do
         if [ ! -e "$stamp" ] || [ "$file" -nt "$stamp" ]; then
             outdated=true
         fi
