@@ -96,7 +96,7 @@ def _serve(project: InteractiveProject, export_folder: Path, flags: argparse.Nam
         address = f"http://{host}:{port}/{token}/"
         if not is_loopback(flags.host):
             print(
-                f"warning: other machines can reach {flags.host}; who knows the address below can"
+                f"warning: other machines can reach {flags.host}; whoever knows the address can"
                 " see the video and change its masks, and the connection is not encrypted",
                 file=sys.stderr,
             )

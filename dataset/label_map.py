@@ -61,6 +61,14 @@ def present_ids(labels: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(counts[1:]) + 1)
 
 
+def indexed_image(labels: np.ndarray, palette: bytes = DAVIS_PALETTE) -> Image.Image:
+    """Ids uint8 [H, W] as an image of 8 bits a pixel. palette: 768 bytes, of which Pillow needs all
+    to write 8 bits."""
+    image = Image.fromarray(labels)
+    image.putpalette(palette)
+    return image
+
+
 def check_mask_header(path: Path, frame_size: tuple[int, int]) -> None:
     """Raise the errors of read_label_map that a mask's header shows: kind, pages, size (H, W)."""
     with open_image(path) as image:

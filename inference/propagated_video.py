@@ -11,7 +11,7 @@ from util.errors import InputError
 _FRAMES_AHEAD = 4
 
 
-class VideoFrames:
+class RereadVideo:
     """The frames of a video, to be read more than once.
 
     cause: why the latest reading to the end stopped early, if it did.
@@ -50,7 +50,7 @@ def _needs_last_mask(error: TruncatedVideoError) -> InputError:
 
 def propagation_of(
     video: Video,
-    frames: VideoFrames,
+    frames: RereadVideo,
     segmenter: VideoSegmenter,
     *,
     direction: Direction,

@@ -16,7 +16,7 @@ from inference.output.soft import SoftWriter
 from inference.output.trace import FrameTrace, Trace
 from inference.output.video_outputs import VideoOutputs
 from inference.output.writer import ResultWriter
-from inference.propagated_video import VideoFrames, propagation_of
+from inference.propagated_video import RereadVideo, propagation_of
 from inference.propagation import Direction, Propagation
 from inference.results import FrameResult
 from inference.segmenter import VideoSegmenter
@@ -84,7 +84,7 @@ class VideoLoop:
         is_live = isinstance(video, LiveVideo)
         files = video.inputs
         inputs = self._folder.begin(video.name, files, video.frame_range, read=not is_live)
-        frames = VideoFrames(video)
+        frames = RereadVideo(video)
         session = self._new_work(video, frames)
         messages = VideoMessages(video, session, progress)
         seconds_before = self.measurements.clock.seconds
@@ -140,7 +140,7 @@ class VideoLoop:
         return None
 
     def _results(
-        self, video: Video, session: _Work, messages: VideoMessages, frames: VideoFrames
+        self, video: Video, session: _Work, messages: VideoMessages, frames: RereadVideo
     ) -> Generator[_Pair, None, None]:
         """Each frame for which a result is wanted, with its result, in order.
 
@@ -199,7 +199,7 @@ class VideoLoop:
         except InputError as error:
             raise InputError(f"{video.name}: {error}") from error
 
-    def _new_work(self, video: Video, frames: VideoFrames) -> _Work:
+    def _new_work(self, video: Video, frames: RereadVideo) -> _Work:
         if self._direction != "forward":
             return propagation_of(
                 video,

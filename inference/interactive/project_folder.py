@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dataset.label_map import indexed_image
 from inference.interactive.history import Annotation, History
 from inference.interactive.project_video import VideoRecord
 from inference.interactive.stretches import Piece
@@ -32,7 +33,6 @@ from inference.output.writer import ResultWriter
 from util.errors import InputError
 from util.files import atomic_write, remove_unfinished, write_json
 from util.folder_lock import folder_lock
-from util.palette import DAVIS_PALETTE
 
 FORMAT = 1
 _PROJECT, _HISTORY = "project.json", "history.json"
@@ -119,10 +119,8 @@ class ProjectFolder:
         digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()[:32]
         path = self.annotation_path(digest)
         if not path.exists():
-            image = Image.fromarray(labels)
-            image.putpalette(DAVIS_PALETTE)
             with atomic_write(path) as file:
-                image.save(file, "PNG")
+                indexed_image(labels).save(file, "PNG")
         return digest
 
     def annotation_path(self, digest: str) -> Path:

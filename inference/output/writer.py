@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from dataset.label_map import indexed_image
 from inference.output.background import BackgroundPool, TaskGroup
 from inference.output.paths import (
     INCOMPLETE_NAME,
@@ -161,6 +162,4 @@ class VideoWriter(FolderWriter):
         self._submit(lambda: self._write_labels(f"{frame_name}.png", pixels))
 
     def _write_labels(self, file_name: str, pixels: np.ndarray) -> None:
-        image = Image.fromarray(pixels)
-        image.putpalette(self._palette)  # 256 colours, so that Pillow writes 8 bits per pixel
-        self._write_png(file_name, image)
+        self._write_png(file_name, indexed_image(pixels, self._palette))

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from dataset.label_map import indexed_image
 from dataset.training.synthetic import make_clip
 from dataset.training.textures import draw_colour_ramp, draw_texture
 from model import VOSNetwork, build_network
 from util.errors import InputError
-from util.palette import DAVIS_PALETTE
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -152,6 +152,4 @@ def _write_pair(image_path: Path, mask_path: Path, image: np.ndarray, labels: np
     for path in (image_path, mask_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(image_path, quality=95)
-    mask = Image.fromarray(labels)
-    mask.putpalette(DAVIS_PALETTE)
-    mask.save(mask_path)
+    indexed_image(labels).save(mask_path)

@@ -14,8 +14,8 @@ import numpy as np
 from dataset.formats.mask_video import LARGEST_ID
 from dataset.formats.run_lengths import coco_counts, coco_mask_of
 from dataset.image_file import size_text
+from dataset.label_map import indexed_image
 from inference.scoring import read_labels
-from scripts.data_tools.clip_files import indexed_image
 from util.errors import InputError
 from util.files import atomic_folder, check_plain_name, read_json, write_json
 from util.text import counted

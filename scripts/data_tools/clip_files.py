@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset.label_map import present_ids
+from dataset.label_map import indexed_image, present_ids
 from dataset.layout import FRAMES, MASKS
 from dataset.video.layout import TRUTH
 from util.files import atomic_write
-from util.palette import DAVIS_PALETTE
 
 
 def write_clip(
@@ -47,13 +46,6 @@ def write_clip(
             path = root / folder / name / f"{file_name}.png"
             _save(indexed_image(mask), path, "PNG", optimize=True)
     return count
-
-
-def indexed_image(labels: np.ndarray) -> Image.Image:
-    """Ids uint8 [H, W] as an 8-bit indexed image in the colours of DAVIS."""
-    image = Image.fromarray(labels)
-    image.putpalette(DAVIS_PALETTE)
-    return image
 
 
 def _save(image: Image.Image, path: Path, format_name: str, **options: Any) -> None:
