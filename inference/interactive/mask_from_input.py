@@ -199,7 +199,7 @@ class Drawing:
         """Draw strokes, the later over the earlier ones. size: (H, W)."""
         kinds = np.zeros(size, np.uint8)
         for stroke in strokes:
-            points = np.clip(np.rint(np.asarray(stroke.points)), -_FARTHEST, _FARTHEST)
+            points = np.clip(np.rint(np.asarray(stroke.points, dtype=float)), -_FARTHEST, _FARTHEST)
             points = points.astype(np.int32)
             kind, radius = 1 if stroke.positive else 2, min(round(stroke.radius), _FARTHEST)
             cv2.polylines(kinds, [points], False, kind, min(2 * radius + 1, 32_767))

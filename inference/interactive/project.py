@@ -29,6 +29,7 @@ from inference.interactive.requests import (
     checked_frame,
     checked_id,
     checked_labels,
+    checked_output,
     checked_record,
 )
 from inference.interactive.suggesting import FrameKeys, Suggester, Suggestion
@@ -400,9 +401,11 @@ class InteractiveProject:
                 f"{self.folder}: frames {start} to {stop - 1} wait for their results; propagate"
                 " them first"
             )
+        output = Path(output)
+        checked_output(output, self.folder, self._record)
         masks = [self._folder.annotation_path(one.digest) for one in self.annotations.values()]
         return export(
-            Path(output), self._video, self.results, self._settings, masks=masks, overlay=overlay
+            output, self._video, self.results, self._settings, masks=masks, overlay=overlay
         )
 
     # Checks

@@ -116,7 +116,7 @@ class ProjectFolder:
 
     def write_annotation(self, labels: np.ndarray) -> str:
         """Keep labels uint8 [H, W]; returns their digest."""
-        digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()[:32]
+        digest = _digest(labels)
         path = self.annotation_path(digest)
         if not path.exists():
             with atomic_write(path) as file:
@@ -127,8 +127,15 @@ class ProjectFolder:
         return self._annotations / f"{digest}.png"
 
     def labels_of(self, annotation: Annotation) -> np.ndarray:
-        """The labels of an annotation that count, uint8 [H, W]."""
-        labels = _read_labels(self.annotation_path(annotation.digest))
+        """The labels of an annotation that count, uint8 [H, W]. Raises InputError if the file has
+        been changed by other means than the project."""
+        path = self.annotation_path(annotation.digest)
+        labels = _read_labels(path)
+        if _digest(labels) != annotation.digest:
+            raise InputError(
+                f"{path}: not the labels that frame {annotation.frame} was annotated with; restore"
+                " the file, and change annotations through the project"
+            )
         labels[np.isin(labels, annotation.removed)] = 0
         return labels
 
@@ -223,6 +230,10 @@ class ProjectFolder:
 def frame_stem(frame: int) -> str:
     """The stem of a result's file in the project's folder."""
     return f"{frame:05d}"
+
+
+def _digest(labels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()[:32]
 
 
 def _read_labels(path: Path) -> np.ndarray:

@@ -74,6 +74,16 @@ def checked_id(object_id: int, source: str) -> int:
     return object_id
 
 
+def checked_output(output: Path, folder: Path, video: VideoRecord) -> None:
+    """Raise InputError if results would lie in the project's folder, which removes what it does not
+    know, or in the folder of the video's frames."""
+    source = Path(video.source)
+    inside = output.resolve()
+    for taken, content in ((folder.resolve(), "the project"), (source, "the frames")):
+        if taken.is_absolute() and taken.is_dir() and inside.is_relative_to(taken):
+            raise InputError(f"{output}: lies in the folder of {content}; choose another output")
+
+
 def checked_record(
     folder: Path,
     recorded: ProjectRecord | None,

@@ -12,6 +12,7 @@ from util.errors import InputError
 from util.files import natural_key, read_json, read_text
 
 UNSEEN_LIST = "unseen_videos.txt"
+_LARGEST_ID = 255  # of an 8-bit mask
 
 Key = tuple[str, int]
 """Of an object: its video and its id."""
@@ -111,9 +112,19 @@ def read_lvos_metadata(meta: Path, _: Path | None = None) -> Metadata:
 
 def _parse_span(entry: Any) -> FrameSpan:
     given = entry["frame_range"]
-    return FrameSpan(
+    span = FrameSpan(
         start=int(given["start"]), end=int(given["end"]), count=int(given["frame_nums"])
     )
+    if span.count < 1 or span.end < span.start:
+        raise ValueError(f"{span.count} frames from {span.start} to {span.end}")
+    return span
+
+
+def _parse_id(text: str) -> int:
+    object_id = int(text)
+    if not 1 <= object_id <= _LARGEST_ID:
+        raise ValueError(f"object {object_id}; ids are 1 to {_LARGEST_ID}")
+    return object_id
 
 
 def _read_objects(
@@ -122,7 +133,7 @@ def _read_objects(
     """parse(entry) of each object of videos/NAME/objects/ID. expected: what an entry holds."""
     try:
         return {
-            (name, int(object_id)): parse(entry)
+            (name, _parse_id(object_id)): parse(entry)
             for name, video in read_json(path)["videos"].items()
             for object_id, entry in video["objects"].items()
         }

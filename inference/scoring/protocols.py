@@ -195,6 +195,8 @@ def _select_lvos(video: TruthVideo, metadata: Metadata) -> Selection:
         first, end = (within[0], within[-1] + 1) if within else (0, 0)
         frames = range(first + 1, min(first + span.count - 1, end))
         objects.append(ScoredObject(object_id=object_id, frames=frames, seen=record.seen))
+    if unseen := sorted(set(records) - set(video.object_ids)):
+        notes.append(f"{video.name}: in meta.json and nowhere in the truth: {_object_list(unseen)}")
     if others := sorted(set(video.object_ids) - set(records)):
         notes.append(f"{video.name}: not scored because not in meta.json: {_object_list(others)}")
     return Selection(objects=objects, known_ids=_known_ids(video, metadata), notes=notes)

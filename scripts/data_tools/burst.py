@@ -4,6 +4,7 @@ The form of the file is its authors': github.com/Ali2500/BURST-benchmark, ANNOTA
 Legend: H W height and width of a frame.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from dataset.label_map import indexed_image
 from inference.scoring import read_labels
 from util.errors import InputError
 from util.files import atomic_folder, check_plain_name, read_json, write_json
-from util.text import counted
+from util.text import counted, short_repr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +45,14 @@ class BurstVideo:
 
     @property
     def ids(self) -> dict[int, int]:
-        """Track → id in label maps: its own number, unless a track's exceeds 254.
+        """Track → id in label maps: its own number, unless a track's is not 1 to 254.
 
         Raises InputError if there are more than 254 tracks.
         """
         tracks = sorted({track for masks in self.masks for track in masks})
         if len(tracks) > LARGEST_ID:
             raise InputError(f"{self.name}: {len(tracks)} tracks; a label map holds {LARGEST_ID}")
-        if tracks and tracks[-1] > LARGEST_ID:
+        if tracks and not 1 <= tracks[0] <= tracks[-1] <= LARGEST_ID:
             return {track: number for number, track in enumerate(tracks, 1)}
         return {track: track for track in tracks}
 
@@ -80,6 +81,9 @@ def write_masks(videos: Sequence[BurstVideo], frames: Path, output: Path, every:
     Returns a line for the user. Raises InputError if a frame is missing or a mask damaged.
     """
     shown = [video for video in videos if any(video.masks)]
+    repeated = [name for name, count in Counter(video.name for video in shown).items() if count > 1]
+    if repeated:
+        raise InputError(f"{repeated[0]}: is in the annotations twice; leave one out")
     with atomic_folder(output) as temporary:
         for video in shown:
             check_plain_name(video.name, "annotations")
@@ -123,18 +127,18 @@ def _read(path: Path) -> dict[str, Any]:
 def _video_of(entry: Any, path: Path) -> BurstVideo:
     try:
         video = BurstVideo(
-            data_set=entry["dataset"],
-            sequence=entry["seq_name"],
+            data_set=_text(entry["dataset"]),
+            sequence=_text(entry["seq_name"]),
             frames=[str(name) for name in entry["all_image_paths"]],
             annotated=[str(name) for name in entry["annotated_image_paths"]],
             masks=[
-                {int(track): mask["rle"] for track, mask in masks.items()}
+                {int(track): _text(mask["rle"]) for track, mask in masks.items()}
                 for masks in entry["segmentations"]
             ],
-            height=int(entry["height"]),
-            width=int(entry["width"]),
+            height=_length(entry["height"]),
+            width=_length(entry["width"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: a sequence of another form than BURST's ({type(error).__name__}: {error})"
         ) from error
@@ -146,6 +150,19 @@ def _video_of(entry: Any, path: Path) -> BurstVideo:
     for name in (video.data_set, video.sequence, *video.frames, *video.annotated):
         check_plain_name(name, str(path))
     return video
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{short_repr(value)} is no text")
+    return value
+
+
+def _length(value: Any) -> int:
+    length = int(value)
+    if length < 1:
+        raise ValueError(f"a side of {length} pixels")
+    return length
 
 
 def _link_frames(video: BurstVideo, frames: Path, folder: Path, every: int) -> None:

@@ -111,10 +111,11 @@ def test_a_run_on_burst_ends_in_a_file_of_bursts_form(
             np.testing.assert_array_equal(pixels, result == int(track))
 
 
-def test_tracks_beyond_254_are_numbered_and_keep_their_names_in_the_results(
-    convert, labels, tmp_path
+@pytest.mark.parametrize("tracks", [(300, 4000), (0, 1)])
+def test_tracks_outside_1_to_254_are_numbered_and_keep_their_names_in_the_results(
+    convert, labels, tmp_path, tracks
 ):
-    seen = [masks_of(labels[0], 300, 4000), {}, {}]
+    seen = [masks_of(labels[0], *tracks), {}, {}]
     root = write_burst(tmp_path, {"segmentations": seen})
     convert(*masks_flags(root))
     given = np.asarray(Image.open(root / f"BURST/Annotations/{VIDEO}/frame0000.png"))
@@ -125,7 +126,7 @@ def test_tracks_beyond_254_are_numbered_and_keep_their_names_in_the_results(
     assert convert("results", tmp_path / "out", *flags)[0] == 0
     content = json.loads((tmp_path / "predictions.json").read_text())
     assert [set(masks) for masks in content["sequences"][0]["segmentations"]] == [
-        {"300", "4000"}
+        {str(track) for track in tracks}
     ] * 3
 
 
@@ -154,6 +155,11 @@ ANNOTATIONS = {
         {"segmentations": [{"1": {"rle": "1!"}}, {}, {}]},
         "'!' in a compressed run-length code",
     ),
+    "a mask that is no text": (
+        {"segmentations": [{"1": {"rle": [0, 16]}}, {}, {}]},
+        r"another form than BURST's \(TypeError: \[0, 16\] is no text",
+    ),
+    "a side without pixels": ({"height": -48}, "ValueError: a side of -48 pixels"),
     "fewer masks than frames": ({"segmentations": [{}]}, "masks of 1 frames, and 3 annotated"),
     "no masks at all": ({"segmentations": None}, r"another form than BURST's \(TypeError"),
     "a name that leads outside": ({"seq_name": "../x"}, "'../x' leads to another folder"),
@@ -174,6 +180,14 @@ def test_wrong_annotations_are_refused_and_nothing_is_written(convert, tmp_path,
     code, _, err = convert(*masks_flags(root))
     assert code == 2 and err.count("\n") == 1 and re.search(words, err), err
     assert file_names(tmp_path) == ["annotations.json", "frames"]
+
+
+def test_a_video_that_is_listed_twice_is_refused(convert, labels, tmp_path):
+    root = write_burst(tmp_path, {"segmentations": [masks_of(labels[0], 1), {}, {}]})
+    content = json.loads((root / "annotations.json").read_text())
+    (root / "annotations.json").write_text(json.dumps({"sequences": content["sequences"] * 2}))
+    code, _, err = convert(*masks_flags(root))
+    assert code == 2 and f"{VIDEO}: is in the annotations twice" in err
 
 
 RESULTS = {

@@ -127,6 +127,8 @@ def test_an_export_replaces_no_other_results(project, video, made_clip, tmp_path
     (evaluation / "config.json").write_text(json.dumps(record))
     for out, words in (
         (video.parent, "holds frames or masks"),
+        (video / "results", "lies in the folder of the frames; choose another output"),
+        (project.folder / "results", "lies in the folder of the project"),
         (tmp_path / "foreign", "no config.json .* says how it was made"),
         (evaluation, "holds results of another script .eval_generic"),
     ):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from toy_trees import write_jpg
 
 from inference.interactive import InteractiveProject
@@ -113,6 +114,14 @@ def other_file(folder, video):
 
 def missing_annotation(folder, video):
     next((folder / "annotations").iterdir()).unlink()
+
+
+def test_an_annotation_that_another_program_changed_is_not_taken(project, folder):
+    path = next((folder / "annotations").iterdir())
+    Image.fromarray(MASK).save(path)
+    for read in (lambda: project.annotation_labels(1), lambda: list(project.propagate())):
+        with pytest.raises(InputError, match="not the labels that frame 1 was annotated with"):
+            read()
 
 
 CHANGES = [

@@ -163,6 +163,18 @@ REFUSED = {
         {},
         r"not a val_meta\.json of LVOS .*expected videos/NAME/objects/ID/frame_range",
     ),
+    "an id that no mask can hold": (
+        lambda folder: write_meta(
+            folder, {"videos": {"fish": {"objects": {"300": span(1, 6, 2)}}}}
+        ),
+        {},
+        r"not a val_meta\.json of LVOS .*object 300; ids are 1 to 255",
+    ),
+    "a span without frames": (
+        lambda folder: write_meta(folder, {"videos": {"fish": {"objects": {"1": span(6, 1, 2)}}}}),
+        {},
+        r"not a val_meta\.json of LVOS .*2 frames from 6 to 1",
+    ),
     "no meta file": (
         lambda folder: (folder / "val_meta.json").unlink(),
         {},
