@@ -60,7 +60,7 @@ def test_the_record_of_a_network_with_cbam_is_that_of_earlier_versions():
 
 
 def test_it_learns(tmp_path):
-    trainer = trainer_of(build_network("tiny_no_cbam"), network="tiny_no_cbam", learning_rate=1e-2)
+    trainer = trainer_of(build_network("tiny_no_cbam"), learning_rate=1e-2)
     batch = toy_batch()
     before = trainer.forward(batch).loss.item()
     take_steps(trainer, batch, 4)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from unittest import mock
 
 import numpy as np
@@ -72,10 +73,22 @@ def test_a_worker_decodes_a_file_once_while_its_cache_has_room(tmp_path, monkeyp
     assert len(set(workers)) == 1 and workers[0] != str(os.getpid())
 
 
-def test_workers_outlive_the_signals_that_a_scheduler_sends_to_all(static_root):
+@pytest.fixture
+def started_workers() -> Callable[[], list[multiprocessing.process.BaseProcess]]:
+    """started_workers(): those that the test has started; earlier tests may have left some."""
+    earlier = multiprocessing.active_children()
+
+    def started() -> list[multiprocessing.process.BaseProcess]:
+        children = multiprocessing.active_children()
+        return [child for child in children if child.daemon and child not in earlier]
+
+    return started
+
+
+def test_workers_outlive_the_signals_that_a_scheduler_sends_to_all(static_root, started_workers):
     batches = iter(training_batches(build_stills(static_root, samples=400), 2, workers=1))
     first = next(batches)
-    (worker,) = [child for child in multiprocessing.active_children() if child.daemon]
+    (worker,) = started_workers()
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(worker.pid, number)
     assert sum(1 for _ in batches) == 199 and first.tensors["frames"].shape[0] == 2
@@ -127,27 +140,22 @@ def synthetic_data() -> MixedTrainingData:
     return build(4000, {"synthetic": 1.0})
 
 
-def only_worker() -> multiprocessing.process.BaseProcess:
-    (worker,) = [child for child in multiprocessing.active_children() if child.daemon]
-    return worker
-
-
-def test_a_killed_worker_is_one_line_at_the_next_batch_and_nowhere_else(synthetic_data):
+def test_a_killed_worker_is_one_line_at_the_next_batch_and_nowhere_else(synthetic_data, started_workers):
     batches = training_batches(synthetic_data, 2, workers=1)
     next(batches)
-    os.kill(only_worker().pid, signal.SIGKILL)
+    os.kill(started_workers()[0].pid, signal.SIGKILL)
     time.sleep(0.5)  # the signal of its death arrives here, in place of a step
     words = r"loading: a loading process has died \(.*\), .*; give fewer --num_workers"
     with pytest.raises(InputError, match=words):
         for _ in range(20):
             next(batches)
-    assert not multiprocessing.active_children()
+    assert not started_workers()
 
 
-def test_a_hung_worker_is_noticed_after_the_time_that_is_set(synthetic_data):
+def test_a_hung_worker_is_noticed_after_the_time_that_is_set(synthetic_data, started_workers):
     batches = training_batches(synthetic_data, 2, workers=1, patience_seconds=4)
     next(batches)
-    os.kill(only_worker().pid, signal.SIGSTOP)
+    os.kill(started_workers()[0].pid, signal.SIGSTOP)
     start = time.monotonic()
     words = "loading: no batch came for 4 seconds: .*--worker_patience"
     with pytest.raises(InputError, match=words):
@@ -179,10 +187,10 @@ class OutOfMemory:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_too_little_memory_in_loading_is_one_line(workers):
+def test_too_little_memory_in_loading_is_one_line(workers, started_workers):
     data = MixedTrainingData([(OutOfMemory(), 1.0)], 4, seed=0)
     words = "loading: too little memory; give fewer --num_workers or a smaller --cache_megabytes"
     with pytest.raises(InputError, match=words):
         next(training_batches(data, 2, workers=workers))
     # A worker that ended later would be reported by torch as crashed, wherever the program is.
-    assert not [process for process in multiprocessing.active_children() if process.daemon]
+    assert not started_workers()
