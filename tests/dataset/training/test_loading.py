@@ -140,7 +140,9 @@ def synthetic_data() -> MixedTrainingData:
     return build(4000, {"synthetic": 1.0})
 
 
-def test_a_killed_worker_is_one_line_at_the_next_batch_and_nowhere_else(synthetic_data, started_workers):
+def test_a_killed_worker_is_one_line_at_the_next_batch_and_nowhere_else(
+    synthetic_data, started_workers
+):
     batches = training_batches(synthetic_data, 2, workers=1)
     next(batches)
     os.kill(started_workers()[0].pid, signal.SIGKILL)
