@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from dataset.image_file import load_image
 from dataset.label_map import indexed_image
 from inference.interactive.history import Annotation, History
 from inference.interactive.project_video import VideoRecord
@@ -237,11 +237,11 @@ def _digest(labels: np.ndarray) -> str:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    """Labels uint8 [H, W] of a PNG that a project wrote."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
+    """Labels uint8 [H, W] of a PNG that a project wrote. Raises InputError for any other file."""
+    image = load_image(path, str(path))
+    if image.format != "PNG" or image.mode not in ("P", "L"):
         raise InputError(
-            f"{path}: cannot be read ({error}); restore the file, or remove it if it is a result"
-        ) from error
+            f"{path}: not labels that a project wrote; restore the file, or remove it if it is a"
+            " result"
+        )
+    return np.array(image, dtype=np.uint8)

@@ -124,6 +124,28 @@ def test_an_annotation_that_another_program_changed_is_not_taken(project, folder
             read()
 
 
+OTHER_CONTENT = {
+    "a TIFF": (lambda path: Image.fromarray(MASK).save(path, "TIFF"), "not labels that a project"),
+    "colours": (
+        lambda path: Image.new("RGB", MASK.shape[::-1]).save(path, "PNG"),
+        "not labels that a project wrote",
+    ),
+    "EPS": (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "not an image"),
+    "half a PNG": (lambda path: path.write_bytes(path.read_bytes()[:60]), "damaged or unreadable"),
+}
+
+
+@pytest.mark.parametrize("content", OTHER_CONTENT)
+def test_other_content_under_the_name_of_labels_is_one_line(project, folder, content):
+    replace, words = OTHER_CONTENT[content]
+    list(project.propagate())
+    replace(next((folder / "annotations").iterdir()))
+    replace(next((folder / "results").rglob("00003.png")))
+    for read in (lambda: project.annotation_labels(1), lambda: project.results[3]):
+        with pytest.raises(InputError, match=words):
+            read()
+
+
 CHANGES = [
     (another_video, {}, "is another video, or it has changed .names of frames changed"),
     (changed_video, {}, "is another video, or it has changed .frames changed"),
